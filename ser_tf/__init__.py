@@ -1,0 +1,1 @@
+"""ser_tf: speech emotion recognition with SE-ResNet-34, GhostVLAD and deep metric learning."""

@@ -1,0 +1,1 @@
+"""Signal line: file -> waveform -> speech -> spectrogram."""

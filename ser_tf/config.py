@@ -1,0 +1,207 @@
+"""Every parameter of the method, once: frozen dataclasses, presets, and their file form.
+
+Units are in the names. `PRESETS["paper"]` is the published method; `compact` fits a laptop, `tiny` tests and the demo.
+The resolved configuration is written beside every checkpoint and read back from there.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import yaml
+
+from ser_tf.errors import UserError
+
+SAMPLE_RATE_HZ = 16_000
+"""Rate of every waveform inside the project."""
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    """How recordings are decoded."""
+
+    backend: Literal["soundfile", "tfio"] = "soundfile"
+    """`soundfile` decodes with libsndfile; `tfio` in the tf.data graph, and needs the extra `[tfio]`."""
+
+
+@dataclass(frozen=True)
+class VadConfig:
+    """Silence removal by WebRTC VAD."""
+
+    mode: Literal[0, 1, 2, 3] = 2
+    """Aggressiveness: 3 removes most."""
+    frame_milliseconds: Literal[10, 20, 30] = 30
+    padding_frames: int = 0
+    """Frames kept on each side of speech, beyond the detector's own hangover."""
+    minimum_speech_seconds: float = 0.5
+    """When less speech than this is found, the whole waveform is kept."""
+
+
+@dataclass(frozen=True)
+class SpectrogramConfig:
+    """Short-time Fourier transform and its normalisation (paper, section 3.1)."""
+
+    window_samples: int = 512
+    hop_samples: int = 160
+    fft_samples: int = 512
+    compression: Literal["none", "power", "log"] = "none"
+    """`none` magnitude, `power` magnitude ** 0.3, `log` ln(magnitude + 1e-3)."""
+    normalisation: Literal["global", "per_bin", "per_frame"] = "global"
+    """Zero mean and unit deviation over the whole utterance, each bin over time, or each frame over bins."""
+
+    @property
+    def bins(self) -> int:
+        """Frequency bins of one frame: 257 for an FFT of 512."""
+        return self.fft_samples // 2 + 1
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """SpecAugment masks and additive noise on training crops; off unless counts or probability say otherwise."""
+
+    time_masks: int = 0
+    time_mask_frames: int = 30
+    """Longest time mask."""
+    frequency_masks: int = 0
+    frequency_mask_bins: int = 24
+    """Widest frequency mask."""
+    noise_probability: float = 0.0
+    """Share of crops that get white noise."""
+    noise_snr_db: tuple[float, float] = (5.0, 25.0)
+    """Range of the signal-to-noise ratio, drawn uniformly."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """SE-ResNet-34 and GhostVLAD (paper, sections 3.1 and 3.2)."""
+
+    width: float = 1.0
+    """Factor on the channels of every convolution before the descriptors."""
+    stem_stride: Literal[1, 2] = 1
+    """Stride of the 7x7 convolution, in time and frequency."""
+    final_pool_time_stride: Literal[1, 2] = 2
+    """With `stem_stride` 2 a stride of 1 here keeps one descriptor per 32 frames."""
+    squeeze_reduction: int = 16
+    descriptor_size: int = 512
+    clusters: int = 8
+    ghost_clusters: int = 2
+    head_units: int = 512
+    """Hidden units of the softmax head."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Metric losses (paper, section 3.3, eq. 4 to 7)."""
+
+    mining: Literal["hard", "semihard", "all"] = "all"
+    alpha: float = 0.1
+    """Margin between positive and related (or, in the plain triplet, negative) samples."""
+    beta: float = 0.15
+    """Margin between related and negative samples."""
+    neutral: Literal["excluded", "negative"] = "excluded"
+    """Whether neutral utterances are negatives of an anchor with a polarity."""
+    softmax_weight: float = 0.0
+    """Weight of a softmax term trained beside the metric loss."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Schedule of one fine-tuning (paper, section 4.3)."""
+
+    batch_size: int = 32
+    batches: Literal["plain", "balanced"] = "balanced"
+    """`balanced`: every batch holds every emotion. The metric losses need it."""
+    learning_rate: float = 1e-3
+    learning_rate_factor: float = 0.1
+    """The learning rate is multiplied by this every `learning_rate_epochs`."""
+    learning_rate_epochs: int = 20
+    maximum_epochs: int = 80
+    patience_epochs: int = 15
+    """Training stops after this many epochs without a better score."""
+    crop_seconds: float = 2.5
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole method."""
+
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    vad: VadConfig = field(default_factory=VadConfig)
+    spectrogram: SpectrogramConfig = field(default_factory=SpectrogramConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def save(self, path: Path) -> None:
+        """Write the configuration as YAML."""
+        path.write_text(yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False))
+
+    @classmethod
+    def load(cls, path: Path) -> "Config":
+        """Read a configuration written by `save`; values that the file leaves out keep their defaults.
+
+        Raises:
+            UserError: the file is no YAML mapping, or names a parameter that does not exist.
+        """
+        try:
+            data = yaml.safe_load(path.read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{path}: expected a configuration in YAML; {reason}") from error
+        return _from_mapping(cls, data or {}, where=str(path))
+
+
+PRESETS: dict[str, Config] = {
+    "paper": Config(),
+    "compact": Config(
+        network=NetworkConfig(width=0.5, stem_stride=2, final_pool_time_stride=1),
+    ),
+    "tiny": Config(
+        network=NetworkConfig(
+            width=0.125,
+            stem_stride=2,
+            final_pool_time_stride=1,
+            squeeze_reduction=4,
+            descriptor_size=64,
+            head_units=64,
+        ),
+    ),
+}
+"""Named configurations. `paper` is the published method, with this project's choices where the paper is silent."""
+
+
+def preset(name: str) -> Config:
+    """The preset of that name.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise UserError(f"preset: expected one of {', '.join(PRESETS)}. Received: {name}")
+    return PRESETS[name]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _from_mapping(cls: type, data: Any, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: expected a mapping of parameters. Received: {data!r}")
+    hints = get_type_hints(cls)
+    unknown = [name for name in data if name not in hints]
+    if unknown:
+        raise UserError(f"{where}: unknown parameter {unknown[0]!r}; expected one of {', '.join(hints)}")
+    values: dict[str, Any] = {}
+    for name, value in data.items():
+        if dataclasses.is_dataclass(hints[name]):
+            values[name] = _from_mapping(hints[name], value, where=f"{where}: {name}")  # type: ignore[arg-type]
+        else:
+            values[name] = tuple(value) if isinstance(value, list) else value
+    return cls(**values)

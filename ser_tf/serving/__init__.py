@@ -1,0 +1,1 @@
+"""From a trained run to the emotion of a recording."""

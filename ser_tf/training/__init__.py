@@ -1,0 +1,1 @@
+"""Fine-tuning of one fold, and what it is resumed from."""
