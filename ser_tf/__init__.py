@@ -1,1 +1,25 @@
-"""ser_tf: speech emotion recognition with SE-ResNet-34, GhostVLAD and deep metric learning."""
+"""ser_tf: speech emotion recognition with SE-ResNet-34, GhostVLAD and deep metric learning.
+
+Example:
+    >>> import ser_tf
+    >>> recogniser = ser_tf.load("runs/mine")  # doctest: +SKIP
+    >>> recogniser("clip.wav").emotion  # doctest: +SKIP
+    'happy'
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ser_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from ser_tf.serving.predict import Prediction, Recogniser, load
+
+__all__ = ["Prediction", "Recogniser", "UserError", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Prediction", "Recogniser", "load"):
+        from ser_tf.serving import predict
+
+        return getattr(predict, name)
+    raise AttributeError(f"module 'ser_tf' has no attribute {name!r}")

@@ -158,7 +158,7 @@ class Config:
 PRESETS: dict[str, Config] = {
     "paper": Config(),
     "compact": Config(
-        network=NetworkConfig(width=0.5, stem_stride=2, final_pool_time_stride=1),
+        network=NetworkConfig(width=0.25, stem_stride=2, final_pool_time_stride=1),
     ),
     "tiny": Config(
         network=NetworkConfig(

@@ -1,0 +1,67 @@
+# Every target installs what it needs. CORPUS, STRATEGY, FOLD, PRESET, WEIGHTS and OPTIONS may be given: make finetune CORPUS=...
+PYTHON ?= python3
+VENV ?= .venv
+VENV_TFIO ?= .venv-tfio
+SER_TF = $(VENV)/bin/ser-tf
+
+STRATEGY ?= S5
+FOLD ?= 1
+PRESET ?= compact
+WEIGHTS ?=
+OPTIONS ?=
+TRAINING = --corpus "$(CORPUS)" --preset $(PRESET) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(OPTIONS)
+
+DEMO = runs/demo
+DEMO_CORPUS = $(or $(CORPUS),$(DEMO)/corpus)
+
+.PHONY: setup demo pretrain finetune evaluate test test-tfio lint bench clean
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-%: setup.cfg $(VENV)/installed
+	$(VENV)/bin/pip install --quiet --editable ".[$*]"
+	@touch $@
+
+$(VENV_TFIO)/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV_TFIO)
+	$(VENV_TFIO)/bin/pip install --quiet --editable ".[tfio,test]"
+	@touch $@
+
+# Synthesise a corpus (or take CORPUS), train a small network with the emotion triplet loss, name five recordings of
+# speakers it has never heard.
+demo: setup
+	@if [ -z "$(CORPUS)" ]; then $(SER_TF) synthesise $(DEMO_CORPUS); fi
+	$(SER_TF) finetune --corpus "$(DEMO_CORPUS)" --preset tiny --strategy S5 --fold 1 --run $(DEMO)/run $(OPTIONS)
+	@sed -n 's/^test,\([^,]*\),.*/\1/p' $(DEMO)/run/predictions.csv | awk 'NR % 7 == 1' | head -5 \
+		| sed 's|^|$(DEMO_CORPUS)/|' | xargs -d '\n' $(SER_TF) predict $(DEMO)/run
+
+pretrain: setup
+	$(SER_TF) pretrain
+
+finetune: setup
+	$(SER_TF) finetune $(TRAINING) --strategy $(STRATEGY) --fold $(FOLD)
+
+evaluate: setup
+	$(SER_TF) evaluate $(TRAINING) --strategies $(STRATEGY)
+
+test: $(VENV)/installed-test $(VENV)/installed-jax
+	$(VENV)/bin/pytest
+
+test-tfio: $(VENV_TFIO)/installed
+	$(VENV_TFIO)/bin/pytest tests/test_tfio.py
+
+lint: $(VENV)/installed-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/installed-bench
+	$(VENV)/bin/python -m benchmarks
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs/demo

@@ -1,0 +1,64 @@
+"""speech -> spectrogram: the one code for training, evaluation, prediction and export.
+
+TensorFlow operations only, so that it runs in a tf.data graph and is exported with the network.
+"""
+
+import tensorflow as tf
+
+from ser_tf.config import SpectrogramConfig
+
+POWER = 0.3
+LOG_FLOOR = 1e-3
+SMALLEST_DEVIATION = 1e-6
+"""Divisor of a spectrogram (or bin, or frame) that does not vary; far below the deviation of any audible speech."""
+
+
+def spectrogram(speech: tf.Tensor, samples: tf.Tensor, config: SpectrogramConfig) -> tuple[tf.Tensor, tf.Tensor]:
+    """Normalised short-time spectra of a batch of utterances (paper, section 3.1).
+
+    What stands in `speech` after an utterance's true end has no influence: no frame reaches beyond it, and mean and
+    deviation are taken over true frames alone.
+
+    Args:
+        speech: float32 [B, N], in [-1, 1] at 16 kHz, padded with anything to a common N.
+        samples: int32 [B], the true length of each utterance.
+        config: window, hop, FFT, compression and normalisation.
+
+    Returns:
+        The spectrogram, float32 [B, T, bins] with T = 1 + (N - window) // hop, zero after the true end; and the true
+        number of frames, int32 [B], by the same formula.
+    """
+    magnitude = tf.abs(
+        tf.signal.stft(
+            tf.cast(speech, tf.float32),
+            frame_length=config.window_samples,
+            frame_step=config.hop_samples,
+            fft_length=config.fft_samples,
+            window_fn=tf.signal.hamming_window,
+        )
+    )  # [B, T, bins]
+    frames = tf.maximum(1 + (tf.cast(samples, tf.int32) - config.window_samples) // config.hop_samples, 0)  # [B]
+    is_true = tf.expand_dims(tf.sequence_mask(frames, tf.shape(magnitude)[1]), -1)  # [B, T, 1]
+    return _normalised(_compressed(magnitude, config), is_true, config), frames
+
+
+def _compressed(magnitude: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
+    if config.compression == "power":
+        return tf.pow(magnitude, POWER)
+    if config.compression == "log":
+        return tf.math.log(magnitude + LOG_FLOOR)
+    return magnitude
+
+
+def _normalised(values: tf.Tensor, is_true: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
+    """Zero mean and unit deviation over the true frames; [B, T, bins] -> [B, T, bins]."""
+    axes = {"global": [1, 2], "per_bin": [1], "per_frame": [2]}[config.normalisation]
+    cells = tf.where(is_true, tf.ones_like(values), 0.0)
+    count = tf.maximum(tf.reduce_sum(cells, axes, keepdims=True), 1.0)
+
+    def mean(cell_values: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(tf.where(is_true, cell_values, 0.0), axes, keepdims=True) / count
+
+    centred = values - mean(values)
+    deviation = tf.sqrt(mean(tf.square(centred)))
+    return tf.where(is_true, centred / tf.maximum(deviation, SMALLEST_DEVIATION), 0.0)

@@ -1,0 +1,86 @@
+"""waveform -> speech: silence is removed by the WebRTC voice activity detector (paper, section 3.1)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import webrtcvad
+
+from ser_tf.audio.waveform import MINIMUM_SAMPLES
+from ser_tf.config import SAMPLE_RATE_HZ, VadConfig
+from ser_tf.errors import UserError
+
+MAXIMUM_SPEECH_SECONDS = 60
+INT16_SCALE = 32_768.0
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A waveform without its silence.
+
+    Attributes:
+        samples: int16 [N] at 16 kHz.
+        kept_whole: the detector found too little speech, so that nothing was removed.
+    """
+
+    samples: np.ndarray
+    kept_whole: bool
+
+    @property
+    def waveform(self) -> np.ndarray:
+        """The samples as float32 [N] in [-1, 1], exactly as the training pipeline sees them."""
+        return self.samples.astype(np.float32) / np.float32(INT16_SCALE)
+
+
+def remove_silence(waveform: np.ndarray, config: VadConfig, name: str = "recording") -> Speech:
+    """Join the voiced frames of an utterance.
+
+    Args:
+        waveform: float32 [N] mono 16 kHz in [-1, 1].
+        config: the detector's mode, frame length, padding, and the least speech worth keeping alone.
+        name: what an error message calls the recording.
+
+    Returns:
+        The voiced samples in order; all samples when there are fewer than `minimum_speech_seconds` of them.
+
+    Raises:
+        UserError: more than 60 s of speech.
+    """
+    samples = np.clip(np.rint(waveform * INT16_SCALE), -32_768, 32_767).astype(np.int16)
+    frame_samples = SAMPLE_RATE_HZ * config.frame_milliseconds // 1000
+    is_speech = _dilated(_decisions(samples, frame_samples, config.mode), config.padding_frames)
+    speech = samples[np.repeat(is_speech, frame_samples)[: len(samples)]]
+    least = max(config.minimum_speech_seconds * SAMPLE_RATE_HZ, MINIMUM_SAMPLES)
+    kept_whole = len(speech) < least
+    if kept_whole:
+        speech = samples
+    check_speech_length(len(speech), name)
+    return Speech(speech, kept_whole)
+
+
+def check_speech_length(samples: int, name: str) -> None:
+    """Refuse what is too long to be one utterance.
+
+    Raises:
+        UserError: `samples` at 16 kHz last more than 60 s.
+    """
+    if samples > MAXIMUM_SPEECH_SECONDS * SAMPLE_RATE_HZ:
+        raise UserError(
+            f"{name}: expected at most {MAXIMUM_SPEECH_SECONDS} s of speech. "
+            f"Received: {samples / SAMPLE_RATE_HZ:.1f} s; cut it into utterances"
+        )
+
+
+def _decisions(samples: np.ndarray, frame_samples: int, mode: int) -> np.ndarray:
+    """Whether each frame is speech, bool [frames]; the last one is filled up with zeros."""
+    detector = webrtcvad.Vad(mode)  # it adapts to what it hears, so each utterance gets its own
+    frames = np.pad(samples, (0, -len(samples) % frame_samples)).reshape(-1, frame_samples)
+    return np.array([detector.is_speech(frame.tobytes(), SAMPLE_RATE_HZ) for frame in frames])
+
+
+def _dilated(is_speech: np.ndarray, frames: int) -> np.ndarray:
+    """`is_speech` with that many more frames on each side of every voiced one."""
+    dilated = is_speech.copy()
+    for shift in range(1, frames + 1):
+        dilated[shift:] |= is_speech[:-shift]
+        dilated[:-shift] |= is_speech[shift:]
+    return dilated

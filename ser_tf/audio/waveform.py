@@ -1,0 +1,206 @@
+"""file -> waveform: any recording becomes float32 [N], mono, 16 kHz, in [-1, 1]."""
+
+import io
+import operator
+import re
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from ser_tf.config import SAMPLE_RATE_HZ
+from ser_tf.errors import UserError
+
+MINIMUM_SAMPLES = 512
+"""32 ms: one analysis window, without which there is no spectrogram."""
+MAXIMUM_RECORDING_SECONDS = 600
+"""Longer recordings are refused before they are decoded, so that one of them cannot fill the memory."""
+LARGEST_LEVEL = 1.5
+"""Lossy codecs and resamplers overshoot full scale by up to a fifth; beyond this the samples were never scaled."""
+
+_LFS_POINTER = b"version https://git-lfs"
+_UNKNOWN_LENGTH = 2**63 - 1
+_FORMATS = "wav, flac, ogg (Vorbis, Opus), mp3, aiff or au"
+_DECLARED_AND_FOUND = re.compile(r"\b(?:data|SSND|Data Size|Riff size|riff)\s*: (\d+) \(should be (\d+)\)")
+_STREAMED = 0x7FFF0000
+"""Programs that write to a pipe cannot know the length: they declare at least this many bytes."""
+
+
+def read_waveform(recording: str | Path | bytes) -> np.ndarray:
+    """Decode a recording and bring it to the project's form.
+
+    Args:
+        recording: a file, or the content of one; any rate and channels, 8 to 32 bit or float, in any format that
+            libsndfile reads.
+
+    Returns:
+        float32 [N], the mean of the channels, at 16 kHz in [-1, 1].
+
+    Raises:
+        UserError: the recording is missing, empty, truncated, silent, too short, too long, cannot be decoded, or holds
+            impossible samples.
+    """
+    if isinstance(recording, bytes):
+        content, name = recording, "recording"
+    else:
+        content, name = read_content(Path(recording)), str(recording)
+    samples, rate_hz = decode(content, name)
+    return to_waveform(samples, rate_hz, name)
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a recording's file.
+
+    Raises:
+        UserError: there is no such file, or it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: expected a recording, but there is no such file") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path}: expected a recording. Received: a directory") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def check_content(content: bytes, name: str) -> None:
+    """Refuse what is not audio at all, before any decoder sees it.
+
+    Raises:
+        UserError: the content is empty or a git-LFS pointer.
+    """
+    if not content:
+        raise UserError(f"{name}: expected a recording. Received: a file of zero bytes; fetch it again")
+    if content.startswith(_LFS_POINTER):
+        raise UserError(
+            f"{name}: expected a recording. Received: a git-LFS pointer; fetch the audio with `git lfs pull`"
+        )
+
+
+def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
+    """Decode the content of a recording with libsndfile.
+
+    Args:
+        content: the bytes of the file.
+        name: what an error message calls the recording.
+
+    Returns:
+        The samples as float32 [N, channels], full scale 1, and their rate in Hz.
+
+    Raises:
+        UserError: the content cannot be decoded, is truncated, or is longer than 10 minutes.
+    """
+    check_content(content, name)
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            if file.frames == _UNKNOWN_LENGTH:
+                raise UserError(f"{name}: its header does not say how long it is; {_conversion(name)}")
+            check_recording_length(file.frames, file.samplerate, name)
+            samples = file.read(dtype="float32", always_2d=True)
+            if len(samples) < file.frames or _is_truncated(file.extra_info):
+                raise UserError(
+                    f"{name}: truncated: it ends after {len(samples)} samples, before its end; fetch it again"
+                )
+            return samples, file.samplerate
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.strip() or "the data are damaged"
+        raise UserError(
+            f"{name}: expected {_FORMATS}, but it cannot be decoded ({reason}); {_conversion(name)}"
+        ) from error
+
+
+def check_recording_length(samples: int, rate_hz: int, name: str) -> None:
+    """Refuse a recording that is too long to be decoded at once.
+
+    Raises:
+        UserError: it lasts more than 10 minutes.
+    """
+    if samples > MAXIMUM_RECORDING_SECONDS * rate_hz:
+        raise UserError(
+            f"{name}: expected a recording of at most {MAXIMUM_RECORDING_SECONDS} s. "
+            f"Received: {samples / rate_hz:.1f} s; cut it into utterances"
+        )
+
+
+def to_waveform(samples: np.ndarray, rate_hz: int, name: str = "samples") -> np.ndarray:
+    """Bring samples to the project's form: the mean of the channels, resampled to 16 kHz.
+
+    Args:
+        samples: [N] or [N, channels]; signed 8, 16 or 32 bit, unsigned 8 bit, or float in [-1, 1].
+        rate_hz: their rate.
+        name: what an error message calls the recording.
+
+    Returns:
+        float32 [N] at 16 kHz in [-1, 1].
+
+    Raises:
+        UserError: another shape or type, a rate that is no positive whole number, or samples that are no audible sound
+            of at least 32 ms.
+    """
+    rate_hz = _checked_rate(rate_hz, name)
+    samples = np.asarray(samples)
+    if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > max(samples.shape[0], 1)):
+        raise UserError(
+            f"{name}: expected shape [N] or [N, channels]. Received: shape={list(samples.shape)}; transpose "
+            "[channels, N], and pass recordings one at a time"
+        )
+    if samples.size == 0:
+        raise UserError(f"{name}: expected a sound. Received: no samples")
+    check_recording_length(len(samples), rate_hz, name)
+    scaled = _full_scale_one(samples, name)
+    mono = scaled.mean(axis=1, dtype=np.float32) if scaled.ndim == 2 else scaled
+    waveform = mono if rate_hz == SAMPLE_RATE_HZ else soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
+    if len(waveform) < MINIMUM_SAMPLES:
+        raise UserError(
+            f"{name}: expected at least {1000 * MINIMUM_SAMPLES // SAMPLE_RATE_HZ} ms of sound. "
+            f"Received: {1000 * len(waveform) / SAMPLE_RATE_HZ:.1f} ms"
+        )
+    if np.abs(waveform).max() < 0.5 / 2**15:  # what 16 bit round to zero
+        raise UserError(f"{name}: expected a sound. Received: {len(waveform) / SAMPLE_RATE_HZ:.1f} s that are silent")
+    return np.clip(waveform, -1.0, 1.0)
+
+
+def _full_scale_one(samples: np.ndarray, name: str) -> np.ndarray:
+    """Samples of any type as finite float32, full scale 1."""
+    if samples.dtype == np.uint8:  # the one unsigned format of wav files: 128 is zero
+        return (samples.astype(np.float32) - 128) / 128
+    if samples.dtype in (np.int8, np.int16, np.int32):
+        return samples.astype(np.float32) / np.float32(2.0 ** (8 * samples.itemsize - 1))
+    if not np.issubdtype(samples.dtype, np.floating):
+        raise UserError(f"{name}: expected int8, int16, int32, uint8 or float. Received: dtype={samples.dtype}")
+    scaled = samples.astype(np.float32)
+    if not np.isfinite(scaled).all():
+        raise UserError(
+            f"{name}: expected finite samples. Received: {np.sum(~np.isfinite(scaled))} that are NaN or Inf"
+        )
+    level = np.abs(scaled).max()
+    if level > LARGEST_LEVEL:
+        remedy = "divide by the full scale"
+        if np.array_equal(scaled, np.rint(scaled)):
+            remedy = "they are whole numbers, so perhaps int16 that were not scaled: divide by 32768"
+        raise UserError(f"{name}: expected float samples in [-1, 1]. Received: samples up to {level:.6g}; {remedy}")
+    return scaled
+
+
+def _checked_rate(rate_hz: int, name: str) -> int:
+    try:
+        rate = 0 if isinstance(rate_hz, bool) else operator.index(rate_hz)
+    except TypeError:
+        rate = 0
+    if rate <= 0:
+        raise UserError(f"{name}: expected a rate in Hz, a positive whole number. Received: rate_hz={rate_hz!r}")
+    return rate
+
+
+def _is_truncated(log: str) -> bool:
+    """Whether libsndfile, which reads what is there, noted that the header had promised more."""
+    if "without an End-Of-Stream" in log:
+        return True
+    sizes = ((int(declared), int(found)) for declared, found in _DECLARED_AND_FOUND.findall(log))
+    return any(found < declared < _STREAMED for declared, found in sizes)
+
+
+def _conversion(name: str) -> str:
+    return f"convert it, for example with `ffmpeg -i {name} converted.wav`"

@@ -1,0 +1,428 @@
+"""What is wrong with the files of a corpus: every recording read, every oddity named."""
+
+import hashlib
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import soundfile
+
+from ser_tf.corpora import (
+    CorpusKind,
+    Exclusion,
+    Listing,
+    Utterance,
+    exclusions_among,
+    is_table,
+    list_corpus,
+)
+from ser_tf.corpora.table import read_table
+
+CLIPPING_RULE = "at least 3 consecutive samples of one channel at the same end of the scale"
+
+_BLOCK_SAMPLES = 1 << 16
+_LFS_SIGNATURE = b"version https://git-lfs"
+# Largest positive sample: 127 / 128 with 8 bits; the one of 16 bits also serves finer and float formats.
+_FULL_SCALE = {"PCM_S8": 127 / 128, "PCM_U8": 127 / 128}
+_FULL_SCALE_OTHERWISE = 32767 / 32768
+_STREAMED_WAV_SIZES = (0, 0xFFFFFFFF)
+_LISTED_IN_TEXT = 10
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file and what is wrong with it; the path is relative to the corpus."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class IdenticalGroup:
+    """Utterances that hold one and the same recording."""
+
+    names: tuple[str, ...]
+    same: Literal["bytes", "samples"]
+    """Whether the files are equal, or only what they decode to."""
+    labels: tuple[str, ...]
+    """Speaker and emotion of each, as in "crema_d:1006 happy"."""
+    contradicting: bool
+    """Whether the labels differ."""
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """The findings of an audit; paths are relative to the corpus, names are utterance names."""
+
+    corpus: str
+    root: str
+    files: int
+    """Recordings of the corpus that were read, copies included."""
+    utterances: int
+    seconds: float
+    """Length of all utterances together."""
+    counts: dict[str, dict[str, int]]
+    """Speaker -> emotion -> utterances that are there."""
+    expected: dict[str, dict[str, int]]
+    """The same as published; empty for a corpus without fixed content."""
+    missing: tuple[str, ...]
+    """Published names that are not there."""
+    unpublished: tuple[str, ...]
+    """Names that fit the corpus and were never published."""
+    foreign: tuple[str, ...]
+    """Audio files that are no utterance of the corpus."""
+    unknown_emotions: tuple[Problem, ...]
+    copies: tuple[str, ...]
+    """Further files of an utterance, which are not used."""
+    differing_copies: tuple[tuple[str, ...], ...]
+    """Files of one utterance, in one format, that differ in content."""
+    lfs_pointers: tuple[str, ...]
+    undecodable: tuple[Problem, ...]
+    truncated: tuple[Problem, ...]
+    """Shorter than the header says."""
+    empty: tuple[str, ...]
+    """No bytes or no samples."""
+    silent: tuple[str, ...]
+    """Every sample is zero."""
+    not_finite: tuple[str, ...]
+    """A sample is NaN or infinite."""
+    clipped: tuple[str, ...]
+    """By `clipping_rule`."""
+    clipping_rule: str
+    stereo: tuple[str, ...]
+    """More than one channel."""
+    rates: dict[str, int]
+    """Sampling rate in Hz -> files."""
+    usual_rate_hz: int | None
+    """The published rate; without one, the most frequent."""
+    odd_rates: dict[str, list[str]]
+    """Every other sampling rate in Hz -> files."""
+    identical: tuple[IdenticalGroup, ...]
+    excluded: tuple[Exclusion, ...]
+    """What is left out by default, and why."""
+
+    def to_json(self) -> str:
+        """The report as a JSON object whose keys are the attributes."""
+        return json.dumps(asdict(self), indent=2)
+
+    def to_text(self) -> str:
+        """The report as a page to read; long lists are cut short."""
+        hours = self.seconds / 3600
+        rates = ", ".join(f"{files} at {hz} Hz" for hz, files in self.rates.items()) or "none decoded"
+        lines = [
+            f"{self.corpus} in {self.root}",
+            f"{self.utterances} utterances in {self.files} files, {len(self.counts)} speakers, {hours:.2f} h",
+            f"sampling rates: {rates}",
+            "",
+            *self._count_table(),
+            "",
+            f"clipped means {self.clipping_rule}",
+            "",
+        ]
+        for title, found in self._findings():
+            lines.append(f"{title:<32}{len(found) or '-':>6}")
+            lines += [f"    {line}" for line in found[:_LISTED_IN_TEXT]]
+            if len(found) > _LISTED_IN_TEXT:
+                lines.append(f"    and {len(found) - _LISTED_IN_TEXT} more; the JSON report names all")
+        return "\n".join(lines)
+
+    def _count_table(self) -> list[str]:
+        """One row per speaker, one column per emotion; "7/8" is 7 of 8 published."""
+        there = {**self.counts, "all": _emotion_sums(self.counts)}
+        published = {**self.expected, "all": _emotion_sums(self.expected)}
+        emotions = list(next(iter((self.expected or self.counts).values()), {}))
+        rows = [["speaker", *emotions]]
+        for speaker in (*sorted(self.counts.keys() | self.expected.keys(), key=_by_number), "all"):
+            have, want = there.get(speaker, {}), published.get(speaker, {})
+            rows.append([speaker, *(self._cell(have.get(emotion, 0), want.get(emotion, 0)) for emotion in emotions)])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return [
+            "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(cells))
+            for cells in (zip(row, widths, strict=True) for row in rows)
+        ]
+
+    def _cell(self, have: int, want: int) -> str:
+        return f"{have}" if have == want or not self.expected else f"{have}/{want}"
+
+    def _findings(self) -> list[tuple[str, Sequence[str]]]:
+        def reasons(problems: Iterable[Problem]) -> list[str]:
+            return [f"{problem.path}: {problem.reason}" for problem in problems]
+
+        excluded = {exclusion.name for exclusion in self.excluded}
+        odd_rates = [f"{path}: {hz} Hz" for hz, paths in self.odd_rates.items() for path in paths]
+        return [
+            ("missing", self.missing),
+            ("unpublished names", self.unpublished),
+            ("foreign audio files", self.foreign),
+            ("unknown emotions", reasons(self.unknown_emotions)),
+            ("unused copies", self.copies),
+            ("copies that differ", [", ".join(paths) for paths in self.differing_copies]),
+            ("git-LFS pointers (git lfs pull)", self.lfs_pointers),
+            ("undecodable", reasons(self.undecodable)),
+            ("truncated", reasons(self.truncated)),
+            ("empty", self.empty),
+            ("silent", self.silent),
+            ("NaN or infinite samples", self.not_finite),
+            ("clipped", self.clipped),
+            ("more than one channel", self.stereo),
+            (f"rates other than {self.usual_rate_hz} Hz", odd_rates),
+            ("identical recordings", [_describe(group, excluded) for group in self.identical]),
+            ("left out by default", [f"{exclusion.name}: {exclusion.reason}" for exclusion in self.excluded]),
+        ]
+
+
+def audit(root: Path, *, progress: bool = False) -> AuditReport:
+    """Read every recording of a corpus and report what is wrong; broken files are findings, never errors.
+
+    Args:
+        root: directory or CSV table, as for `ser_tf.corpora.open_corpus`.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        The report.
+
+    Raises:
+        UserError: there is no corpus, or there are two.
+    """
+    root = Path(root)
+    listing = _list(root)
+    utterances = [utterance for copies in listing.files_of.values() for utterance in copies]
+    recordings = dict(zip((utterance.path for utterance in utterances), _read_all(utterances, progress), strict=True))
+    return _report(root, listing, recordings)
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """What reading one file showed."""
+
+    bytes_hash: str = ""
+    samples_hash: str = ""
+    """Of rate, channels and samples; empty when nothing was decoded."""
+    is_lfs_pointer: bool = False
+    undecodable: str = ""
+    """The decoder's words."""
+    truncated: str = ""
+    samples: int = 0
+    """Per channel."""
+    rate_hz: int = 0
+    channels: int = 0
+    is_silent: bool = False
+    is_finite: bool = True
+    is_clipped: bool = False
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.rate_hz if self.rate_hz else 0.0
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.samples or self.is_lfs_pointer or self.undecodable)
+
+    @property
+    def content(self) -> str:
+        """Equal for equal recordings."""
+        return self.samples_hash or self.bytes_hash
+
+
+def _list(root: Path) -> Listing:
+    if not is_table(root):
+        return list_corpus(root)
+    table = read_table(root)
+    kind = CorpusKind(table.name, table.emotions, parse=lambda stem: None)
+    return Listing(kind, {utterance.name: (utterance,) for utterance in table.utterances}, (), {})
+
+
+def _read_all(utterances: list[Utterance], progress: bool) -> list[_Recording]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        recordings = pool.map(_read, (utterance.path for utterance in utterances))
+        if not progress:
+            return list(recordings)
+        from rich.console import Console
+        from rich.progress import track
+
+        return list(track(recordings, "reading", total=len(utterances), console=Console(stderr=True)))
+
+
+def _read(path: Path) -> _Recording:
+    """Read one file, block by block."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_LFS_SIGNATURE))
+            file.seek(0)
+            bytes_hash = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+    except OSError as error:
+        return _Recording(undecodable=str(error))
+    if not head:
+        return _Recording(bytes_hash)
+    if head == _LFS_SIGNATURE:
+        return _Recording(bytes_hash, is_lfs_pointer=True)
+    try:
+        return _decode(path, bytes_hash, _truncated_wav(head, size))
+    except (OSError, soundfile.SoundFileError) as error:
+        return _Recording(bytes_hash, undecodable=str(error))
+
+
+def _decode(path: Path, bytes_hash: str, truncated: str) -> _Recording:
+    """Decode one file.
+
+    Raises:
+        soundfile.SoundFileError: it cannot be decoded.
+    """
+    with soundfile.SoundFile(path) as file:
+        full_scale = _FULL_SCALE.get(file.subtype, _FULL_SCALE_OTHERWISE)
+        samples_hash = hashlib.sha256(f"{file.samplerate} {file.channels}".encode())
+        samples, is_silent, is_finite, is_clipped = 0, True, True, False
+        last_extremes = np.zeros((0, 2 * file.channels), bool)
+        while len(block := file.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+            samples += len(block)
+            samples_hash.update(block.tobytes())
+            is_silent = is_silent and not block.any()
+            is_finite = is_finite and bool(np.isfinite(block).all())
+            # [samples, 2 * channels]: at the upper end, at the lower end; two samples of the last block go before.
+            extremes = np.vstack([last_extremes, np.hstack([block >= full_scale, block <= -full_scale])])
+            is_clipped = is_clipped or bool((extremes[:-2] & extremes[1:-1] & extremes[2:]).any())
+            last_extremes = extremes[-2:]
+        if samples < file.frames:
+            truncated = f"{samples} of {file.frames} samples"
+        return _Recording(
+            bytes_hash,
+            samples_hash.hexdigest() if samples else "",
+            truncated=truncated,
+            samples=samples,
+            rate_hz=file.samplerate,
+            channels=file.channels,
+            is_silent=bool(samples) and is_silent,
+            is_finite=is_finite,
+            is_clipped=is_clipped,
+        )
+
+
+def _truncated_wav(head: bytes, size: int) -> str:
+    """What is missing of a WAV file: libsndfile reads a shortened one without a word."""
+    if head[:4] != b"RIFF" or len(head) < 8:
+        return ""
+    declared = int.from_bytes(head[4:8], "little")
+    if declared in _STREAMED_WAV_SIZES or declared + 8 <= size:
+        return ""
+    return f"{size} of {declared + 8} bytes"
+
+
+def _report(root: Path, listing: Listing, recordings: dict[Path, _Recording]) -> AuditReport:
+    kind = listing.kind
+    folder = root.parent if is_table(root) else root
+    shown = {path: _shown(path, folder) for path in (*recordings, *listing.foreign, *listing.unknown)}
+    used = [copies[0] for copies in listing.files_of.values()]
+    published = kind.published_names()
+    read = sorted(recordings.items(), key=lambda item: shown[item[0]])
+
+    def paths(condition: Callable[[_Recording], bool]) -> tuple[str, ...]:
+        return tuple(shown[path] for path, recording in read if condition(recording))
+
+    def problems(attribute: str) -> tuple[Problem, ...]:
+        found = ((shown[path], getattr(recording, attribute)) for path, recording in read)
+        return tuple(Problem(path, reason) for path, reason in found if reason)
+
+    of_rate: dict[int, list[str]] = defaultdict(list)
+    for path, recording in read:
+        if recording.rate_hz:
+            of_rate[recording.rate_hz].append(shown[path])
+    most_frequent_hz = max(of_rate, key=lambda hz: len(of_rate[hz]), default=None)
+    usual_rate_hz = kind.published_rate_hz or most_frequent_hz
+    return AuditReport(
+        corpus=kind.name,
+        root=str(root),
+        files=len(recordings),
+        utterances=len(used),
+        seconds=sum(recordings[utterance.path].seconds for utterance in used),
+        counts=_counts(kind, ((utterance.speaker, utterance.emotion) for utterance in used)),
+        expected=_counts(kind, (parsed for name in published if (parsed := kind.parse(name)))),
+        missing=tuple(sorted(published - listing.files_of.keys())),
+        unpublished=tuple(sorted(listing.files_of.keys() - published)) if published else (),
+        foreign=tuple(sorted(shown[path] for path in listing.foreign)),
+        unknown_emotions=tuple(Problem(shown[path], reason) for path, reason in sorted(listing.unknown.items())),
+        copies=tuple(sorted(shown[copy.path] for copies in listing.files_of.values() for copy in copies[1:])),
+        differing_copies=_differing_copies(listing, recordings, shown),
+        lfs_pointers=paths(lambda recording: recording.is_lfs_pointer),
+        undecodable=problems("undecodable"),
+        truncated=problems("truncated"),
+        empty=paths(lambda recording: recording.is_empty),
+        silent=paths(lambda recording: recording.is_silent),
+        not_finite=paths(lambda recording: not recording.is_finite),
+        clipped=paths(lambda recording: recording.is_clipped),
+        clipping_rule=CLIPPING_RULE,
+        stereo=paths(lambda recording: recording.channels > 1),
+        rates={str(hz): len(of_rate[hz]) for hz in sorted(of_rate)},
+        usual_rate_hz=usual_rate_hz,
+        odd_rates={str(hz): of_rate[hz] for hz in sorted(of_rate) if hz != usual_rate_hz},
+        identical=_identical_groups(used, recordings),
+        excluded=exclusions_among(kind.name, listing.files_of),
+    )
+
+
+def _counts(kind: CorpusKind, labels: Iterable[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    counter = Counter(labels)
+    speakers = sorted({speaker for speaker, _ in counter}, key=_by_number)
+    return {speaker: {emotion: counter[speaker, emotion] for emotion in kind.emotions} for speaker in speakers}
+
+
+def _differing_copies(
+    listing: Listing, recordings: dict[Path, _Recording], shown: dict[Path, str]
+) -> tuple[tuple[str, ...], ...]:
+    groups = []
+    for copies in listing.files_of.values():
+        of_format: dict[str, list[Path]] = defaultdict(list)
+        for copy in copies:
+            of_format[copy.path.suffix.lower()].append(copy.path)
+        groups += [group for group in of_format.values() if len({recordings[path].content for path in group}) > 1]
+    return tuple(tuple(shown[path] for path in group) for group in groups)
+
+
+def _identical_groups(used: list[Utterance], recordings: dict[Path, _Recording]) -> tuple[IdenticalGroup, ...]:
+    with_content: dict[str, list[Utterance]] = defaultdict(list)
+    for utterance in used:
+        recording = recordings[utterance.path]
+        if recording.content and not recording.is_empty:
+            with_content[recording.content].append(utterance)
+    groups = []
+    for utterances in with_content.values():
+        if len(utterances) > 1:
+            labels = tuple(f"{utterance.speaker} {utterance.emotion}" for utterance in utterances)
+            groups.append(
+                IdenticalGroup(
+                    names=tuple(utterance.name for utterance in utterances),
+                    same="bytes" if len({recordings[item.path].bytes_hash for item in utterances}) == 1 else "samples",
+                    labels=labels,
+                    contradicting=len(set(labels)) > 1,
+                )
+            )
+    return tuple(sorted(groups, key=lambda group: group.names))
+
+
+def _describe(group: IdenticalGroup, excluded: set[str]) -> str:
+    names = " = ".join(name + (" (left out)" if name in excluded else "") for name in group.names)
+    return f"{names}: same {group.same}, {'CONTRADICTING' if group.contradicting else 'same'} labels"
+
+
+def _emotion_sums(counts: dict[str, dict[str, int]]) -> Counter[str]:
+    sums: Counter[str] = Counter()
+    for of_speaker in counts.values():
+        sums.update(of_speaker)
+    return sums
+
+
+def _by_number(speaker: str) -> tuple[int, str]:
+    """Sorts "ravdess:2" before "ravdess:12"."""
+    return len(speaker), speaker
+
+
+def _shown(path: Path, folder: Path) -> str:
+    """A path relative to the corpus, printable even if its name is not valid UTF-8."""
+    relative = path.relative_to(folder) if path.is_relative_to(folder) else path
+    return os.fsencode(relative.as_posix()).decode("utf-8", "replace")

@@ -1,0 +1,265 @@
+"""Which speakers a fold trains on, validates on and tests on: schemes from `folds.yaml`, or from a user's own file."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ser_tf.corpora import KNOWN_CORPORA, Corpus
+from ser_tf.errors import UserError
+
+SIDES = ("train", "validation", "test")
+
+DEALT_FOLDS = 10
+"""Folds of scheme `complete` where the file has none for a corpus; fewer when there are fewer speakers."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Speaker names on each side, sorted."""
+
+    number: int
+    """Counted from 1."""
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Folds of one corpus, holding only speakers who are in its folder."""
+
+    name: str
+    corpus: str
+    folds: tuple[Fold, ...]
+    notes: tuple[str, ...]
+    speakers: tuple[str, ...]
+    """The speakers in the folder, whether the folds use them or not."""
+    missing_speakers: tuple[str, ...]
+    """Speakers named by the folds whom the folder lacks."""
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hex digits that change when, and only when, the speakers on a side of a fold change."""
+        sides = [[fold.train, fold.validation, fold.test] for fold in self.folds]
+        return hashlib.sha256(json.dumps(sides, separators=(",", ":")).encode()).hexdigest()[:16]
+
+    @property
+    def never_tested(self) -> tuple[str, ...]:
+        """Speakers in the folder who are in no test set."""
+        return tuple(speaker for speaker in self.speakers if self._tests(speaker) == 0)
+
+    @property
+    def tested_twice(self) -> tuple[str, ...]:
+        """Speakers who are in two test sets or more."""
+        return tuple(speaker for speaker in self.speakers if self._tests(speaker) > 1)
+
+    def fold(self, number: int) -> Fold:
+        """The fold of that number, counted from 1.
+
+        Raises:
+            UserError: the scheme has no such fold.
+        """
+        if not 1 <= number <= len(self.folds):
+            raise UserError(f"fold: expected 1 to {len(self.folds)} in scheme {self.name!r}. Received: {number}")
+        return self.folds[number - 1]
+
+    def _tests(self, speaker: str) -> int:
+        return sum(speaker in fold.test for fold in self.folds)
+
+
+def load_scheme(name: str, corpus: Corpus, path: Path | None = None) -> Scheme:
+    """The folds of that scheme for that corpus.
+
+    Args:
+        name: `published`, `corrected`, `complete`, `emobox`, or a scheme of the user's own file. A corpus that the
+            project's file does not name has one scheme, `complete`, dealt from its speakers.
+        corpus: its name picks the schemes; its speakers say who is there.
+        path: a fold file of the user's own, in the form that the head of `folds.yaml` explains.
+
+    Returns:
+        The scheme, restricted to the speakers in the folder; `missing_speakers` lists the others.
+
+    Raises:
+        UserError: no such scheme, a malformed file, an unknown speaker, a speaker on two sides of a fold, or a side
+            without speakers.
+    """
+    where = str(path) if path else "folds.yaml"
+    corpora = _read(path)
+    if path is None and corpus.name not in corpora:
+        corpora = {corpus.name: {"complete": _dealt(corpus)}}
+    if corpus.name not in corpora:
+        raise UserError(f"{where}: expected schemes for corpus {corpus.name}. Received: {', '.join(corpora)}")
+    schemes = corpora[corpus.name]
+    if not isinstance(schemes, dict):
+        raise UserError(f"{where}: {corpus.name}: expected a mapping of schemes. Received: {schemes!r}")
+    if name not in schemes:
+        there = ", ".join(schemes) or "none"
+        raise UserError(f"{where}: no scheme {name!r} for corpus {corpus.name}; choose one of those there: {there}")
+    where = f"{where}: {corpus.name}: {name}"
+    notes, sides = _parse(name, schemes, where)
+    folds = _resolve(sides, known_speakers(corpus), where)
+    present, missing = set(corpus.speakers), set[str]()
+    for fold in folds:
+        _check(fold, where)
+        missing |= {speaker for side in SIDES for speaker in getattr(fold, side)} - present
+    return Scheme(
+        name=name,
+        corpus=corpus.name,
+        folds=tuple(_restricted(fold, present, corpus, where) for fold in folds),
+        notes=notes,
+        speakers=tuple(corpus.speakers),
+        missing_speakers=tuple(sorted(missing)),
+    )
+
+
+def known_speakers(corpus: Corpus) -> tuple[str, ...]:
+    """Sorted speakers of the complete corpus; where its content is not fixed, those who are there."""
+    published = {
+        parsed[0]
+        for kind in KNOWN_CORPORA
+        if kind.name == corpus.name
+        for parsed in map(kind.parse, kind.published_names())
+        if parsed
+    }
+    return tuple(sorted(published)) or corpus.speakers
+
+
+def deal(speakers: Sequence[str], folds: int) -> list[list[str]]:
+    """Test sets dealt like cards: the speakers, in the given order, go one by one to folds 1, 2, ..., 1, 2, ..."""
+    return [list(speakers[first::folds]) for first in range(folds)]
+
+
+def _dealt(corpus: Corpus) -> dict[str, Any]:
+    speakers = corpus.speakers
+    if len(speakers) < len(SIDES):
+        raise UserError(
+            f"{corpus.root}: expected at least {len(SIDES)} speakers, to train, validate and test on different ones. "
+            f"Received: {len(speakers)} ({', '.join(speakers)}); add recordings of other speakers"
+        )
+    tests = deal(speakers, min(DEALT_FOLDS, len(speakers)))
+    return {
+        "notes": [f"Every speaker is tested once. In order of name they are dealt one by one to {len(tests)} folds."],
+        "folds": {str(number): {"test": test} for number, test in enumerate(tests, start=1)},
+    }
+
+
+class _Loader(yaml.BaseLoader):
+    """Every scalar stays a string (so `no` is a name, `1:30` no number), and no key may be written twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) < len(node.value):
+            raise yaml.MarkedYAMLError(problem="a key is written twice", problem_mark=node.start_mark)
+        return mapping
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    source = path or files("ser_tf.corpora").joinpath("folds.yaml")
+    try:
+        data = yaml.load(source.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{source}: expected a fold file in YAML; {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{source}: expected a mapping of corpora to schemes. Received: {data!r}")
+    return data
+
+
+def _mapping(data: Any, allowed: Sequence[str], where: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: expected a mapping of {', '.join(allowed)}. Received: {data!r}")
+    for key in data:
+        if key not in allowed:
+            raise UserError(f"{where}: unknown key {key!r}; expected {', '.join(allowed)}")
+    return data
+
+
+def _parse(name: str, schemes: dict[str, Any], where: str) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
+    """Notes of the scheme, and per fold its sides as written, with `same_as` followed."""
+    scheme = _mapping(schemes[name], ("notes", "same_as", "folds"), where)
+    folds = scheme.get("folds", {})
+    if "same_as" in scheme:
+        base = schemes.get(scheme["same_as"])
+        if not isinstance(base, dict) or "same_as" in base or not isinstance(base.get("folds"), dict):
+            raise UserError(f"{where}: same_as: expected a scheme with folds of its own. Received: {scheme['same_as']}")
+        if isinstance(folds, dict):
+            folds = base["folds"] | folds
+    numbers = [str(number) for number in range(1, len(folds) + 1)]
+    if not isinstance(folds, dict) or not folds or sorted(folds) != sorted(numbers):
+        received = ", ".join(folds) if isinstance(folds, dict) else repr(folds)
+        raise UserError(f"{where}: expected folds numbered 1, 2, 3, ... Received: {received or 'none'}")
+    sides = [_mapping(folds[number], SIDES, f"{where}: fold {number}") for number in numbers]
+    return tuple(_items(scheme.get("notes", []), f"{where}: notes")), sides
+
+
+def _items(side: Any, where: str) -> list[str]:
+    items = [side] if isinstance(side, str) else side
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise UserError(f"{where}: expected a list or one value. Received: {side!r}")
+    return items
+
+
+def _resolve(folds: list[dict[str, Any]], known: Sequence[str], where: str) -> list[Fold]:
+    """Folds with speaker names in place of numbers and ranges, and the sides that were left out filled in."""
+
+    def named(fold: int, side: str) -> list[str]:
+        here = f"{where}: fold {fold + 1}: {side}"
+        items = _items(folds[fold].get(side, []), here)
+        return sorted(speaker for item in items for speaker in _speakers(item, known, here))
+
+    tests = [named(fold, "test") for fold in range(len(folds))]
+    resolved = []
+    for index, fold in enumerate(folds):
+        validation = named(index, "validation") if "validation" in fold else tests[(index + 1) % len(tests)]
+        held_out = {*validation, *tests[index]}
+        rest = sorted(speaker for speaker in known if speaker not in held_out)
+        train = named(index, "train") if "train" in fold else rest
+        resolved.append(Fold(index + 1, tuple(train), tuple(validation), tuple(tests[index])))
+    return resolved
+
+
+def _speakers(item: str, known: Sequence[str], where: str) -> list[str]:
+    """Speakers meant by a full name, a name or number without its corpus, or a range of numbers."""
+    names = {speaker.partition(":")[2]: speaker for speaker in known}
+    numbers = {int(name): speaker for name, speaker in names.items() if name.isdecimal()}
+    if item in known:
+        return [item]
+    if item in names:
+        return [names[item]]
+    first, _, last = item.partition("-")
+    ends = [int(end.strip()) for end in (first, last or first) if end.strip().isdecimal()]
+    if len(ends) == 2 and ends[0] <= ends[1] and numbers.keys() >= set(ends):
+        inside = range(ends[0], ends[1] + 1)
+        if all(number in numbers for number in inside):
+            return [numbers[number] for number in inside]
+    raise UserError(f"{where}: unknown speaker {item!r}; expected one of the corpus's {len(known)}, such as {known[0]}")
+
+
+def _check(fold: Fold, where: str) -> None:
+    sides: dict[str, list[str]] = {}
+    for side in SIDES:
+        for speaker in getattr(fold, side):
+            sides.setdefault(speaker, []).append(side)
+    for speaker, found in sides.items():
+        if len(found) > 1:
+            raise UserError(
+                f"{where}: fold {fold.number}: expected each speaker once. "
+                f"Received: {speaker} in {' and in '.join(found)}; take it out of all but one"
+            )
+
+
+def _restricted(fold: Fold, present: set[str], corpus: Corpus, where: str) -> Fold:
+    restricted = {}
+    for side in SIDES:
+        written = getattr(fold, side)
+        restricted[side] = tuple(speaker for speaker in written if speaker in present)
+        if not restricted[side]:
+            remedy = f"add recordings of {', '.join(written)} to {corpus.root}" if written else "name one in the file"
+            here = f"{where}: fold {fold.number}: {side}"
+            raise UserError(f"{here}: expected at least one speaker. Received: none; {remedy}")
+    return Fold(fold.number, **restricted)

@@ -1,0 +1,50 @@
+"""RAVDESS speech: 24 actors, 8 emotions (Livingstone and Russo 2018, doi 10.5281/zenodo.1188976).
+
+A name is `MM-VV-EE-II-SS-RR-AA`: modality, channel, emotion, intensity, statement, repetition, actor. Utterances are
+modality 03 (audio only) and channel 01 (speech); video copies and song are left out.
+"""
+
+import re
+from itertools import product
+
+from ser_tf.errors import UserError
+
+NAME = "ravdess"
+EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+"""Emotion code 01 to 08 in this order."""
+
+_NAME = re.compile(r"03-01-(?P<emotion>\d\d)-\d\d-\d\d-\d\d-(?P<actor>\d\d)", re.ASCII)
+_NEUTRAL = 1
+_ACTORS = range(1, 25)
+
+
+def parse(stem: str) -> tuple[str, str] | None:
+    """Speaker and emotion of a file name without suffix; None when it is no RAVDESS speech.
+
+    Raises:
+        UserError: the emotion code is not 01 to 08.
+
+    Example:
+        >>> parse("03-01-05-01-02-01-12")
+        ('ravdess:12', 'angry')
+    """
+    match = _NAME.fullmatch(stem)
+    if match is None:
+        return None
+    code = int(match["emotion"])
+    if not 1 <= code <= len(EMOTIONS):
+        raise UserError(f"expected an emotion code from 01 to {len(EMOTIONS):02d}. Received: {match['emotion']}")
+    return f"{NAME}:{int(match['actor'])}", EMOTIONS[code - 1]
+
+
+def published_names() -> frozenset[str]:
+    """Names of the 1440 utterances: 60 of each actor; neutral has no strong intensity."""
+    codes = range(1, len(EMOTIONS) + 1)
+    intensities = statements = repetitions = (1, 2)
+    return frozenset(
+        f"03-01-{emotion:02d}-{intensity:02d}-{statement:02d}-{repetition:02d}-{actor:02d}"
+        for emotion, intensity, statement, repetition, actor in product(
+            codes, intensities, statements, repetitions, _ACTORS
+        )
+        if not (emotion == _NEUTRAL and intensity == 2)
+    )

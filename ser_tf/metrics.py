@@ -1,0 +1,72 @@
+"""Scores of a set of predictions, in the field's words; every value is scikit-learn's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
+
+CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one set of utterances; shares lie in [0, 1]."""
+
+    utterances: int
+    wa: float
+    """Weighted accuracy: the share of utterances named rightly."""
+    uar: float
+    """Unweighted average recall over the emotions that occur in the truth."""
+    macro_f1: float
+    recall: dict[str, float | None]
+    """Per emotion; None where the truth holds no such utterance."""
+    confusion: list[list[int]]
+    """Counts: a row per true emotion, a column per predicted one."""
+    ece: float
+    """Expected calibration error of the winning emotion's probability, in 15 equal bins."""
+
+
+def score(truth: np.ndarray, probabilities: np.ndarray, emotions: Sequence[str]) -> Scores:
+    """Compare the true emotions with predicted distributions.
+
+    Args:
+        truth: int [N], class numbers.
+        probabilities: float [N, C]; the prediction is the largest of a row.
+        emotions: the C names, in class order.
+    """
+    prediction = probabilities.argmax(axis=1)
+    present = np.unique(truth)
+    recalls = recall_score(truth, prediction, labels=present, average=None)
+    by_class = dict(zip(present.tolist(), recalls.tolist(), strict=True))
+    return Scores(
+        utterances=len(truth),
+        wa=float(accuracy_score(truth, prediction)),
+        uar=unweighted_average_recall(truth, prediction),
+        macro_f1=float(f1_score(truth, prediction, labels=present, average="macro")),
+        recall={emotion: by_class.get(index) for index, emotion in enumerate(emotions)},
+        confusion=confusion_matrix(truth, prediction, labels=range(len(emotions))).tolist(),
+        ece=expected_calibration_error(truth, probabilities),
+    )
+
+
+def unweighted_average_recall(truth: np.ndarray, prediction: np.ndarray) -> float:
+    """Mean recall over the classes that occur in `truth`; both int [N]."""
+    return float(recall_score(truth, prediction, labels=np.unique(truth), average="macro"))
+
+
+def expected_calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean gap between confidence and accuracy over equal bins of confidence (Guo et al. 2017, eq. 3).
+
+    Args:
+        truth: int [N].
+        probabilities: float [N, C].
+    """
+    confidence = probabilities.max(axis=1)
+    hit = probabilities.argmax(axis=1) == truth
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    gaps = [
+        abs(hit[bins == index].mean() - confidence[bins == index].mean()) * (bins == index).mean()
+        for index in np.unique(bins)
+    ]
+    return float(sum(gaps))

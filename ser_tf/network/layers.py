@@ -1,0 +1,235 @@
+"""Layers of the network: time masks, squeeze-and-excitation and GhostVLAD, for utterances that differ in length.
+
+Time is always axis 1. `frames`, int32 [batch], says how many steps of it are true; what stands beyond is padding, and
+no true output depends on it.
+"""
+
+# ruff: noqa: D102 - what Keras calls, the docstring of the class describes.
+
+from typing import Any
+
+import keras
+from keras import ops
+
+_SMALLEST_NORM = 1e-6
+"""A vector shorter than this counts as zero: its direction is rounding error and its gradient would explode."""
+
+
+@keras.saving.register_keras_serializable(package="ser_tf")
+class MinimumTime(keras.layers.Layer):
+    """Pads the end of time with zeros until there are `minimum` steps; longer inputs pass unchanged.
+
+    Example:
+
+    >>> MinimumTime(3)(np.ones((1, 2, 1)))[0, :, 0]
+    array([1., 1., 0.], dtype=float32)
+
+    Args:
+        minimum: Integer. Fewest steps of the output.
+        **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
+
+    Input shape:
+        `[batch, time, ...]`.
+
+    Output shape:
+        `[batch, max(time, minimum), ...]`.
+    """
+
+    def __init__(self, minimum: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        _expect_integer("minimum", minimum, at_least=1)
+        self.minimum = minimum
+
+    def call(self, inputs: Any) -> Any:
+        widths = [(0, 0)] * len(inputs.shape)
+        widths[1] = (0, self.minimum)
+        zeros = ops.pad(inputs[:, :0], widths)
+        # What is left of `minimum` zeros after the input's own steps: one slice, whether time is static or dynamic.
+        return ops.concatenate([inputs, zeros[:, ops.shape(inputs)[1] :]], axis=1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        batch, time, *rest = input_shape
+        return (batch, None if time is None else max(time, self.minimum), *rest)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "minimum": self.minimum}
+
+
+@keras.saving.register_keras_serializable(package="ser_tf")
+class TimeMask(keras.layers.Layer):
+    """Replaces everything beyond the true length of each utterance by zeros.
+
+    Padding is no longer zero after a bias or a batch normalisation. A kernel that spans several time steps would carry
+    it into the last true steps, so each such kernel reads a masked input. Operations within one time step need no mask.
+
+    Example:
+
+    >>> TimeMask()(np.ones((2, 3, 1)), np.array([3, 1]))[:, :, 0]
+    array([[1., 1., 1.],
+           [1., 0., 0.]], dtype=float32)
+
+    Args:
+        **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
+
+    Input shape:
+        `[batch, time, ...]`, and `frames`, int32 `[batch]`.
+
+    Output shape:
+        That of the input. Padding may hold anything, NaN too.
+    """
+
+    def call(self, inputs: Any, frames: Any) -> Any:
+        is_true = _is_true(inputs, frames)
+        is_true = ops.reshape(is_true, (-1, ops.shape(inputs)[1]) + (1,) * (len(inputs.shape) - 2))
+        return ops.where(is_true, inputs, ops.zeros((), dtype=inputs.dtype))
+
+    def compute_output_shape(
+        self, inputs_shape: tuple[int | None, ...], frames_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        return inputs_shape
+
+
+@keras.saving.register_keras_serializable(package="ser_tf")
+class SqueezeExcitation(keras.layers.Layer):
+    """Weights each channel by a gate computed from its mean over the true part of the map (Hu et al. 2018).
+
+    Example:
+
+    >>> maps = np.random.normal(size=(2, 10, 4, 32))
+    >>> SqueezeExcitation(reduction=16)(maps, np.array([10, 7])).shape
+    TensorShape([2, 10, 4, 32])
+
+    Args:
+        reduction: Integer. The gate's hidden layer has `channels // reduction` units, at least one.
+        **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
+
+    Input shape:
+        `[batch, time, frequency, channels]`, and `frames`, int32 `[batch]`, each at least 1.
+
+    Output shape:
+        That of the input.
+    """
+
+    def __init__(self, reduction: int = 16, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        _expect_integer("reduction", reduction, at_least=1)
+        self.reduction = reduction
+
+    def build(self, inputs_shape: tuple[int | None, ...], frames_shape: tuple[int | None, ...]) -> None:
+        channels = inputs_shape[-1]
+        assert channels is not None
+        hidden = max(1, channels // self.reduction)
+        self.squeeze = keras.layers.Dense(
+            hidden, activation="relu", kernel_initializer="he_normal", dtype=self.dtype_policy, name="squeeze"
+        )
+        self.excite = keras.layers.Dense(channels, activation="sigmoid", dtype=self.dtype_policy, name="excite")
+        self.squeeze.build((None, channels))
+        self.excite.build((None, hidden))
+
+    def call(self, inputs: Any, frames: Any) -> Any:
+        per_step = ops.cast(ops.mean(inputs, axis=2), "float32")  # [B, T, C]
+        per_step = ops.where(_is_true(inputs, frames)[..., None], per_step, 0.0)
+        mean = ops.sum(per_step, axis=1) / ops.cast(frames, "float32")[:, None]  # [B, C]
+        gate = self.excite(self.squeeze(ops.cast(mean, inputs.dtype)))
+        return inputs * gate[:, None, None, :]
+
+    def compute_output_shape(
+        self, inputs_shape: tuple[int | None, ...], frames_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        return inputs_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "reduction": self.reduction}
+
+
+@keras.saving.register_keras_serializable(package="ser_tf")
+class GhostVLAD(keras.layers.Layer):
+    """Aggregates the descriptors of an utterance into one embedding of unit norm (Zhong et al. 2018; paper, eq. 1).
+
+    Each descriptor is softly assigned to `clusters + ghost_clusters` clusters:
+    `assignment(m, k) = softmax_k(x(m) . kernel + bias)`. The residuals `sum_m assignment(m, k) * (x(m) - centre(k))`
+    are taken to the real centres only, so what a ghost takes of a descriptor is lost to the embedding. Each cluster's
+    residual is L2-normalised, then the whole. With `ghost_clusters=0` this is NetVLAD.
+
+    Computed in float32 under every dtype policy.
+
+    Example:
+
+    >>> descriptors = np.random.normal(size=(2, 6, 512))
+    >>> embedding, ghost_share = GhostVLAD(clusters=8, ghost_clusters=2)(descriptors, np.array([6, 4]))
+    >>> embedding.shape, ghost_share.shape
+    (TensorShape([2, 4096]), TensorShape([2, 6]))
+
+    Args:
+        clusters: Integer. K, clusters whose residuals make the embedding.
+        ghost_clusters: Integer. G, clusters that only take part in the assignment.
+        **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
+
+    Input shape:
+        Descriptors `[batch, M, D]`, and `count`, int32 `[batch]`: how many of the M are true.
+
+    Output shape:
+        The embedding `[batch, K * D]`, and the ghost share `[batch, M]`: what the ghosts take of each descriptor,
+        between 0 and 1, and 0 beyond `count`. Both float32.
+    """
+
+    def __init__(self, clusters: int = 8, ghost_clusters: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        _expect_integer("clusters", clusters, at_least=1)
+        _expect_integer("ghost_clusters", ghost_clusters, at_least=0)
+        self.clusters = clusters
+        self.ghost_clusters = ghost_clusters
+
+    def build(self, descriptors_shape: tuple[int | None, ...], count_shape: tuple[int | None, ...]) -> None:
+        size = descriptors_shape[-1]
+        all_clusters = self.clusters + self.ghost_clusters
+        # `autocast=False`: weights stay float32 under mixed precision.
+        self.kernel = self.add_weight(
+            name="kernel", shape=(size, all_clusters), initializer="orthogonal", autocast=False
+        )
+        self.bias = self.add_weight(name="bias", shape=(all_clusters,), initializer="zeros", autocast=False)
+        self.centres = self.add_weight(
+            name="centres", shape=(self.clusters, size), initializer="orthogonal", autocast=False
+        )
+
+    def call(self, descriptors: Any, count: Any) -> tuple[Any, Any]:
+        is_true = _is_true(descriptors, count)[..., None]  # [B, M, 1]
+        descriptors = ops.where(is_true, ops.cast(descriptors, "float32"), 0.0)
+        log_assignment = ops.log_softmax(ops.matmul(descriptors, self.kernel) + self.bias, axis=-1)  # [B, M, K + G]
+        ghosts = ops.exp(log_assignment[..., self.clusters :])
+        ghost_share = ops.where(is_true[..., 0], ops.sum(ghosts, axis=-1), 0.0)
+
+        # A cluster's residual is normalised, so a factor common to its weights is free: with the largest weight at 1,
+        # an utterance that goes to the ghosts almost whole still has a direction.
+        log_assignment = ops.where(is_true, log_assignment[..., : self.clusters], -1e9)
+        largest = ops.stop_gradient(ops.max(log_assignment, axis=1, keepdims=True))
+        weights = ops.where(is_true, ops.exp(log_assignment - largest), 0.0)  # [B, M, K]
+
+        weighted_sum = ops.matmul(ops.transpose(weights, (0, 2, 1)), descriptors)  # [B, K, D]
+        residuals = weighted_sum - ops.sum(weights, axis=1)[..., None] * self.centres
+        residuals = _unit_norm(residuals)
+        embedding = ops.reshape(residuals, (-1, residuals.shape[1] * residuals.shape[2]))
+        return _unit_norm(embedding), ghost_share
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "clusters": self.clusters, "ghost_clusters": self.ghost_clusters}
+
+
+def _is_true(inputs: Any, frames: Any) -> Any:
+    """Which time steps of `inputs` [B, T, ...] are no padding: bool [B, T]."""
+    return ops.arange(ops.shape(inputs)[1], dtype="int32") < ops.cast(frames, "int32")[:, None]
+
+
+def _unit_norm(vectors: Any) -> Any:
+    """Vectors along the last axis at L2 norm 1; a zero vector stays zero, with a gradient of zero."""
+    square = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
+    is_zero = square < _SMALLEST_NORM**2
+    # The inner `where` keeps the derivative of the root finite, the outer one discards it.
+    return ops.where(is_zero, 0.0, vectors / ops.sqrt(ops.where(is_zero, 1.0, square)))
+
+
+def _expect_integer(name: str, value: int, at_least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        raise ValueError(
+            f"Invalid value for `{name}` argument: expected an integer of at least {at_least}. Received: {name}={value}"
+        )

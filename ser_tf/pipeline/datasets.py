@@ -1,0 +1,187 @@
+"""speech files -> tf.data: batches for training, evaluation and prediction, all with the one spectrogram code."""
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import reduce
+
+import numpy as np
+import tensorflow as tf
+
+from ser_tf.audio.spectrogram import spectrogram
+from ser_tf.audio.vad import INT16_SCALE, check_speech_length
+from ser_tf.config import SAMPLE_RATE_HZ, Config
+from ser_tf.pipeline.augmentation import with_masks, with_noise
+from ser_tf.pipeline.batches import epoch_batches
+from ser_tf.pipeline.speech_cache import HEADER_WORDS, SpeechFile
+
+PADDED_SECONDS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
+"""Whole utterances are padded to the next of these, so that the network sees few shapes."""
+_FULL_BATCH_SECONDS = 5
+"""Utterances longer than this come in smaller batches, so that a batch of them takes no more memory."""
+_THREADS = min(4, os.cpu_count() or 1)
+_READ_AHEAD_BATCHES = 4
+
+Inputs = dict[str, tf.Tensor]
+
+
+def training_dataset(
+    speech: Sequence[SpeechFile], labels: np.ndarray, config: Config, first_epoch: int = 0
+) -> tf.data.Dataset:
+    """Endless batches of random crops, epoch after epoch as `epoch_batches` deals them.
+
+    Every draw depends on the seed, the epoch and the place in the epoch alone: a dataset that starts at epoch 7 goes on
+    exactly as the one that started at epoch 0. Balanced batches hold every emotion, whatever `labels` are.
+
+    Args:
+        speech: the training utterances.
+        labels: int [N], the class of each.
+        config: seed, batches, crop, augmentation, spectrogram.
+        first_epoch: the epoch to start with.
+
+    Returns:
+        A dataset of ({"spectrogram": float32 [B, T, bins], "frames": int32 [B]}, labels int32 [B]). An epoch has
+        ceil(N / B) batches.
+
+    Raises:
+        UserError: such batches cannot be dealt from this speech.
+    """
+    training = config.training
+    emotions = [file.utterance.emotion for file in speech]
+    speakers = [file.utterance.speaker for file in speech]
+    crop_samples = round(training.crop_seconds * SAMPLE_RATE_HZ)
+
+    def dealt(epoch: int) -> np.ndarray:
+        return epoch_batches(
+            emotions,
+            speakers,
+            batch_size=training.batch_size,
+            balanced=training.batches == "balanced",
+            seed=training.seed,
+            epoch=epoch,
+        )
+
+    dealt(first_epoch)  # what cannot be dealt is said now, not by a thread of the pipeline
+
+    def epochs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        epoch = first_epoch
+        while True:
+            utterances = dealt(epoch).ravel()
+            places = np.arange(len(utterances), dtype=np.int64)
+            yield utterances, np.stack([np.full_like(places, training.seed), (epoch << 32) + places], axis=1)
+            epoch += 1
+
+    paths = tf.constant([str(file.path) for file in speech])
+    classes = tf.constant(labels, tf.int32)
+
+    def crop(utterance: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        crop_seed, noise_seed, mask_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+        cropped = _random_crop(_read(tf.gather(paths, utterance)), crop_samples, crop_seed)
+        return with_noise(cropped, noise_seed, config.augmentation), mask_seed, tf.gather(classes, utterance)
+
+    def batch(crops: tf.Tensor, mask_seeds: tf.Tensor, batch_labels: tf.Tensor) -> tuple[Inputs, tf.Tensor]:
+        inputs = _inputs(crops, tf.fill([training.batch_size], crop_samples), config)
+        if config.augmentation.time_masks or config.augmentation.frequency_masks:
+            inputs["spectrogram"] = tf.map_fn(
+                lambda pair: with_masks(pair[0], pair[1], config.augmentation),
+                (inputs["spectrogram"], mask_seeds),
+                fn_output_signature=tf.TensorSpec(inputs["spectrogram"].shape[1:], tf.float32),
+            )
+        return inputs, batch_labels
+
+    signature = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, 2], tf.int64))
+    return (
+        tf.data.Dataset.from_generator(epochs, output_signature=signature)
+        .unbatch()
+        .map(crop, num_parallel_calls=_THREADS)
+        .batch(training.batch_size, drop_remainder=True)
+        .map(batch, num_parallel_calls=_THREADS)
+        .prefetch(_READ_AHEAD_BATCHES)
+        .with_options(_options())
+    )
+
+
+def evaluation_dataset(speech: Sequence[SpeechFile], config: Config, batch_size: int = 16) -> tf.data.Dataset:
+    """Batches of whole utterances, the short ones first, each padded with zeros to the next of `PADDED_SECONDS`.
+
+    Args:
+        speech: the utterances.
+        config: the spectrogram.
+        batch_size: utterances of up to 5 s in a batch; of longer ones fewer, and the last batch of each length is not
+            filled up.
+
+    Returns:
+        A dataset of ({"spectrogram": float32 [B, T, bins], "frames": int32 [B]}, int32 [B]), the last the places of the
+        utterances in `speech`.
+    """
+    lengths = np.array([file.samples for file in speech], np.int32)
+    padded = np.array([_padded_samples(length) for length in lengths], np.int32)
+    paths = np.array([str(file.path) for file in speech])
+    order = np.argsort(lengths, kind="stable").astype(np.int32)
+
+    def of_one_length(padded_samples: int) -> tf.data.Dataset:
+        places = order[padded[order] == padded_samples]
+        full_batch = batch_size * _FULL_BATCH_SECONDS * SAMPLE_RATE_HZ // padded_samples
+
+        def read(path: tf.Tensor) -> tf.Tensor:
+            samples = _read(path)
+            return tf.ensure_shape(tf.pad(samples, [[0, padded_samples - tf.size(samples)]]), [padded_samples])
+
+        return (
+            tf.data.Dataset.from_tensor_slices((paths[places], lengths[places], places))
+            .map(lambda path, length, place: (read(path), length, place), num_parallel_calls=_THREADS)
+            .batch(max(1, min(batch_size, full_batch)))
+            .map(lambda padded_speech, length, place: (_inputs(padded_speech, length, config), place))
+        )
+
+    datasets = [of_one_length(int(padded_samples)) for padded_samples in np.unique(padded)]
+    return reduce(tf.data.Dataset.concatenate, datasets).prefetch(_READ_AHEAD_BATCHES).with_options(_options())
+
+
+def inputs_of(speech: np.ndarray, config: Config) -> Inputs:
+    """What the network takes of one utterance, padded like those of `evaluation_dataset`.
+
+    Args:
+        speech: float32 [N] in [-1, 1] at 16 kHz, without silence (`Speech.waveform`).
+        config: the spectrogram.
+
+    Returns:
+        {"spectrogram": float32 [1, T, bins], "frames": int32 [1]}.
+
+    Raises:
+        UserError: more than 60 s of speech.
+    """
+    padded = np.pad(speech, (0, _padded_samples(len(speech)) - len(speech)))
+    return _inputs(tf.constant(padded[np.newaxis]), tf.constant([len(speech)], tf.int32), config)
+
+
+def _inputs(speech: tf.Tensor, samples: tf.Tensor, config: Config) -> Inputs:
+    values, frames = spectrogram(speech, samples, config.spectrogram)
+    return {"spectrogram": values, "frames": frames}
+
+
+def _read(path: tf.Tensor) -> tf.Tensor:
+    """The speech of a cached file, float32 [N]; the same numbers as `Speech.waveform`."""
+    samples = tf.io.decode_raw(tf.io.read_file(path), tf.int16)[HEADER_WORDS:]
+    return tf.cast(samples, tf.float32) / INT16_SCALE
+
+
+def _random_crop(speech: tf.Tensor, crop_samples: int, seed: tf.Tensor) -> tf.Tensor:
+    """A random stretch of `crop_samples`; shorter speech repeats itself first."""
+    repeats = -(-crop_samples // tf.size(speech))
+    repeated = tf.tile(speech, [repeats])
+    start = tf.random.stateless_uniform([], seed, 0, tf.size(repeated) - crop_samples + 1, tf.int32)
+    return tf.ensure_shape(repeated[start : start + crop_samples], [crop_samples])
+
+
+def _padded_samples(samples: int) -> int:
+    check_speech_length(samples, "speech")
+    return next(int(s * SAMPLE_RATE_HZ) for s in PADDED_SECONDS if s * SAMPLE_RATE_HZ >= samples)
+
+
+def _options() -> tf.data.Options:
+    """Same order always, and few threads: the network needs the cores."""
+    options = tf.data.Options()
+    options.deterministic = True
+    options.threading.private_threadpool_size = _THREADS
+    options.threading.max_intra_op_parallelism = 1
+    return options

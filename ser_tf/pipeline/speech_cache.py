@@ -1,0 +1,187 @@
+"""recordings -> speech on disk: decoded, resampled and freed of silence once, then read by every epoch of every run.
+
+A cached file is a header of 12 bytes (`kept_whole`, number of samples, CRC-32 of the samples; unsigned 32 bit) and
+the samples as int16, all little endian, so that `tf.io.decode_raw` reads it. Its name is the recording's SHA-256, its
+folder the configuration's: nothing is ever stale, and two processes that write the same file write the same bytes.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import struct
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from ser_tf.audio.vad import Speech, remove_silence
+from ser_tf.audio.waveform import decode, read_content, to_waveform
+from ser_tf.config import SAMPLE_RATE_HZ, Config
+from ser_tf.corpora import Utterance
+from ser_tf.errors import UserError
+
+FORMAT_VERSION = 1
+"""To be raised when the same recording and configuration give other bytes than before."""
+_HEADER = struct.Struct("<III")
+HEADER_WORDS = _HEADER.size // 2
+"""int16 words that stand before the samples."""
+
+Decode = Callable[[bytes, str], tuple[np.ndarray, int]]
+
+
+@dataclass(frozen=True)
+class SpeechFile:
+    """The cached speech of one utterance.
+
+    Attributes:
+        utterance: who says what, and in which recording.
+        path: the cached file.
+        samples: its length at 16 kHz.
+        kept_whole: too little speech was found, so that no silence was removed.
+        content_hash: SHA-256 of the recording.
+    """
+
+    utterance: Utterance
+    path: Path
+    samples: int
+    kept_whole: bool
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class PreparedSpeech:
+    """The speech of a corpus, and what could not be read, each in the order of the utterances.
+
+    Attributes:
+        items: the utterances that are there.
+        failures: the others, each with the reason in one line.
+    """
+
+    items: tuple[SpeechFile, ...]
+    failures: tuple[tuple[Utterance, str], ...]
+
+    @cached_property
+    def data_hash(self) -> str:
+        """16 hex digits that name exactly these recordings."""
+        lines = sorted(f"{item.utterance.name} {item.content_hash}\n" for item in self.items)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+
+def prepare_speech(utterances: Sequence[Utterance], config: Config, directory: Path | None = None) -> PreparedSpeech:
+    """Put the speech of every utterance into the cache, unless it is there.
+
+    Recordings are worked on in parallel, one per core, and only their lengths are kept in memory. The cache may be used
+    by several processes, and any of them may be killed.
+
+    Args:
+        utterances: what to prepare.
+        config: the decoder and the silence removal.
+        directory: the cache; by default `default_directory()`.
+
+    Returns:
+        One file per utterance; recordings that cannot be used are named with the reason and do not stop the others.
+
+    Raises:
+        UserError: the cache cannot be written, or the `tfio` backend does not work here.
+    """
+    directory = directory or default_directory()
+    prepare = partial(_prepare, config=config, decode=_decoder(config), directory=directory / _key(config))
+    console = Console(file=sys.stderr)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        outcomes = list(
+            track(
+                pool.map(prepare, utterances),
+                "preparing speech",
+                total=len(utterances),
+                console=console,
+                transient=True,
+                disable=not console.is_terminal,
+            )
+        )
+    items = tuple(outcome for outcome in outcomes if isinstance(outcome, SpeechFile))
+    failures = tuple(
+        (utterance, outcome)
+        for utterance, outcome in zip(utterances, outcomes, strict=True)
+        if isinstance(outcome, str)
+    )
+    return PreparedSpeech(items, failures)
+
+
+def default_directory() -> Path:
+    """The cache of this user: $SER_TF_CACHE, or ser_tf/speech in $XDG_CACHE_HOME or ~/.cache."""
+    if chosen := os.environ.get("SER_TF_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ser_tf" / "speech"
+
+
+def _decoder(config: Config) -> Decode:
+    if config.audio.backend == "soundfile":
+        return decode
+    from ser_tf.audio import tfio_backend  # an extra: only who chooses it needs it
+
+    tfio_backend.require()
+    return tfio_backend.decode
+
+
+def _key(config: Config) -> str:
+    """What the cached bytes depend on, beside the recording."""
+    line = [FORMAT_VERSION, SAMPLE_RATE_HZ, config.audio.backend, dataclasses.asdict(config.vad)]
+    return hashlib.sha256(json.dumps(line, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _prepare(utterance: Utterance, config: Config, decode: Decode, directory: Path) -> SpeechFile | str:
+    """The cached file of an utterance, or why there is none."""
+    name = str(utterance.path)
+    try:
+        content = read_content(utterance.path)
+        content_hash = hashlib.sha256(content).hexdigest()
+        path = directory / content_hash[:2] / f"{content_hash}.speech"
+        cached = _read(path)
+        speech = cached or remove_silence(to_waveform(*decode(content, name), name), config.vad, name)
+    except UserError as error:
+        return str(error)
+    if cached is None:
+        _write(path, speech)
+    return SpeechFile(utterance, path, len(speech.samples), speech.kept_whole, content_hash)
+
+
+def _read(path: Path) -> Speech | None:
+    """A cached file, or None where there is none or a damaged one."""
+    try:
+        content = path.read_bytes()
+        kept_whole, count, checksum = _HEADER.unpack_from(content)
+    except (OSError, struct.error):
+        return None
+    body = content[_HEADER.size :]
+    if len(body) != 2 * count or zlib.crc32(body) != checksum:
+        return None
+    return Speech(np.frombuffer(body, "<i2"), bool(kept_whole))
+
+
+def _write(path: Path, speech: Speech) -> None:
+    """Write the whole file or none of it."""
+    body = speech.samples.astype("<i2").tobytes()
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(_HEADER.pack(speech.kept_whole, len(speech.samples), zlib.crc32(body)) + body)
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"{path.parents[2]}: the speech cache cannot be written ({error.strerror}); free some space or choose "
+            "another directory with the environment variable SER_TF_CACHE"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

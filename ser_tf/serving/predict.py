@@ -1,0 +1,106 @@
+"""Name the emotion of a recording with a finished run; the corpus is not needed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from ser_tf.audio.vad import remove_silence
+from ser_tf.audio.waveform import read_waveform, to_waveform
+from ser_tf.classifier import Classifier
+from ser_tf.config import SAMPLE_RATE_HZ, Config
+from ser_tf.errors import UserError
+from ser_tf.network.se_resnet import SOFTMAX_HEAD, embedding_network, with_softmax_head
+from ser_tf.pipeline import inputs_of
+from ser_tf.training.run_folder import RunFolder
+from ser_tf.training.weights import load_weights
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a recording sounds like.
+
+    Attributes:
+        emotion: the likeliest emotion.
+        probability: its calibrated probability.
+        probabilities: the whole distribution.
+        speech_seconds: how much speech was left after silence removal.
+    """
+
+    emotion: str
+    probability: float
+    probabilities: dict[str, float]
+    speech_seconds: float
+
+
+class Recogniser:
+    """A finished run, ready to name emotions.
+
+    Example:
+        >>> recogniser = ser_tf.load("runs/mine")  # doctest: +SKIP
+        >>> recogniser("clip.wav").emotion  # doctest: +SKIP
+        'happy'
+    """
+
+    def __init__(self, config: Config, embedding: keras.Model, features: keras.Model, classifier: Classifier) -> None:
+        self.config = config
+        self.embedding = embedding
+        self.features = features
+        self.classifier = classifier
+
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        """The emotions it tells apart."""
+        return self.classifier.emotions
+
+    def __call__(self, recording: str | Path | bytes | np.ndarray, rate_hz: int | None = None) -> Prediction:
+        """Waveform -> speech -> spectrogram -> embedding -> emotion.
+
+        Args:
+            recording: a file, the bytes of one, or samples [N] or [N, channels].
+            rate_hz: sampling rate of an array.
+
+        Raises:
+            UserError: the recording cannot be read, is silent or too short or long; or an array comes without rate.
+        """
+        waveform = _waveform(recording, rate_hz)
+        speech = remove_silence(waveform, self.config.vad)
+        inputs = inputs_of(speech.waveform, self.config)
+        outputs = self.features.predict_on_batch(inputs)
+        used = "logits" if self.classifier.svm is None else "embedding"
+        distribution = self.classifier.probabilities(np.asarray(outputs[used]))[0]
+        best = int(distribution.argmax())
+        return Prediction(
+            self.emotions[best],
+            float(distribution[best]),
+            dict(zip(self.emotions, distribution.tolist(), strict=True)),
+            len(speech.samples) / SAMPLE_RATE_HZ,
+        )
+
+
+def load(run: str | Path) -> Recogniser:
+    """Load a finished run.
+
+    Raises:
+        UserError: the folder is no run, is not finished, or is damaged.
+    """
+    folder = RunFolder(Path(run))
+    folder.require_finished()
+    config = Config.load(folder.config)
+    classifier = Classifier.load(folder.path)
+    embedding = embedding_network(config.network, config.spectrogram.bins)
+    load_weights(embedding, folder.weights)
+    features = embedding
+    if classifier.svm is None:
+        features = with_softmax_head(embedding, len(classifier.emotions), config.network.head_units)
+        load_weights(features.get_layer(SOFTMAX_HEAD), folder.head_weights)
+    return Recogniser(config, embedding, features, classifier)
+
+
+def _waveform(recording: str | Path | bytes | np.ndarray, rate_hz: int | None) -> np.ndarray:
+    if not isinstance(recording, np.ndarray):
+        return read_waveform(recording if isinstance(recording, bytes) else Path(recording))
+    if rate_hz is None:
+        raise UserError("rate_hz: expected the sampling rate of the array in Hz. Received: rate_hz=None")
+    return to_waveform(recording, rate_hz)

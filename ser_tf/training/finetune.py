@@ -1,0 +1,377 @@
+"""Fine-tune one fold, and name the emotions of its test speakers (paper, section 4.3)."""
+
+import csv
+import dataclasses
+import io
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from ser_tf.classifier import epoch_uar, fit_softmax, fit_svm
+from ser_tf.config import Config
+from ser_tf.corpora import Corpus
+from ser_tf.corpora.folds import Fold, Scheme
+from ser_tf.errors import UserError
+from ser_tf.metrics import Scores, score, unweighted_average_recall
+from ser_tf.network.losses import EmotionTripletLoss, TripletLoss
+from ser_tf.network.se_resnet import SOFTMAX_HEAD, embedding_network, with_softmax_head
+from ser_tf.pipeline import PreparedSpeech, SpeechFile, evaluation_dataset, prepare_speech, training_dataset
+from ser_tf.training.monitor import CollapseMonitor, metric_monitors
+from ser_tf.training.progress import Progress
+from ser_tf.training.run_folder import RunFolder, read_json, write_json, write_text
+from ser_tf.training.strategies import Strategy, configure
+from ser_tf.training.weights import load_weights, read_provenance, refuse_leak, save_weights
+
+
+@dataclass(frozen=True)
+class Side:
+    """The utterances of the train, validation or test speakers of a fold.
+
+    Attributes:
+        speech: one per utterance.
+        labels: int32 [N], class numbers in the corpus's order.
+    """
+
+    speech: Sequence[SpeechFile]
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """One fold of one strategy: all that training and testing it needs.
+
+    Attributes:
+        corpus: where the utterances come from.
+        scheme: where the fold comes from.
+        fold: the speakers.
+        prepared: the speech of every utterance, and the recordings that could not be read.
+        strategy_name: S1 to S5.
+        strategy: its row of the table.
+        config: resolved: what the run really uses.
+        weights: file the network starts from; None for random weights.
+    """
+
+    corpus: Corpus
+    scheme: Scheme
+    fold: Fold
+    prepared: PreparedSpeech
+    strategy_name: str
+    strategy: Strategy
+    config: Config
+    weights: Path | None
+
+    @classmethod
+    def make(
+        cls, corpus: Corpus, scheme: Scheme, fold_number: int, strategy_name: str, config: Config, weights: Path | None
+    ) -> "FoldTask":
+        """Prepare the speech and check that strategy, weights and fold go together.
+
+        Raises:
+            UserError: they do not; or a side of the fold holds no readable recording.
+        """
+        strategy, resolved = configure(strategy_name, config, weights=weights is not None)
+        fold = scheme.fold(fold_number)
+        if weights is not None:
+            refuse_leak(read_provenance(weights), fold.validation + fold.test, weights)
+        prepared = prepare_speech(corpus.utterances, resolved)
+        return cls(corpus, scheme, fold, prepared, strategy_name, strategy, resolved, weights)
+
+    def side(self, speakers: Sequence[str]) -> Side:
+        """The readable utterances of these speakers."""
+        wanted = set(speakers)
+        speech = [item for item in self.prepared.items if item.utterance.speaker in wanted]
+        if not speech:
+            raise UserError(
+                f"{self.corpus.root}: expected recordings of {', '.join(speakers[:3])} ...; none is readable"
+            )
+        labels = [self.corpus.emotions.index(item.utterance.emotion) for item in speech]
+        return Side(speech, np.array(labels, "int32"))
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result, beside the configuration."""
+        return {
+            "strategy": self.strategy_name,
+            "corpus": self.corpus.name,
+            "data_hash": self.prepared.data_hash,
+            "scheme": self.scheme.name,
+            "scheme_hash": self.scheme.hash,
+            "fold": self.fold.number,
+            "train_speakers": list(self.fold.train),
+            "validation_speakers": list(self.fold.validation),
+            "test_speakers": list(self.fold.test),
+            "weights": None if self.weights is None else read_provenance(self.weights),
+        }
+
+
+class FoldNetwork:
+    """The networks of one fold: they share their layers.
+
+    Attributes:
+        embedding: spectrogram -> embedding and ghost share.
+        trained: spectrogram -> the outputs that have a loss; compiled.
+        features: spectrogram -> embedding, and logits where there is a softmax head.
+    """
+
+    def __init__(self, task: FoldTask) -> None:
+        config, strategy = task.config, task.strategy
+        keras.mixed_precision.set_dtype_policy(config.training.precision)
+        self.embedding = embedding_network(config.network, config.spectrogram.bins)
+        self.features, self.head = self.embedding, None
+        if not strategy.metric or config.loss.softmax_weight > 0:
+            self.features = with_softmax_head(self.embedding, len(task.corpus.emotions), config.network.head_units)
+            self.head = self.features.get_layer(SOFTMAX_HEAD)
+        self.loss = None
+        losses: dict[str, keras.losses.Loss] = {}
+        weights: dict[str, float] = {}
+        if strategy.metric:
+            self.loss = _metric_loss(task)
+            losses["embedding"], weights["embedding"] = self.loss, 1.0
+        if self.head is not None:
+            losses["logits"] = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            weights["logits"] = config.loss.softmax_weight if strategy.metric else 1.0
+        self.trained = keras.Model(self.features.inputs, {name: self.features.output[name] for name in losses})
+        self.trained.compile(
+            optimizer=keras.optimizers.Adam(config.training.learning_rate),
+            loss=losses,
+            loss_weights=weights,
+            metrics={"embedding": metric_monitors(self.loss)} if self.loss is not None else None,
+            jit_compile=keras.backend.backend() != "tensorflow",  # XLA on a CPU takes 1.8 times as long
+        )
+        self.trained.optimizer.build(self.trained.trainable_variables)
+
+    def state(self) -> list[keras.Variable]:
+        """Every variable that training changes."""
+        return [*self.trained.variables, *self.trained.optimizer.variables]
+
+    def describe(self, speech: Sequence[SpeechFile], config: Config) -> dict[str, np.ndarray]:
+        """Embeddings [N, K*D], and logits [N, C] where there is a softmax head, in the order of `speech`."""
+        names = [name for name in self.features.output if name != "ghost_share"]
+        collected: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        order: list[np.ndarray] = []
+        for inputs, index in evaluation_dataset(speech, config):
+            outputs = self.features.predict_on_batch(inputs)
+            order.append(np.asarray(index))
+            for name in names:
+                collected[name].append(np.asarray(outputs[name]))
+        position = np.argsort(np.concatenate(order))
+        return {name: np.concatenate(values)[position] for name, values in collected.items()}
+
+
+def finetune(task: FoldTask, run: RunFolder, report: Callable[[str], None]) -> dict[str, Any]:
+    """Train the fold, or resume it, or find it finished; then test it.
+
+    Args:
+        task: the fold.
+        run: its folder; a finished one is left as it is.
+        report: takes one line about what goes on.
+
+    Returns:
+        What `metrics.json` holds.
+    """
+    run.begin(task.identity(), task.config)
+    if run.finished:
+        report(f"{run.path}: already finished")
+        return read_json(run.metrics, remedy="remove the folder and start again")
+    network, progress = train(task, run, report)
+    return judge(task, run, network, progress, report)
+
+
+def train(task: FoldTask, run: RunFolder, report: Callable[[str], None]) -> tuple[FoldNetwork, Progress]:
+    """Train on the fold's training speakers until convergence; keep the epoch with the best validation UAR.
+
+    Returns:
+        The network with the weights of the best epoch, and all epochs.
+    """
+    schedule = task.config.training
+    training, validation = task.side(task.fold.train), task.side(task.fold.validation)
+    make_deterministic(schedule.seed)
+    network = FoldNetwork(task)
+    if task.weights is not None:
+        load_weights(network.embedding, task.weights)
+    progress = Progress()
+    if run.state.is_file():
+        progress = Progress.restore(run.state, network.state())
+        report(f"resumed after epoch {len(progress.epochs)}")
+    if not progress.finished(maximum_epochs=schedule.maximum_epochs, patience_epochs=schedule.patience_epochs):
+        first = len(progress.epochs)
+        callbacks: list[keras.callbacks.Callback] = [
+            keras.callbacks.LearningRateScheduler(
+                lambda epoch: (
+                    schedule.learning_rate * schedule.learning_rate_factor ** (epoch // schedule.learning_rate_epochs)
+                )
+            ),
+            _EpochEnd(task, run, network, progress, training, validation),
+            keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
+        ]
+        if network.loss is not None:
+            callbacks.append(CollapseMonitor(network.loss))
+        network.trained.fit(
+            training_dataset(training.speech, training.labels, task.config, first_epoch=first).map(
+                lambda inputs, labels: (inputs, dict.fromkeys(network.trained.output, labels))
+            ),
+            initial_epoch=first,
+            epochs=schedule.maximum_epochs,
+            steps_per_epoch=-(-len(training.labels) // schedule.batch_size),
+            callbacks=callbacks,
+        )
+    network.embedding.load_weights(run.weights)
+    if network.head is not None:
+        network.head.load_weights(run.head_weights)
+    return network, progress
+
+
+def judge(
+    task: FoldTask, run: RunFolder, network: FoldNetwork, progress: Progress, report: Callable[[str], None]
+) -> dict[str, Any]:
+    """Fit the classifier on training and validation speakers, and judge it once on the test speakers."""
+    sides = {name: task.side(getattr(task.fold, name)) for name in ("train", "validation", "test")}
+    features = {
+        name: network.describe(side.speech, task.config)
+        for name, side in sides.items()
+        if name != "train" or task.strategy.metric
+    }
+    validation = sides["validation"]
+    chosen: dict[str, float] = {}
+    if task.strategy.metric:
+        report("fitting the RBF SVM")
+        classifier, chosen = fit_svm(
+            features["train"]["embedding"],
+            sides["train"].labels,
+            features["validation"]["embedding"],
+            validation.labels,
+            task.corpus.emotions,
+        )
+    else:
+        classifier = fit_softmax(features["validation"]["logits"], validation.labels, task.corpus.emotions)
+    classifier.save(run.path)
+
+    judged = ("validation", "test")
+    used = "embedding" if task.strategy.metric else "logits"
+    probabilities = {name: classifier.probabilities(features[name][used]) for name in judged}
+    scores = {name: score(sides[name].labels, probabilities[name], task.corpus.emotions) for name in judged}
+    _write_predictions(run, task, sides, probabilities)
+    _write_confusion(run, scores["test"], task.corpus.emotions)
+    speech = [item for side in sides.values() for item in side.speech]
+    result = {
+        **{key: task.identity()[key] for key in ("strategy", "corpus", "scheme", "fold", "weights")},
+        "start": "random weights" if task.weights is None else str(task.weights),
+        "emotions": list(task.corpus.emotions),
+        "test": dataclasses.asdict(scores["test"]),
+        "validation": dataclasses.asdict(scores["validation"]),
+        "best_epoch": progress.best_epoch + 1,
+        "epochs": len(progress.epochs),
+        "svm": chosen or None,
+        "inverse_temperature": classifier.inverse_temperature,
+        "excluded": {exclusion.name: exclusion.reason for exclusion in task.corpus.exclusions},
+        "unreadable": {utterance.name: reason for utterance, reason in task.prepared.failures},
+        "whole_waveform_kept": sum(item.kept_whole for item in speech),
+        "validation_served_for": "best epoch, temperature" + (", C, gamma" if task.strategy.metric else ""),
+    }
+    write_json(run.metrics, result)
+    run.state.unlink(missing_ok=True)
+    return result
+
+
+def make_deterministic(seed: int) -> None:
+    """Seed every generator, and let TensorFlow use deterministic kernels only."""
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+class _EpochEnd(keras.callbacks.Callback):
+    """Scores the epoch on the validation speakers, keeps the best weights, saves the state, stops in time."""
+
+    def __init__(
+        self, task: FoldTask, run: RunFolder, network: FoldNetwork, progress: Progress, training: Side, validation: Side
+    ) -> None:
+        super().__init__()
+        self.task, self.run, self.network, self.progress = task, run, network, progress
+        self.training, self.validation = training, validation
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = {} if logs is None else logs
+        logs["validation_uar"] = self._validation_uar()
+        self.progress.epochs.append({name: float(value) for name, value in logs.items()})
+        if self.progress.best_epoch == epoch:
+            provenance: dict[str, Any] = {"speakers": list(self.task.fold.train), "strategy": self.task.strategy_name}
+            if self.task.weights is not None:
+                before = read_provenance(self.task.weights)
+                provenance["speakers"] = sorted({*before["speakers"], *self.task.fold.train})
+                provenance["started_from"] = before
+            save_weights(self.network.embedding, self.run.weights, provenance)
+            if self.network.head is not None:
+                self.network.head.save_weights(self.run.head_weights)
+        self.progress.save(self.run.state, self.network.state())
+        _write_log(self.run, self.progress)
+        schedule = self.task.config.training
+        self.model.stop_training = self.progress.finished(
+            maximum_epochs=schedule.maximum_epochs, patience_epochs=schedule.patience_epochs
+        )
+
+    def _validation_uar(self) -> float:
+        features = self.network.describe(self.validation.speech, self.task.config)
+        if self.task.strategy.metric:
+            training = self.network.describe(self.training.speech, self.task.config)["embedding"]
+            return epoch_uar(training, self.training.labels, features["embedding"], self.validation.labels)
+        return unweighted_average_recall(self.validation.labels, features["logits"].argmax(axis=1))
+
+
+def _metric_loss(task: FoldTask) -> TripletLoss | EmotionTripletLoss:
+    loss = task.config.loss
+    if task.strategy.loss == "triplet":
+        return TripletLoss(margin=loss.alpha, mining=loss.mining)
+    unknown = [
+        emotion for emotion, polarity in zip(task.corpus.emotions, task.corpus.polarities, strict=True) if not polarity
+    ]
+    if unknown:
+        raise UserError(
+            f"{task.corpus.root}: the emotion triplet loss needs the polarity of {', '.join(unknown)}; "
+            "add a column 'polarity' (negative, positive or neutral) to the table"
+        )
+    return EmotionTripletLoss(
+        task.corpus.polarities, alpha=loss.alpha, beta=loss.beta, mining=loss.mining, neutral=loss.neutral
+    )
+
+
+def _write_log(run: RunFolder, progress: Progress) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = list(progress.epochs[0])
+    writer.writerow(["epoch", *names])
+    writer.writerows([index + 1, *(epoch[name] for name in names)] for index, epoch in enumerate(progress.epochs))
+    write_text(run.log, text.getvalue())
+
+
+def _write_predictions(
+    run: RunFolder, task: FoldTask, sides: dict[str, Side], probabilities: dict[str, np.ndarray]
+) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    emotions = task.corpus.emotions
+    root = task.corpus.root if task.corpus.root.is_dir() else task.corpus.root.parent
+    writer.writerow(["side", "file", "speaker", "truth", "prediction", *emotions])
+    for name, distributions in probabilities.items():
+        for item, distribution in zip(sides[name].speech, distributions, strict=True):
+            utterance = item.utterance
+            file = os.path.relpath(utterance.path, root)
+            prediction = emotions[int(distribution.argmax())]
+            shares = (f"{share:.6f}" for share in distribution)
+            writer.writerow([name, file, utterance.speaker, utterance.emotion, prediction, *shares])
+    write_text(run.predictions, text.getvalue())
+
+
+def _write_confusion(run: RunFolder, scores: Scores, emotions: Sequence[str]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["truth", *emotions, *(f"{emotion} %" for emotion in emotions)])
+    for emotion, row in zip(emotions, scores.confusion, strict=True):
+        writer.writerow([emotion, *row, *(f"{100 * count / max(sum(row), 1):.1f}" for count in row)])
+    write_text(run.confusion, text.getvalue())

@@ -1,0 +1,46 @@
+"""What an interrupted training continues from: every variable, and the epochs so far."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+
+class Progress:
+    """The epochs trained so far; stopping and the best epoch follow from them alone.
+
+    Attributes:
+        epochs: one mapping of logged values per finished epoch; `validation_uar` is its score.
+    """
+
+    def __init__(self, epochs: Sequence[dict[str, float]] = ()) -> None:
+        self.epochs = list(epochs)
+
+    @property
+    def best_epoch(self) -> int:
+        """Number of the first epoch with the highest score, from 0; -1 before any."""
+        scores = [epoch["validation_uar"] for epoch in self.epochs]
+        return int(np.argmax(scores)) if scores else -1
+
+    def finished(self, *, maximum_epochs: int, patience_epochs: int) -> bool:
+        """Whether the schedule is through, or `patience_epochs` passed without a better score."""
+        waited = len(self.epochs) - 1 - self.best_epoch
+        return len(self.epochs) >= maximum_epochs or (bool(self.epochs) and waited >= patience_epochs)
+
+    def save(self, path: Path, variables: Sequence[keras.Variable]) -> None:
+        """Write the epochs and the value of every variable into one `.npz`, atomically."""
+        unfinished = path.with_name(f"unfinished-{path.name}")
+        arrays: dict[str, Any] = {str(index): np.asarray(variable) for index, variable in enumerate(variables)}
+        np.savez(unfinished, epochs=np.array(json.dumps(self.epochs)), **arrays)
+        unfinished.replace(path)
+
+    @classmethod
+    def restore(cls, path: Path, variables: Sequence[keras.Variable]) -> "Progress":
+        """Read what `save` wrote, and put the values back into the variables."""
+        with np.load(path, allow_pickle=False) as file:
+            for index, variable in enumerate(variables):
+                variable.assign(file[str(index)])
+            return cls(json.loads(str(file["epochs"])))

@@ -1,0 +1,141 @@
+"""One folder per run: what it is, where it stands, what came out."""
+
+import json
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ser_tf.config import Config
+from ser_tf.errors import UserError
+
+PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "soundfile", "soxr", "webrtcvad-wheels")
+
+
+class RunFolder:
+    """Names and reads the files of one run.
+
+    A run is finished when `metrics.json` stands; it is written last and whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.identity = path / "run.json"
+        self.log = path / "log.csv"
+        self.tensorboard = path / "tensorboard"
+        self.state = path / "state.npz"
+        self.weights = path / "embedding.weights.h5"
+        self.head_weights = path / "head.weights.h5"
+        self.predictions = path / "predictions.csv"
+        self.confusion = path / "confusion.csv"
+        self.metrics = path / "metrics.json"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has its result."""
+        return self.metrics.is_file()
+
+    def begin(self, identity: dict[str, Any], config: Config) -> None:
+        """Open a new run, or make sure that this folder holds the very same one.
+
+        Args:
+            identity: what decides the result, as JSON values; a run is resumed only when all of it is equal.
+            config: the resolved configuration.
+
+        Raises:
+            UserError: the folder holds another run, or something else.
+        """
+        if not self.identity.is_file():
+            started = {self.config.name, f"unfinished-{self.identity.name}"}
+            if self.path.exists() and (not self.path.is_dir() or {file.name for file in self.path.iterdir()} - started):
+                raise UserError(f"{self.path}: expected a run folder or an empty one; choose another --run")
+            self.path.mkdir(parents=True, exist_ok=True)
+            config.save(self.config)
+            write_json(self.identity, {"identity": identity, "made_with": environment()})
+            return
+        before = self.read_identity()
+        changed = [key for key in identity if before.get(key) != identity[key]]
+        if not changed and Config.load(self.config) != config:
+            changed = ["configuration"]
+        if changed:
+            raise UserError(
+                f"{self.path}: holds a run with another {', '.join(changed)}; choose another --run or remove the folder"
+            )
+
+    def read_identity(self) -> dict[str, Any]:
+        """What decides the run's result.
+
+        Raises:
+            UserError: the folder is no run.
+        """
+        return read_json(self.identity, remedy="give the folder of a run made by ser-tf finetune")["identity"]
+
+    def require_finished(self) -> None:
+        """Refuse a folder that is no run, or a run that was not finished.
+
+        Raises:
+            UserError: in these cases.
+        """
+        if not self.path.is_dir():
+            raise UserError(f"{self.path}: expected the folder of a run; there is none")
+        self.read_identity()
+        if not self.finished:
+            raise UserError(
+                f"{self.path}: this run is not finished; start the same ser-tf finetune command again and it resumes"
+            )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically: it stands whole or not at all."""
+    unfinished = path.with_name(f"unfinished-{path.name}")
+    unfinished.write_text(text)
+    unfinished.replace(path)
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Read JSON.
+
+    Raises:
+        UserError: the file is missing or damaged; the line ends in `remedy`.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise UserError(f"{path}: expected a readable JSON file; {remedy}") from error
+
+
+def environment() -> dict[str, Any]:
+    """Versions, backend and machine, for provenance."""
+    import keras
+
+    return {
+        "ser_tf": metadata.version("ser_tf"),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "backend": keras.backend.backend(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def _commit() -> str | None:
+    """Commit of the checkout the package runs from; None for an installed wheel."""
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        tracked = subprocess.run(
+            ["git", "-C", str(folder), "ls-files", "--error-unmatch", __file__], capture_output=True, check=False
+        )
+        if tracked.returncode:
+            return None
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

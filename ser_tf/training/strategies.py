@@ -1,0 +1,69 @@
+"""The paper's five test strategies (section 5), as a table."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from ser_tf.config import Config
+from ser_tf.errors import UserError
+
+StrategyName = Literal["S1", "S2", "S3", "S4", "S5"]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One row of the ablation.
+
+    Attributes:
+        pretrained: whether the paper starts from weights pre-trained on speaker identity.
+        ghosts: whether ghost clusters take part; without them GhostVLAD is NetVLAD.
+        loss: what the network is trained with.
+    """
+
+    pretrained: bool
+    ghosts: bool
+    loss: Literal["softmax", "triplet", "emotion_triplet"]
+
+    @property
+    def metric(self) -> bool:
+        """Whether a metric loss shapes the space and an SVM names the emotion."""
+        return self.loss != "softmax"
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "S1": Strategy(pretrained=False, ghosts=False, loss="softmax"),
+    "S2": Strategy(pretrained=True, ghosts=False, loss="softmax"),
+    "S3": Strategy(pretrained=True, ghosts=True, loss="softmax"),
+    "S4": Strategy(pretrained=True, ghosts=True, loss="triplet"),
+    "S5": Strategy(pretrained=True, ghosts=True, loss="emotion_triplet"),
+}
+
+
+def configure(name: str, config: Config, *, weights: bool) -> tuple[Strategy, Config]:
+    """The strategy of that name, and the configuration it runs with.
+
+    Args:
+        name: S1 to S5.
+        config: the preset with the user's changes.
+        weights: whether the network starts from given weights.
+
+    Raises:
+        UserError: the strategy does not exist, contradicts the weights, or cannot be trained with this configuration.
+    """
+    if name not in STRATEGIES:
+        raise UserError(f"strategy: expected one of {', '.join(STRATEGIES)}. Received: {name}")
+    strategy = STRATEGIES[name]
+    if name == "S1" and weights:
+        raise UserError("strategy S1 trains from random weights; leave --weights out, or choose S2")
+    if name == "S2" and not weights:
+        raise UserError("strategy S2 without pre-trained weights is S1; give --weights, or choose S1")
+    if strategy.metric and config.training.batches != "balanced":
+        raise UserError(
+            f"strategy {name} mines in balanced batches; expected training.batches balanced. "
+            f"Received: {config.training.batches}"
+        )
+    if not strategy.ghosts:
+        config = dataclasses.replace(config, network=dataclasses.replace(config.network, ghost_clusters=0))
+    elif config.network.ghost_clusters == 0:
+        raise UserError(f"strategy {name} has ghost clusters; expected network.ghost_clusters above 0. Received: 0")
+    return strategy, config

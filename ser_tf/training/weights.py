@@ -1,0 +1,84 @@
+"""Weights that travel between runs, with the speakers they were trained on written into the file."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+
+from ser_tf.errors import UserError
+
+PROVENANCE = "ser_tf_provenance"
+"""HDF5 attribute that holds the provenance as JSON."""
+
+
+def save_weights(network: keras.Model, path: Path, provenance: dict[str, Any]) -> None:
+    """Write the network's weights (`.weights.h5`) and their provenance, atomically.
+
+    Args:
+        network: an embedding network.
+        path: ends in `.weights.h5`.
+        provenance: JSON values; `speakers` lists whoever the network has heard.
+    """
+    unfinished = path.with_name(f"unfinished-{path.name}")
+    network.save_weights(unfinished)
+    with h5py.File(unfinished, "a") as file:
+        file.attrs[PROVENANCE] = json.dumps(provenance)
+    unfinished.replace(path)
+
+
+def load_weights(network: keras.Model, path: Path) -> None:
+    """Put the file's weights into the network.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another network.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: expected a file of weights (.weights.h5); there is none")
+    try:
+        network.load_weights(path)
+    except Exception as error:
+        raise UserError(
+            f"{path}: the weights do not fit this network; expected the same preset, width, clusters and ghost "
+            f"clusters as the run that wrote them. {_first_line(error)}"
+        ) from error
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """What `save_weights` wrote beside the weights, and `sha256`, the first 16 digits of the file's hash.
+
+    Raises:
+        UserError: the file is missing, is no HDF5, or does not tell which speakers it was trained on.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: expected a file of weights (.weights.h5); there is none")
+    try:
+        with h5py.File(path) as file:
+            provenance = json.loads(file.attrs[PROVENANCE])
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path}: expected weights written by ser-tf, which list the speakers they were trained on"
+        ) from error
+    return provenance | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
+
+
+def refuse_leak(provenance: dict[str, Any], held_out: Iterable[str], path: Path) -> None:
+    """Refuse weights that have heard a speaker of the validation or test side.
+
+    Raises:
+        UserError: they have; the line names the first such speakers.
+    """
+    shared = sorted(set(provenance["speakers"]) & set(held_out))
+    if shared:
+        raise UserError(
+            f"{path}: these weights were trained on {len(shared)} of the fold's validation and test speakers "
+            f"({', '.join(shared[:3])}{', ...' if len(shared) > 3 else ''}); give weights trained on the same fold's "
+            "training speakers or on another corpus"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,330 @@
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from ser_tf.corpora import (
+    EMOTIONS,
+    KNOWN_CORPORA,
+    POLARITIES,
+    Exclusion,
+    crema_d,
+    exclusions_among,
+    open_corpus,
+    ravdess,
+)
+from ser_tf.errors import UserError
+
+RAVDESS_NAMES = ("03-01-05-01-02-01-12", "03-01-01-01-01-01-02")
+
+
+def write_files(root: Path, *names: str) -> Path:
+    """Empty files: opening a corpus looks at names only."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+def write_table(root: Path, text: str) -> Path:
+    """A table beside the empty recordings a.wav, b.flac and sub/c.ogg."""
+    write_files(root, "a.wav", "b.flac", "sub/c.ogg")
+    table = root / "table.csv"
+    table.write_text(text, encoding="utf-8")
+    return table
+
+
+@pytest.mark.parametrize(
+    ("parse", "stem", "expected"),
+    [
+        (ravdess.parse, "03-01-05-01-02-01-12", ("ravdess:12", "angry")),
+        (ravdess.parse, "03-01-01-01-01-01-02", ("ravdess:2", "neutral")),
+        (ravdess.parse, "03-01-08-02-02-02-24", ("ravdess:24", "surprised")),
+        (ravdess.parse, "03-02-05-01-02-01-12", None),  # song
+        (ravdess.parse, "01-01-05-01-02-01-12", None),  # video with sound
+        (ravdess.parse, "02-01-05-01-02-01-12", None),  # video without sound
+        (ravdess.parse, "03-01-05-01-02-01-12-copy", None),
+        (ravdess.parse, "1001_DFA_ANG_XX", None),
+        (crema_d.parse, "1001_DFA_ANG_XX", ("crema_d:1001", "angry")),
+        (crema_d.parse, "1091_IEO_FEA_HI", ("crema_d:1091", "fearful")),
+        (crema_d.parse, "1040_ITH_SAD_X", ("crema_d:1040", "sad")),
+        (crema_d.parse, "1041_ITH_SAD_X", None),
+        (crema_d.parse, "03-01-05-01-02-01-12", None),
+    ],
+)
+def test_parse(parse, stem, expected):
+    assert parse(stem) == expected
+
+
+@pytest.mark.parametrize(
+    ("module", "utterances", "speakers", "per_emotion"),
+    [
+        # method.md, section 7
+        (ravdess, 1440, 24, {**dict.fromkeys(ravdess.EMOTIONS, 192), "neutral": 96}),
+        (crema_d, 7442, 91, {**dict.fromkeys(crema_d.EMOTIONS, 1271), "neutral": 1087}),
+    ],
+)
+def test_published_names_have_the_published_counts(module, utterances, speakers, per_emotion):
+    labels = [module.parse(name) for name in module.published_names()]
+    assert len(labels) == utterances
+    assert len({speaker for speaker, _ in labels}) == speakers
+    assert Counter(emotion for _, emotion in labels) == per_emotion
+
+
+def test_every_emotion_of_a_known_corpus_has_a_polarity():
+    assert set(POLARITIES) == set(EMOTIONS)
+    assert all(set(kind.emotions) <= set(EMOTIONS) for kind in KNOWN_CORPORA)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "utterances", "speakers", "excluded"),
+    [("ravdess", "ravdess", 1439, 24, 1), ("crema_d", "crema_d", 7435, 91, 7)],
+)
+def test_the_real_corpora_are_complete(shared_data, folder, name, utterances, speakers, excluded):
+    corpus = open_corpus(shared_data / folder)
+    assert corpus.name == name
+    assert (corpus.counts()["utterances"], corpus.counts()["speakers"]) == (utterances, speakers)
+    assert corpus.counts()["excluded"] == len(corpus.exclusions) == excluded
+    everything = open_corpus(shared_data / folder, keep_excluded=True)
+    assert len(everything.utterances) == utterances + excluded
+    assert everything.exclusions == ()
+
+
+def test_any_nesting_and_any_case_of_any_audio_suffix(tmp_path):
+    write_files(
+        tmp_path,
+        "03-01-01-01-01-01-02.MP3",
+        "deep/er/03-01-05-01-02-01-12.Flac",
+        "deep/03-01-08-01-02-01-12.ogg",
+        "deep/03-02-08-01-02-01-12.wav",
+        "deep/01-01-08-01-02-01-12.wav",
+        "deep/03-01-08-01-02-01-13.mp4",
+        "readme.txt",
+        "noise.wav",
+    )
+    corpus = open_corpus(tmp_path)
+    assert [(u.name, u.speaker, u.emotion, u.path.relative_to(tmp_path).as_posix()) for u in corpus.utterances] == [
+        ("03-01-01-01-01-01-02", "ravdess:2", "neutral", "03-01-01-01-01-01-02.MP3"),
+        ("03-01-05-01-02-01-12", "ravdess:12", "angry", "deep/er/03-01-05-01-02-01-12.Flac"),
+        ("03-01-08-01-02-01-12", "ravdess:12", "surprised", "deep/03-01-08-01-02-01-12.ogg"),
+    ]
+    assert corpus.speakers == ("ravdess:12", "ravdess:2")
+    assert corpus.emotions == ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+    assert corpus.polarities == (
+        "neutral",
+        "positive",
+        "positive",
+        "negative",
+        "negative",
+        "negative",
+        "negative",
+        "positive",
+    )
+    assert corpus.counts() == {
+        "utterances": 3,
+        "speakers": 2,
+        "emotions": {**dict.fromkeys(EMOTIONS, 0), "neutral": 1, "angry": 1, "surprised": 1},
+        "excluded": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "chosen"),
+    [
+        ("Actor_12/{}.wav", "copy/Actor_12/{}.wav", "Actor_12/{}.wav"),
+        ("b/{}.wav", "a/{}.wav", "a/{}.wav"),
+        ("{}.mp3", "AudioWAV/{}.wav", "AudioWAV/{}.wav"),
+        ("{}.ogg", "sub/{}.flac", "sub/{}.flac"),
+    ],
+    ids=["less nested", "first by path", "wav before mp3", "flac before ogg"],
+)
+def test_a_doubled_utterance_counts_once(tmp_path, first, second, chosen):
+    stem, other = RAVDESS_NAMES
+    write_files(tmp_path, first.format(stem), second.format(stem), f"{other}.wav")
+    corpus = open_corpus(tmp_path)
+    assert {u.name: u.path.relative_to(tmp_path).as_posix() for u in corpus.utterances} == {
+        stem: chosen.format(stem),
+        other: f"{other}.wav",
+    }
+
+
+def test_an_older_name_becomes_todays(tmp_path):
+    write_files(tmp_path, "1040_ITH_SAD_X.wav", "1001_DFA_ANG_XX.wav")
+    assert [u.name for u in open_corpus(tmp_path).utterances] == ["1001_DFA_ANG_XX", "1040_ITH_SAD_XX"]
+
+
+def test_exclusions_name_only_what_is_there(tmp_path):
+    write_files(tmp_path, "1076_MTI_SAD_XX.wav", "1001_DFA_ANG_XX.wav", "1002_DFA_SAD_XX.wav")
+    corpus = open_corpus(tmp_path)
+    assert corpus.exclusions == (Exclusion("1076_MTI_SAD_XX", "every sample is zero"),)
+    assert [u.name for u in corpus.utterances] == ["1001_DFA_ANG_XX", "1002_DFA_SAD_XX"]
+
+
+@pytest.mark.parametrize(("module", "excluded"), [(ravdess, 1), (crema_d, 7)])
+def test_every_exclusion_is_a_published_name(module, excluded):
+    class Everything:
+        def __contains__(self, name: object) -> bool:
+            return True
+
+    listed = {exclusion.name for exclusion in exclusions_among(module.NAME, Everything())}
+    assert len(listed) == excluded
+    assert listed <= module.published_names()
+
+
+def test_the_synthetic_corpus_is_recognised(tmp_path):
+    write_files(tmp_path, "syn-01-happy-01.wav", "syn-02-sad-01.wav")
+    corpus = open_corpus(tmp_path)
+    assert (corpus.name, [u.emotion for u in corpus.utterances]) == ("synthetic", ["happy", "sad"])
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], r"expected recordings \(\.wav, \.flac, \.ogg, \.mp3\)\. Received: a directory without any"),
+        (["readme.txt"], "Received: a directory without any"),
+        (
+            ["noise.wav", "song.mp3"],
+            r"known corpus \(ravdess, crema_d, synthetic\)\. Received: 2 audio files .* CSV table",
+        ),
+        (["03-01-05-01-02-01-12.wav", "1001_DFA_ANG_XX.wav"], "holds both ravdess and crema_d; give one of them"),
+        (
+            ["03-01-09-01-02-01-12.wav"],
+            r"03-01-09-01-02-01-12\.wav: expected an emotion code from 01 to 08\. Received: 09",
+        ),
+        (["03-01-00-01-02-01-12.wav", "03-01-05-01-02-01-12.wav"], "Received: 00. Rename or remove the file"),
+        (["1001_DFA_JOY_XX.wav"], r"1001_DFA_JOY_XX\.wav: expected one of the emotion codes ANG, .*\. Received: JOY"),
+        (
+            ["03-01-05-01-02-01-12.wav", "03-01-05-01-02-01-11.wav"],
+            r"at least two emotions\. Received: angry only \(2 utterances of ravdess\)",
+        ),
+        (
+            ["03-01-05-01-02-01-12.wav", "03-01-04-01-02-01-12.wav"],
+            r"at least two speakers\. Received: ravdess:12 only \(2 utterances of ravdess\)",
+        ),
+        (["1076_MTI_SAD_XX.wav"], r"at least two emotions\. Received: none only \(0 utterances"),
+    ],
+)
+def test_an_unusable_directory_is_refused(tmp_path, files, message):
+    write_files(tmp_path, *files)
+    with pytest.raises(UserError, match=message) as refusal:
+        open_corpus(tmp_path)
+    assert str(refusal.value).startswith(str(tmp_path))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_missing_directory_is_refused(tmp_path):
+    with pytest.raises(
+        UserError, match=r"nowhere: expected a directory of recordings or a CSV table\. Received: nothing"
+    ):
+        open_corpus(tmp_path / "nowhere")
+
+
+def test_a_single_recording_is_refused(tmp_path):
+    write_files(tmp_path, "03-01-05-01-02-01-12.wav")
+    with pytest.raises(UserError, match=r"expected a directory of recordings or a CSV table\. Received: another file"):
+        open_corpus(tmp_path / "03-01-05-01-02-01-12.wav")
+
+
+def test_a_directory_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
+    def walk(top, onerror):
+        onerror(PermissionError(13, "Permission denied", str(top)))
+        return iter(())
+
+    monkeypatch.setattr(os, "walk", walk)
+    with pytest.raises(UserError, match=r"expected a readable directory\. Received: Permission denied"):
+        open_corpus(tmp_path)
+
+
+def test_a_file_of_another_corpus_with_an_unknown_emotion_is_foreign(tmp_path):
+    write_files(tmp_path, *(f"{name}.wav" for name in RAVDESS_NAMES), "1234_JAN_MON_XX.wav")
+    assert [u.name for u in open_corpus(tmp_path).utterances] == sorted(RAVDESS_NAMES)
+
+
+def test_a_table(tmp_path):
+    table = write_table(
+        tmp_path,
+        "speaker,path,emotion,polarity,note\n"
+        "anna, b.flac ,Proud,positive,x\n"
+        "bert,sub/c.ogg,sad,,\n"
+        f"anna,{tmp_path / 'a.wav'},bored,,\n",
+    )
+    corpus = open_corpus(table)
+    # known words first, then the others by alphabet; "bored" has no polarity that anyone knows
+    assert corpus.emotions == ("sad", "bored", "proud")
+    assert corpus.polarities == ("negative", "", "positive")
+    assert corpus.speakers == ("table:anna", "table:bert")
+    assert {u.name: (u.path, u.speaker, u.emotion) for u in corpus.utterances} == {
+        str(tmp_path / "a"): (tmp_path / "a.wav", "table:anna", "bored"),
+        "b": (tmp_path / "b.flac", "table:anna", "proud"),
+        "sub/c": (tmp_path / "sub/c.ogg", "table:bert", "sad"),
+    }
+    assert [u.name for u in corpus.utterances] == sorted(u.name for u in corpus.utterances)
+    assert (corpus.name, corpus.root, corpus.exclusions) == ("table", table, ())
+
+
+def test_a_tables_polarity_overrides_the_wheel(tmp_path):
+    table = write_table(
+        tmp_path,
+        "path,speaker,emotion,polarity\na.wav,anna,surprised,\nb.flac,bert,surprised,negative\nsub/c.ogg,bert,sad,\n",
+    )
+    assert dict(zip(open_corpus(table).emotions, open_corpus(table).polarities, strict=True)) == {
+        "surprised": "negative",
+        "sad": "negative",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"table\.csv: expected the columns path, speaker, emotion in row 1\. Received: an empty file"),
+        ("path,speaker\na.wav,anna\n", r"columns path, speaker, emotion in row 1\. Received: path, speaker"),
+        (
+            "path,speaker,emotion\na.wav,anna,sad\nb.flac,,sad\n",
+            r"table\.csv, row 3: expected a value for `speaker`\. Received: nothing",
+        ),
+        ("path,speaker,emotion\na.wav,anna\n", r"row 2: expected a value for `emotion`"),
+        (
+            "path,speaker,emotion\nx.wav,anna,sad\n",
+            r"row 2: expected a recording\. Received: path='x\.wav', and .* no file",
+        ),
+        (
+            "path,speaker,emotion\na.wav,anna,sad\n./a.wav,bert,happy\n",
+            r"row 3: expected each recording once\. Received: path='a' \(without suffix\) again; remove one row",
+        ),
+        (
+            "path,speaker,emotion,polarity\na.wav,anna,sad,bad\n",
+            r"row 2: expected a polarity among negative, neutral, positive\. Received: 'bad'",
+        ),
+        (
+            "path,speaker,emotion,polarity\na.wav,anna,proud,positive\nb.flac,anna,proud,negative\n",
+            r"row 3: expected one polarity for each emotion\. Received: 'proud' as negative and, above, as positive",
+        ),
+        ("path,speaker,emotion\na.wav,anna,sad\nb.flac,bert,sad\n", r"at least two emotions\. Received: sad only"),
+        (
+            "path,speaker,emotion\na.wav,anna,sad\nb.flac,anna,happy\n",
+            r"at least two speakers\. Received: table:anna only",
+        ),
+    ],
+)
+def test_a_bad_table_is_refused(tmp_path, text, message):
+    with pytest.raises(UserError, match=message) as refusal:
+        open_corpus(write_table(tmp_path, text))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_table_that_is_no_text_is_refused(tmp_path):
+    table = tmp_path / "table.csv"
+    with pytest.raises(UserError, match=r"expected a readable CSV table in UTF-8\. Received: .*No such file"):
+        open_corpus(table)
+    table.write_bytes(b"path,speaker,emotion\n\xff\xfe\n")
+    with pytest.raises(UserError, match=r"expected a readable CSV table in UTF-8\. Received: 'utf-8' codec"):
+        open_corpus(table)
+
+
+def test_corpora_need_no_tensorflow():
+    code = "import sys, ser_tf.corpora.audit; sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

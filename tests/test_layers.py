@@ -1,0 +1,238 @@
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ser_tf.network.layers import GhostVLAD, MinimumTime, SqueezeExcitation, TimeMask
+
+
+def random_ghost_vlad(rng: np.random.Generator, clusters: int, ghost_clusters: int, size: int) -> GhostVLAD:
+    """A layer whose bias is not zero, so that every term of the assignment is at work."""
+    layer = GhostVLAD(clusters, ghost_clusters)
+    layer.build((None, None, size), (None,))
+    for weight in layer.weights:
+        weight.assign(rng.normal(size=weight.shape))
+    return layer
+
+
+def ghost_vlad_by_loops(
+    descriptors: np.ndarray, count: int, kernel: np.ndarray, bias: np.ndarray, centres: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Equation (1) for one utterance, term by term in float64."""
+    ghost_share = np.zeros(len(descriptors))
+    residuals = np.zeros(centres.shape)
+    for m in range(count):
+        scores = [np.exp(descriptors[m] @ kernel[:, k] + bias[k]) for k in range(len(bias))]
+        for k in range(len(bias)):
+            assignment = scores[k] / sum(scores)
+            if k < len(centres):
+                residuals[k] += assignment * (descriptors[m] - centres[k])
+            else:
+                ghost_share[m] += assignment
+    for k in range(len(centres)):
+        residuals[k] /= np.linalg.norm(residuals[k])
+    embedding = residuals.reshape(-1)
+    return embedding / np.linalg.norm(embedding), ghost_share
+
+
+def call_with_gradients(layer: GhostVLAD, descriptors: np.ndarray, count: list[int]) -> tuple[Any, list[Any]]:
+    """The embedding, and the gradients of its dot product with fixed numbers by the descriptors and each weight."""
+    descriptors = tf.constant(descriptors, "float32")
+    with tf.GradientTape() as tape:
+        tape.watch(descriptors)
+        embedding, _ = layer(descriptors, tf.constant(count))
+        direction = np.random.default_rng(1).normal(size=embedding.shape).astype("float32")
+        product = tf.reduce_sum(embedding * direction)
+    return embedding.numpy(), tape.gradient(product, [descriptors, *layer.trainable_weights])
+
+
+@pytest.mark.parametrize("ghost_clusters", [0, 1, 3])
+def test_ghost_vlad_equals_a_loop_over_equation_1(rng: np.random.Generator, ghost_clusters: int) -> None:
+    layer = random_ghost_vlad(rng, clusters=4, ghost_clusters=ghost_clusters, size=5)
+    descriptors, counts = rng.normal(size=(3, 6, 5)), [6, 1, 4]
+    embeddings, ghost_shares = layer(descriptors, np.array(counts))
+
+    kernel, bias, centres = (keras.ops.convert_to_numpy(w).astype("float64") for w in layer.weights)
+    for row, count in enumerate(counts):
+        embedding, ghost_share = ghost_vlad_by_loops(descriptors[row], count, kernel, bias, centres)
+        np.testing.assert_allclose(embeddings[row], embedding, atol=1e-5)
+        np.testing.assert_allclose(ghost_shares[row], ghost_share, atol=1e-6)
+
+
+def test_ghost_vlad_gives_k_times_d_numbers_of_unit_norm(rng: np.random.Generator) -> None:
+    embedding, ghost_share = random_ghost_vlad(rng, 8, 2, size=16)(rng.normal(size=(4, 7, 16)), np.array([7, 1, 3, 5]))
+    assert embedding.shape == (4, 8 * 16)
+    assert ghost_share.shape == (4, 7)
+    np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-6)
+
+
+def test_the_order_of_descriptors_does_not_matter(rng: np.random.Generator) -> None:
+    layer = random_ghost_vlad(rng, 4, 2, size=8)
+    descriptors, order = rng.normal(size=(1, 9, 8)), rng.permutation(9)
+    embedding, ghost_share = layer(descriptors, np.array([9]))
+    shuffled_embedding, shuffled_ghost_share = layer(descriptors[:, order], np.array([9]))
+    np.testing.assert_allclose(shuffled_embedding, embedding, atol=1e-6)
+    np.testing.assert_allclose(shuffled_ghost_share[0], ghost_share.numpy()[0][order], atol=1e-6)
+
+
+def test_descriptors_beyond_the_count_do_not_matter(rng: np.random.Generator) -> None:
+    layer = random_ghost_vlad(rng, 4, 2, size=8)
+    descriptors = rng.normal(size=(1, 9, 8))
+    embedding, ghost_share = layer(descriptors[:, :6], np.array([6]))
+    descriptors[:, 6:] = np.nan
+    padded_embedding, padded_ghost_share = layer(descriptors, np.array([6]))
+    np.testing.assert_allclose(padded_embedding, embedding, atol=1e-6)
+    np.testing.assert_allclose(padded_ghost_share[:, :6], ghost_share, atol=1e-6)
+    np.testing.assert_array_equal(padded_ghost_share[:, 6:], 0)
+
+
+def test_ghosts_take_part_in_the_assignment_and_leave_no_residual(rng: np.random.Generator) -> None:
+    # Two descriptors, one real cluster with its centre at the origin, one ghost. The ghost's score of the first
+    # descriptor is 0 + ln 3, of the second ln 3 - 100: shares 3/4 and 0. So V points along 1/4 x(1) + 1 x(2).
+    layer = GhostVLAD(clusters=1, ghost_clusters=1)
+    layer.build((None, None, 2), (None,))
+    layer.kernel.assign([[0, 0], [0, -100]])
+    layer.bias.assign([0, np.log(3)])
+    layer.centres.assign([[0, 0]])
+    embedding, ghost_share = layer(np.array([[[1.0, 0.0], [0.0, 1.0]]]), np.array([2]))
+    np.testing.assert_allclose(ghost_share, [[0.75, 0]], atol=1e-6)
+    np.testing.assert_allclose(embedding, np.array([[0.25, 1]]) / np.hypot(0.25, 1), atol=1e-6)
+
+
+def test_without_ghosts_it_is_netvlad(rng: np.random.Generator) -> None:
+    netvlad = random_ghost_vlad(rng, 4, 0, size=8)
+    descriptors, count = rng.normal(size=(2, 5, 8)), np.array([5, 3])
+    embedding, ghost_share = netvlad(descriptors, count)
+    np.testing.assert_array_equal(ghost_share, 0)
+
+    # Ghosts that nothing is assigned to change nothing.
+    layer = random_ghost_vlad(rng, 4, 2, size=8)
+    kernel, bias, centres = (keras.ops.convert_to_numpy(w) for w in netvlad.weights)
+    layer.set_weights([np.pad(kernel, ((0, 0), (0, 2))), np.pad(bias, (0, 2), constant_values=-1e4), centres])
+    np.testing.assert_allclose(layer(descriptors, count)[0], embedding, atol=1e-6)
+
+
+def test_an_utterance_that_goes_to_the_ghosts_keeps_unit_norm_and_finite_gradients(rng: np.random.Generator) -> None:
+    layer = random_ghost_vlad(rng, 4, 2, size=8)
+    layer.bias.assign([0, 0, 0, 0, 500, 500])  # exp(-500) is zero in float32
+    embedding, gradients = call_with_gradients(layer, rng.normal(size=(2, 5, 8)), [5, 1])
+    np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-6)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("case", ["zero descriptors", "zero residuals", "huge descriptors", "no descriptor"])
+def test_gradients_are_finite_in_degenerate_cases(rng: np.random.Generator, case: str) -> None:
+    layer = random_ghost_vlad(rng, 4, 2, size=8)
+    descriptors, count = np.zeros((2, 5, 8)), [5, 3]
+    if case == "zero residuals":
+        layer.centres.assign(np.zeros((4, 8)))
+    elif case == "huge descriptors":
+        descriptors = 1e6 * rng.normal(size=(2, 5, 8))
+    elif case == "no descriptor":
+        count = [0, 5]
+    embedding, gradients = call_with_gradients(layer, descriptors, count)
+    assert np.isfinite(embedding).all()
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+    if case == "zero residuals":
+        # A zero row has no direction, so it passes no gradient on: a root at zero would give NaN or 1e6.
+        np.testing.assert_array_equal(embedding, 0)
+        np.testing.assert_array_equal(gradients[0], 0)
+
+
+def test_squeeze_excitation_gates_by_the_mean_of_true_cells(rng: np.random.Generator) -> None:
+    layer = SqueezeExcitation(reduction=2)
+    maps = rng.normal(size=(1, 5, 3, 4)).astype("float32")
+    layer.build(maps.shape, (1,))
+    for weight in layer.weights:
+        weight.assign(rng.normal(size=weight.shape))
+
+    squeeze, squeeze_bias, excite, excite_bias = (keras.ops.convert_to_numpy(w) for w in layer.weights)
+    assert squeeze.shape == (4, 2)  # 4 channels // reduction 2
+    hidden = np.maximum(maps[:, :4].mean(axis=(1, 2)) @ squeeze + squeeze_bias, 0)
+    gate = 1 / (1 + np.exp(-(hidden @ excite + excite_bias)))
+    np.testing.assert_allclose(layer(maps, np.array([4])), maps * gate[:, None, None], rtol=1e-5, atol=1e-6)
+
+
+def test_squeeze_excitation_keeps_one_hidden_unit() -> None:
+    layer = SqueezeExcitation(reduction=16)
+    layer.build((None, None, 4, 8), (None,))
+    assert layer.squeeze.units == 1
+
+
+@pytest.mark.parametrize("rest", [(), (3,), (3, 2)])
+def test_time_mask_zeroes_what_lies_beyond_the_true_length(rng: np.random.Generator, rest: tuple[int, ...]) -> None:
+    inputs = rng.normal(size=(3, 4, *rest)).astype("float32")
+    inputs[1, 2:] = np.nan
+    outputs = TimeMask()(inputs, np.array([4, 2, 0])).numpy()
+    np.testing.assert_array_equal(outputs[0], inputs[0])
+    np.testing.assert_array_equal(outputs[1, :2], inputs[1, :2])
+    np.testing.assert_array_equal(outputs[1, 2:], 0)
+    np.testing.assert_array_equal(outputs[2], 0)
+
+
+@pytest.mark.parametrize(("time", "expected"), [(0, 4), (1, 4), (3, 4), (4, 4), (9, 9)])
+def test_minimum_time_pads_short_inputs_only(rng: np.random.Generator, time: int, expected: int) -> None:
+    inputs = rng.normal(size=(2, time, 3)).astype("float32")
+    layer = MinimumTime(4)
+    outputs = layer(inputs).numpy()
+    assert outputs.shape == (2, expected, 3) == layer.compute_output_shape(inputs.shape)
+    np.testing.assert_array_equal(outputs[:, :time], inputs)
+    np.testing.assert_array_equal(outputs[:, time:], 0)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_ghost_vlad_computes_in_float32_under_mixed_precision(rng: np.random.Generator, policy: str) -> None:
+    reference = random_ghost_vlad(rng, 4, 2, size=8)
+    layer = GhostVLAD(4, 2, dtype=policy)
+    descriptors, count = rng.normal(size=(2, 5, 8)).astype("float16"), np.array([5, 2])
+    layer.build(descriptors.shape, count.shape)
+    layer.set_weights(reference.get_weights())
+    embedding, ghost_share = layer(descriptors, count)
+    assert embedding.dtype == ghost_share.dtype == "float32"
+    rounded = keras.ops.cast(keras.ops.cast(descriptors, layer.compute_dtype), "float32")
+    np.testing.assert_allclose(embedding, reference(rounded, count)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [GhostVLAD(3, 0, name="vlad"), SqueezeExcitation(7, dtype="mixed_bfloat16"), MinimumTime(5), TimeMask()],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_layers_come_back_from_their_config(layer: keras.Layer) -> None:
+    config = keras.saving.serialize_keras_object(layer)
+    assert config["registered_name"] == f"ser_tf>{type(layer).__name__}"
+    again = keras.saving.deserialize_keras_object(config)
+    assert type(again) is type(layer)
+    assert again.get_config() == layer.get_config()
+
+
+def test_squeeze_excitation_hands_its_dtype_policy_down() -> None:
+    layer = SqueezeExcitation(4, dtype="mixed_bfloat16")
+    layer.build((None, None, 4, 8), (None,))
+    assert layer.squeeze.dtype_policy.name == layer.excite.dtype_policy.name == "mixed_bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("layer", "arguments", "message"),
+    [
+        (GhostVLAD, {"clusters": 0}, "`clusters` argument: expected an integer of at least 1. Received: clusters=0"),
+        (GhostVLAD, {"clusters": 2.0}, "`clusters` argument: expected an integer of at least 1. Received: clusters=2.0"),
+        (
+            GhostVLAD,
+            {"ghost_clusters": -1},
+            "`ghost_clusters` argument: expected an integer of at least 0. Received: ghost_clusters=-1",
+        ),
+        (
+            SqueezeExcitation,
+            {"reduction": True},
+            "`reduction` argument: expected an integer of at least 1. Received: reduction=True",
+        ),
+        (MinimumTime, {"minimum": 0}, "`minimum` argument: expected an integer of at least 1. Received: minimum=0"),
+    ],
+)
+def test_wrong_arguments_are_refused(layer: type, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        layer(**arguments)
+    assert message in str(caught.value)
