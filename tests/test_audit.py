@@ -62,8 +62,8 @@ def test_healthy_files(healthy):
     assert (report.corpus, report.root, report.files, report.utterances) == ("ravdess", str(healthy), 4, 4)
     assert report.seconds == pytest.approx(4 * 4800 / RATE_HZ)
     assert (report.rates, report.usual_rate_hz, report.odd_rates) == ({"48000": 4}, 48_000, {})
-    assert report.counts["ravdess:2"]["happy"] == 1
-    assert report.counts["ravdess:2"]["calm"] == 0
+    assert report.counts["ravdess:02"]["happy"] == 1
+    assert report.counts["ravdess:02"]["calm"] == 0
     assert report.expected["ravdess:24"] == {
         **dict.fromkeys(("calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"), 8),
         "neutral": 4,
@@ -208,7 +208,7 @@ def test_copies(healthy, rng):
     soundfile.write(healthy / f"{NAMES[2]}.mp3", noise(rng), RATE_HZ)  # lossy: it differs by nature
     report = audit(healthy)
     assert (report.files, report.utterances) == (8, 4)
-    assert report.counts["ravdess:1"]["neutral"] == 1
+    assert report.counts["ravdess:01"]["neutral"] == 1
     assert findings(report) == {
         "copies": (
             f"{NAMES[2]}.mp3",

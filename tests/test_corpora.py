@@ -42,7 +42,7 @@ def write_table(root: Path, text: str) -> Path:
     ("parse", "stem", "expected"),
     [
         (ravdess.parse, "03-01-05-01-02-01-12", ("ravdess:12", "angry")),
-        (ravdess.parse, "03-01-01-01-01-01-02", ("ravdess:2", "neutral")),
+        (ravdess.parse, "03-01-01-01-01-01-02", ("ravdess:02", "neutral")),
         (ravdess.parse, "03-01-08-02-02-02-24", ("ravdess:24", "surprised")),
         (ravdess.parse, "03-02-05-01-02-01-12", None),  # song
         (ravdess.parse, "01-01-05-01-02-01-12", None),  # video with sound
@@ -108,11 +108,11 @@ def test_any_nesting_and_any_case_of_any_audio_suffix(tmp_path):
     )
     corpus = open_corpus(tmp_path)
     assert [(u.name, u.speaker, u.emotion, u.path.relative_to(tmp_path).as_posix()) for u in corpus.utterances] == [
-        ("03-01-01-01-01-01-02", "ravdess:2", "neutral", "03-01-01-01-01-01-02.MP3"),
+        ("03-01-01-01-01-01-02", "ravdess:02", "neutral", "03-01-01-01-01-01-02.MP3"),
         ("03-01-05-01-02-01-12", "ravdess:12", "angry", "deep/er/03-01-05-01-02-01-12.Flac"),
         ("03-01-08-01-02-01-12", "ravdess:12", "surprised", "deep/03-01-08-01-02-01-12.ogg"),
     ]
-    assert corpus.speakers == ("ravdess:12", "ravdess:2")
+    assert corpus.speakers == ("ravdess:02", "ravdess:12")
     assert corpus.emotions == ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
     assert corpus.polarities == (
         "neutral",

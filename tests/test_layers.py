@@ -218,7 +218,11 @@ def test_squeeze_excitation_hands_its_dtype_policy_down() -> None:
     ("layer", "arguments", "message"),
     [
         (GhostVLAD, {"clusters": 0}, "`clusters` argument: expected an integer of at least 1. Received: clusters=0"),
-        (GhostVLAD, {"clusters": 2.0}, "`clusters` argument: expected an integer of at least 1. Received: clusters=2.0"),
+        (
+            GhostVLAD,
+            {"clusters": 2.0},
+            "`clusters` argument: expected an integer of at least 1. Received: clusters=2.0",
+        ),
         (
             GhostVLAD,
             {"ghost_clusters": -1},

@@ -46,7 +46,8 @@ def _compressed(magnitude: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
     if config.compression == "power":
         return tf.pow(magnitude, POWER)
     if config.compression == "log":
-        return tf.math.log(magnitude + LOG_FLOOR)
+        # ln(magnitude + floor) - ln(floor): the normalisation removes the constant, and silence is exactly 0.
+        return tf.math.log1p(magnitude / LOG_FLOOR)
     return magnitude
 
 

@@ -3,6 +3,8 @@
 import io
 import operator
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ _LFS_POINTER = b"version https://git-lfs"
 _UNKNOWN_LENGTH = 2**63 - 1
 _FORMATS = "wav, flac, ogg (Vorbis, Opus), mp3, aiff or au"
 _DECLARED_AND_FOUND = re.compile(r"\b(?:data|SSND|Data Size|Riff size|riff)\s*: (\d+) \(should be (\d+)\)")
+_CUT_OGG = ("lacks an end-of-stream bit", "Junk after the last page", "without an End-Of-Stream flag")
 _STREAMED = 0x7FFF0000
 """Programs that write to a pipe cannot know the length: they declare at least this many bytes."""
 
@@ -65,20 +68,6 @@ def read_content(path: Path) -> bytes:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def check_content(content: bytes, name: str) -> None:
-    """Refuse what is not audio at all, before any decoder sees it.
-
-    Raises:
-        UserError: the content is empty or a git-LFS pointer.
-    """
-    if not content:
-        raise UserError(f"{name}: expected a recording. Received: a file of zero bytes; fetch it again")
-    if content.startswith(_LFS_POINTER):
-        raise UserError(
-            f"{name}: expected a recording. Received: a git-LFS pointer; fetch the audio with `git lfs pull`"
-        )
-
-
 def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
     """Decode the content of a recording with libsndfile.
 
@@ -90,25 +79,50 @@ def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
         The samples as float32 [N, channels], full scale 1, and their rate in Hz.
 
     Raises:
-        UserError: the content cannot be decoded, is truncated, or is longer than 10 minutes.
+        UserError: the content is no whole recording of at most 10 minutes.
     """
-    check_content(content, name)
-    try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
-            if file.frames == _UNKNOWN_LENGTH:
-                raise UserError(f"{name}: its header does not say how long it is; {_conversion(name)}")
-            check_recording_length(file.frames, file.samplerate, name)
-            samples = file.read(dtype="float32", always_2d=True)
-            if len(samples) < file.frames or _is_truncated(file.extra_info):
-                raise UserError(
-                    f"{name}: truncated: it ends after {len(samples)} samples, before its end; fetch it again"
-                )
-            return samples, file.samplerate
-    except soundfile.LibsndfileError as error:
-        reason = error.error_string.strip() or "the data are damaged"
+    with open_recording(content, name) as file:
+        samples = file.read(dtype="float32", always_2d=True)
+        check_is_whole(len(samples), file, name)
+        return samples, file.samplerate
+
+
+@contextmanager
+def open_recording(content: bytes, name: str) -> Iterator[soundfile.SoundFile]:
+    """Read the header of a recording; what libsndfile raises inside becomes a `UserError`.
+
+    Raises:
+        UserError: the content is empty, a git-LFS pointer, no audio, damaged, or longer than 10 minutes.
+    """
+    if not content:
+        raise UserError(f"{name}: expected a recording. Received: a file of zero bytes; fetch it again")
+    if content.startswith(_LFS_POINTER):
         raise UserError(
-            f"{name}: expected {_FORMATS}, but it cannot be decoded ({reason}); {_conversion(name)}"
-        ) from error
+            f"{name}: expected a recording. Received: a git-LFS pointer; fetch the audio with `git lfs pull`"
+        )
+    try:
+        file = soundfile.SoundFile(io.BytesIO(content))
+    except soundfile.LibsndfileError as error:
+        remedy = f"convert it, for example with `ffmpeg -i {name} converted.wav`"
+        raise UserError(f"{name}: expected {_FORMATS}. Received: {_reason(error)}; {remedy}") from error
+    with file:
+        if file.frames == _UNKNOWN_LENGTH:
+            raise UserError(f"{name}: expected a header that says how long it is; write it anew, not through a pipe")
+        check_recording_length(file.frames, file.samplerate, name)
+        try:
+            yield file
+        except soundfile.LibsndfileError as error:
+            raise UserError(f"{name}: damaged or truncated: {_reason(error)}; fetch it again") from error
+
+
+def check_is_whole(samples: int, file: soundfile.SoundFile, name: str) -> None:
+    """Refuse a recording that holds less than its header promised.
+
+    Raises:
+        UserError: `samples` were decoded, and there should have been more.
+    """
+    if samples < file.frames or _is_truncated(file.extra_info):
+        raise UserError(f"{name}: truncated: it stops after {samples} samples, before its end; fetch it again")
 
 
 def check_recording_length(samples: int, rate_hz: int, name: str) -> None:
@@ -196,11 +210,11 @@ def _checked_rate(rate_hz: int, name: str) -> int:
 
 def _is_truncated(log: str) -> bool:
     """Whether libsndfile, which reads what is there, noted that the header had promised more."""
-    if "without an End-Of-Stream" in log:
+    if any(sign in log for sign in _CUT_OGG):
         return True
     sizes = ((int(declared), int(found)) for declared, found in _DECLARED_AND_FOUND.findall(log))
     return any(found < declared < _STREAMED for declared, found in sizes)
 
 
-def _conversion(name: str) -> str:
-    return f"convert it, for example with `ffmpeg -i {name} converted.wav`"
+def _reason(error: soundfile.LibsndfileError) -> str:
+    return error.error_string.removeprefix("Error : ").strip().rstrip(".") or "data that cannot be decoded"

@@ -44,7 +44,7 @@ class Utterance:
     """Unique in its corpus: the file name without suffix ("03-01-05-01-02-01-12"), or a table's path without suffix."""
     path: Path
     speaker: str
-    """Corpus and speaker, as in "ravdess:12", "crema_d:1001", "synthetic:3", "table:anna"."""
+    """Corpus and speaker, as in "ravdess:12", "crema_d:1001", "synthetic:03", "table:anna"."""
     emotion: str
 
 

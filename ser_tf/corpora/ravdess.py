@@ -34,7 +34,7 @@ def parse(stem: str) -> tuple[str, str] | None:
     code = int(match["emotion"])
     if not 1 <= code <= len(EMOTIONS):
         raise UserError(f"expected an emotion code from 01 to {len(EMOTIONS):02d}. Received: {match['emotion']}")
-    return f"{NAME}:{int(match['actor'])}", EMOTIONS[code - 1]
+    return f"{NAME}:{match['actor']}", EMOTIONS[code - 1]
 
 
 def published_names() -> frozenset[str]:

@@ -42,8 +42,8 @@ STAGES = (
 )
 """At width 1. The stride of a stage is that of its first block, in time and frequency."""
 
-FEWEST_CHANNELS = 8
-"""A narrow preset keeps at least this many channels in every convolution."""
+CHANNEL_MULTIPLE = 8
+"""Every preset's channels are rounded up to a multiple of this, the vectors that CPUs and accelerators compute in."""
 
 SOFTMAX_HEAD = "softmax_head"
 """Name of the layer that `with_softmax_head` adds; it can be saved alone."""
@@ -221,7 +221,7 @@ def _convolution(maps: Any, channels: int, kernel: int, name: str, stride: int =
 
 
 def _channels(at_width_1: int, config: NetworkConfig) -> int:
-    return max(FEWEST_CHANNELS, round(at_width_1 * config.width))
+    return math.ceil(at_width_1 * config.width / CHANNEL_MULTIPLE) * CHANNEL_MULTIPLE
 
 
 def _rounded_up(size: Any, stride: int) -> Any:

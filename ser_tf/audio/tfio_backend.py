@@ -1,0 +1,111 @@
+"""Decoding with tensorflow-io, inside the TensorFlow graph: the alternative to libsndfile, under the extra `[tfio]`.
+
+PCM and float samples equal libsndfile's bit for bit; Vorbis and mp3, whose decoders round differently, to 1e-6.
+"""
+
+import struct
+from functools import cache
+
+import numpy as np
+import tensorflow as tf
+
+from ser_tf.audio.waveform import check_is_whole, open_recording
+from ser_tf.errors import UserError
+
+_OPERATIONS = {
+    ("WAV", "PCM_U8"): ("decode_wav", tf.uint8),
+    ("WAV", "PCM_16"): ("decode_wav", tf.int16),
+    ("WAV", "PCM_24"): ("decode_wav", tf.int32),
+    ("WAV", "FLOAT"): ("decode_wav", tf.float32),
+    ("FLAC", "PCM_S8"): ("decode_flac", tf.uint8),
+    ("FLAC", "PCM_16"): ("decode_flac", tf.int16),
+    ("FLAC", "PCM_24"): ("decode_flac", tf.int32),
+    ("OGG", "VORBIS"): ("decode_vorbis", tf.float32),
+    ("MP3", "MPEG_LAYER_III"): ("decode_mp3", tf.float32),
+}
+"""Native operation and the type it fills, per format and subtype as libsndfile names them; 24 bit come as int32."""
+
+
+def require() -> None:
+    """Make sure that the native library works; its import succeeds even where it does not.
+
+    Raises:
+        UserError: it does not.
+    """
+    try:
+        decode_in_graph(tf.audio.encode_wav(tf.zeros([1, 1]), 16_000), "WAV", "PCM_16")
+    except (ImportError, NotImplementedError, tf.errors.OpError) as error:
+        raise UserError(
+            "audio backend tfio: expected tensorflow-io with TensorFlow 2.16 or 2.17. "
+            f"Received: TensorFlow {tf.__version__} ({str(error).splitlines()[0]}); "
+            "install it with `pip install ser_tf[tfio]`, or choose the backend soundfile"
+        ) from error
+
+
+def decode_in_graph(content: tf.Tensor, file_format: str, subtype: str) -> tf.Tensor:
+    """Decode a recording by TensorFlow operations alone, for example in `tf.data.Dataset.map`.
+
+    Args:
+        content: string [], the bytes of the file.
+        file_format: "WAV", "FLAC", "OGG" or "MP3".
+        subtype: how samples are written, in libsndfile's words: "PCM_16", "FLOAT", "VORBIS" ...
+
+    Returns:
+        float32 [N, channels], full scale 1.
+    """
+    import tensorflow_io as tfio
+
+    operation, dtype = _OPERATIONS[file_format, subtype]
+    takes_dtype = {"dtype": dtype} if operation in ("decode_wav", "decode_flac") else {}
+    samples = getattr(tfio.audio, operation)(content, **takes_dtype)
+    if dtype == tf.uint8:
+        return (tf.cast(samples, tf.float32) - 128) / 128
+    return tf.cast(samples, tf.float32) / (1.0 if dtype == tf.float32 else -float(dtype.min))
+
+
+def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
+    """Decode the content of a recording; the tfio counterpart of `waveform.decode`.
+
+    Args:
+        content: the bytes of the file.
+        name: what an error message calls the recording.
+
+    Returns:
+        The samples as float32 [N, channels], full scale 1, and their rate in Hz.
+
+    Raises:
+        UserError: the content is no whole recording of at most 10 minutes, or in a format that tfio does not decode.
+    """
+    with open_recording(content, name) as file:  # the operations give samples but no rate: that is read from the header
+        encoding = file.format.replace("WAVEX", "WAV"), file.subtype
+        if encoding not in _OPERATIONS:
+            raise UserError(
+                f"{name}: the audio backend tfio expected wav (8, 16, 24 bit or float), flac, ogg (Vorbis) or mp3. "
+                f"Received: {file.format} {file.subtype}; choose the backend soundfile"
+            )
+        try:
+            samples = _graph(*encoding)(_bare_wav(content) if encoding[0] == "WAV" else content).numpy()
+        except tf.errors.OpError as error:
+            raise UserError(f"{name}: damaged or truncated: tensorflow-io cannot decode it; fetch it again") from error
+        check_is_whole(len(samples), file, name)
+        return samples, file.samplerate
+
+
+def _bare_wav(content: bytes) -> bytes:
+    """A wav of the chunks `fmt ` and `data` alone: tfio stumbles over the odd-sized others of RAVDESS's own files."""
+    chunks = b""
+    start = 12  # after "RIFF", the size, "WAVE"
+    while start + 8 <= len(content):
+        name, (size,) = content[start : start + 4], struct.unpack_from("<I", content, start + 4)
+        body = content[start + 8 : start + 8 + size]
+        if name in (b"fmt ", b"data"):
+            chunks += name + struct.pack("<I", len(body)) + body
+        start += 8 + size + size % 2
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+
+
+@cache
+def _graph(file_format: str, subtype: str) -> tf.types.experimental.PolymorphicFunction:
+    """One traced graph per encoding."""
+    signature = [tf.TensorSpec([], tf.string)]
+    return tf.function(lambda content: decode_in_graph(content, file_format, subtype), input_signature=signature)

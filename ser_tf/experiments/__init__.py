@@ -1,0 +1,1 @@
+"""Experiments: many runs, ending in one table."""
