@@ -72,9 +72,15 @@ class Classifier:
         try:
             description = json.loads((folder / "classifier.json").read_text())
             svm = skops.io.load(folder / "svm.skops", trusted=[]) if description["kind"] == "svm" else None
+            if not isinstance(svm, SVC | None):
+                raise TypeError(f"svm.skops holds a {type(svm).__name__}")
             return cls(tuple(description["emotions"]), float(description["inverse_temperature"]), svm)
         except Exception as error:
-            raise UserError(f"{folder}: expected a classifier (classifier.json, svm.skops); {error}") from error
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(
+                f"{folder}: expected a classifier written by ser-tf (classifier.json, svm.skops); {reason}. "
+                "Restore the files, or remove metrics.json and start the ser-tf finetune command again"
+            ) from error
 
 
 def fit_svm(
@@ -103,9 +109,8 @@ def fit_svm(
     _require_every_emotion(validation_labels, emotions, "validation")
     distances = euclidean_distances(embeddings, squared=True)
     validation_distances = euclidean_distances(validation_embeddings, embeddings, squared=True)
-    candidates = [
-        (c, factor / (embeddings.shape[1] * embeddings.var())) for c in SEARCHED_C for factor in SEARCHED_GAMMA_FACTORS
-    ]
+    scale = scale_gamma(embeddings)
+    candidates = [(c, factor * scale) for c in SEARCHED_C for factor in SEARCHED_GAMMA_FACTORS]
     uars = [
         _precomputed_uar(distances, labels, validation_distances, validation_labels, c, gamma)
         for c, gamma in candidates
@@ -115,17 +120,24 @@ def fit_svm(
     svm = _svc(kernel="rbf", c=c, gamma=gamma).fit(embeddings, labels)
     scores = decision_scores(svm, validation_embeddings)
     classifier = Classifier(tuple(emotions), fit_inverse_temperature(scores, validation_labels), svm)
-    return classifier, {"c": c, "gamma": float(gamma), "validation_uar": uars[best]}
+    return classifier, {"c": c, "gamma": gamma, "validation_uar": uars[best]}
 
 
 def epoch_uar(
     embeddings: np.ndarray, labels: np.ndarray, validation_embeddings: np.ndarray, validation_labels: np.ndarray
 ) -> float:
     """UAR on the validation actors of an RBF SVM with C = 10, gamma = 'scale' (method, section 5)."""
-    gamma = 1 / (embeddings.shape[1] * max(embeddings.var(), np.finfo("float32").tiny))
     distances = euclidean_distances(embeddings, squared=True)
     validation_distances = euclidean_distances(validation_embeddings, embeddings, squared=True)
-    return _precomputed_uar(distances, labels, validation_distances, validation_labels, EPOCH_C, gamma)
+    return _precomputed_uar(
+        distances, labels, validation_distances, validation_labels, EPOCH_C, scale_gamma(embeddings)
+    )
+
+
+def scale_gamma(embeddings: np.ndarray) -> float:
+    """What scikit-learn's gamma='scale' is for embeddings [N, E]; 1 where all of them are equal."""
+    variance = float(embeddings.var())
+    return 1 / (embeddings.shape[1] * variance) if variance > 0 else 1.0
 
 
 def fit_softmax(logits: np.ndarray, labels: np.ndarray, emotions: Sequence[str]) -> Classifier:

@@ -5,9 +5,10 @@ The resolved configuration is written beside every checkpoint and read back from
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -145,14 +146,15 @@ class Config:
         """Read a configuration written by `save`; values that the file leaves out keep their defaults.
 
         Raises:
-            UserError: the file is no YAML mapping, or names a parameter that does not exist.
+            UserError: the file is no YAML mapping, names a parameter that does not exist, or gives one a value that it
+                cannot have.
         """
         try:
             data = yaml.safe_load(path.read_text())
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = str(error).splitlines()[0]
+            reason = " ".join(str(error).split())
             raise UserError(f"{path}: expected a configuration in YAML; {reason}") from error
-        return _from_mapping(cls, data or {}, where=str(path))
+        return _from_mapping(cls, {} if data is None else data, where=str(path))
 
 
 PRESETS: dict[str, Config] = {
@@ -198,10 +200,41 @@ def _from_mapping(cls: type, data: Any, where: str) -> Any:
     unknown = [name for name in data if name not in hints]
     if unknown:
         raise UserError(f"{where}: unknown parameter {unknown[0]!r}; expected one of {', '.join(hints)}")
-    values: dict[str, Any] = {}
-    for name, value in data.items():
-        if dataclasses.is_dataclass(hints[name]):
-            values[name] = _from_mapping(hints[name], value, where=f"{where}: {name}")  # type: ignore[arg-type]
-        else:
-            values[name] = tuple(value) if isinstance(value, list) else value
-    return cls(**values)
+    return cls(**{name: _checked(value, hints[name], where=f"{where}: {name}") for name, value in data.items()})
+
+
+def _checked(value: Any, kind: Any, where: str) -> Any:
+    """The value that a parameter of that kind gets from what the file has."""
+    if dataclasses.is_dataclass(kind):
+        return _from_mapping(kind, value, where)  # type: ignore[arg-type]
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        if value in choices and type(value) is type(choices[0]):  # True and 1.0 equal 1
+            return value
+        expected = f"one of {', '.join(map(str, choices))}"
+    elif get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        if isinstance(value, list) and len(value) == len(kinds):
+            return tuple(_checked(item, item_kind, where) for item, item_kind in zip(value, kinds, strict=True))
+        expected = f"a list of {len(kinds)} numbers"
+    elif kind is int:
+        if type(value) is int:
+            return value
+        expected = "a whole number"
+    else:
+        number = _number(value)
+        if number is not None:
+            return number
+        expected = "a number"
+    raise UserError(f"{where}: expected {expected}. Received: {value!r}")
+
+
+def _number(value: Any) -> float | None:
+    """A finite float, or None; text is tried too, since YAML 1.1 takes 1e-3 for text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

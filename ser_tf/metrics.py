@@ -1,4 +1,4 @@
-"""Scores of a set of predictions, in the field's words; every value is scikit-learn's."""
+"""Scores of a set of predictions, in the field's words; scikit-learn computes all but the calibration error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ class Scores:
     uar: float
     """Unweighted average recall over the emotions that occur in the truth."""
     macro_f1: float
+    """Unweighted mean of the F1 of the same emotions."""
     recall: dict[str, float | None]
     """Per emotion; None where the truth holds no such utterance."""
     confusion: list[list[int]]

@@ -64,8 +64,9 @@ class Recogniser:
         Raises:
             UserError: the recording cannot be read, is silent or too short or long; or an array comes without rate.
         """
+        name = str(recording) if isinstance(recording, str | Path) else "recording"
         waveform = _waveform(recording, rate_hz)
-        speech = remove_silence(waveform, self.config.vad)
+        speech = remove_silence(waveform, self.config.vad, name)
         inputs = inputs_of(speech.waveform, self.config)
         outputs = self.features.predict_on_batch(inputs)
         used = "logits" if self.classifier.svm is None else "embedding"

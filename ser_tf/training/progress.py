@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from ser_tf.errors import UserError
+
 
 class Progress:
     """The epochs trained so far; stopping and the best epoch follow from them alone.
@@ -39,8 +41,18 @@ class Progress:
 
     @classmethod
     def restore(cls, path: Path, variables: Sequence[keras.Variable]) -> "Progress":
-        """Read what `save` wrote, and put the values back into the variables."""
-        with np.load(path, allow_pickle=False) as file:
-            for index, variable in enumerate(variables):
-                variable.assign(file[str(index)])
-            return cls(json.loads(str(file["epochs"])))
+        """Read what `save` wrote, and put the values back into the variables.
+
+        Raises:
+            UserError: the file is damaged, or of another training.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                for index, variable in enumerate(variables):
+                    variable.assign(file[str(index)])
+                return cls(json.loads(str(file["epochs"])))
+        except Exception as error:
+            raise UserError(
+                f"{path}: expected the state of this training; it is damaged or of another one. Remove the run folder "
+                "and start again"
+            ) from error

@@ -71,7 +71,11 @@ class RunFolder:
         Raises:
             UserError: the folder is no run.
         """
-        return read_json(self.identity, remedy="give the folder of a run made by ser-tf finetune")["identity"]
+        remedy = "give the folder of a run made by ser-tf finetune"
+        content = read_json(self.identity, remedy)
+        if not isinstance(content, dict) or "identity" not in content:
+            raise UserError(f"{self.identity}: expected the identity of a run; {remedy}")
+        return content["identity"]
 
     def require_finished(self) -> None:
         """Refuse a folder that is no run, or a run that was not finished.
@@ -96,7 +100,7 @@ def write_json(path: Path, value: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically: it stands whole or not at all."""
     unfinished = path.with_name(f"unfinished-{path.name}")
-    unfinished.write_text(text)
+    unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
 
 
@@ -107,7 +111,7 @@ def read_json(path: Path, remedy: str) -> Any:
         UserError: the file is missing or damaged; the line ends in `remedy`.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise UserError(f"{path}: expected a readable JSON file; {remedy}") from error
 

@@ -7,8 +7,6 @@ from typing import Literal
 from ser_tf.config import Config
 from ser_tf.errors import UserError
 
-StrategyName = Literal["S1", "S2", "S3", "S4", "S5"]
-
 
 @dataclass(frozen=True)
 class Strategy:

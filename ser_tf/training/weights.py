@@ -60,7 +60,8 @@ def read_provenance(path: Path) -> dict[str, Any]:
             provenance = json.loads(file.attrs[PROVENANCE])
     except (OSError, KeyError, ValueError) as error:
         raise UserError(
-            f"{path}: expected weights written by ser-tf, which list the speakers they were trained on"
+            f"{path}: expected weights written by ser-tf, which list the speakers they were trained on; give the "
+            "embedding.weights.h5 of a run"
         ) from error
     return provenance | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
 
