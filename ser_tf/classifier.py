@@ -79,7 +79,7 @@ class Classifier:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(
                 f"{folder}: expected a classifier written by ser-tf (classifier.json, svm.skops); {reason}. "
-                "Restore the files, or remove metrics.json and start the ser-tf finetune command again"
+                "Restore the files, or remove the folder and train again"
             ) from error
 
 
@@ -105,8 +105,8 @@ def fit_svm(
     Raises:
         UserError: a training or validation side lacks an emotion.
     """
-    _require_every_emotion(labels, emotions, "training")
-    _require_every_emotion(validation_labels, emotions, "validation")
+    require_every_emotion(labels, emotions, "training")
+    require_every_emotion(validation_labels, emotions, "validation")
     distances = euclidean_distances(embeddings, squared=True)
     validation_distances = euclidean_distances(validation_embeddings, embeddings, squared=True)
     scale = scale_gamma(embeddings)
@@ -142,7 +142,7 @@ def scale_gamma(embeddings: np.ndarray) -> float:
 
 def fit_softmax(logits: np.ndarray, labels: np.ndarray, emotions: Sequence[str]) -> Classifier:
     """A classifier on the network's own logits [V, C]; the temperature is fitted on these validation actors."""
-    _require_every_emotion(labels, emotions, "validation")
+    require_every_emotion(labels, emotions, "validation")
     return Classifier(tuple(emotions), fit_inverse_temperature(logits, labels))
 
 
@@ -169,6 +169,25 @@ def decision_scores(svm: SVC, embeddings: np.ndarray) -> np.ndarray:
     return np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
 
 
+def require_every_emotion(labels: np.ndarray, emotions: Sequence[str], side: str) -> None:
+    """Refuse a side of a fold from which a classifier cannot learn every emotion.
+
+    Args:
+        labels: int [N].
+        emotions: the C names, in class order.
+        side: "training" or "validation".
+
+    Raises:
+        UserError: an emotion is missing; the line names it.
+    """
+    missing = [emotion for index, emotion in enumerate(emotions) if index not in labels]
+    if missing:
+        raise UserError(
+            f"{side} speakers: expected utterances of every emotion; none of {', '.join(missing)}. "
+            "Choose another fold or complete the corpus"
+        )
+
+
 class _Scores(ClassifierMixin, BaseEstimator):
     """An estimator whose scores are its input, for scikit-learn's calibration."""
 
@@ -177,7 +196,8 @@ class _Scores(ClassifierMixin, BaseEstimator):
         return self
 
     def decision_function(self, scores: np.ndarray) -> np.ndarray:
-        return scores
+        """One column for two classes, x for the scores -x and x, as scikit-learn wants it."""
+        return (scores[:, 1] - scores[:, 0]) / 2 if scores.shape[1] == 2 else scores
 
     def predict(self, scores: np.ndarray) -> np.ndarray:
         return scores.argmax(axis=1)
@@ -205,12 +225,3 @@ def _precomputed_uar(
     """The kernel by one matrix product: the same machine, many times faster than libsvm's own rows."""
     svm = _svc("precomputed", c, gamma).fit(np.exp(-gamma * distances), labels)
     return unweighted_average_recall(validation_labels, svm.predict(np.exp(-gamma * validation_distances)))
-
-
-def _require_every_emotion(labels: np.ndarray, emotions: Sequence[str], side: str) -> None:
-    missing = [emotion for index, emotion in enumerate(emotions) if index not in labels]
-    if missing:
-        raise UserError(
-            f"{side} speakers: expected utterances of every emotion; none of {', '.join(missing)}. "
-            "Choose another fold or complete the corpus"
-        )

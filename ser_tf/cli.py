@@ -2,27 +2,31 @@
 
 import csv
 import dataclasses
-import errno
+import io
 import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import tyro
 
-from ser_tf.config import PRESETS, Config, preset
+from ser_tf.config import Config, preset
 from ser_tf.errors import UserError
 
 if TYPE_CHECKING:
-    from ser_tf.serving.predict import Prediction
+    from ser_tf.corpora import Corpus
+    from ser_tf.corpora.folds import Scheme
+    from ser_tf.serving.predict import Prediction, Recogniser
 
 Method = Annotated[Config, tyro.conf.arg(name="")]
 DESCRIPTION = "Speech emotion recognition: SE-ResNet-34, GhostVLAD and emotion metric learning."
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, by the shell's convention."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ class Finetune(_Training):
 
     def run(self) -> None:
         """Train and test."""
-        _finetune_fold(self, self.strategy, self.fold, self.run_folder)
+        corpus, scheme = _open(self)
+        _finetune_fold(self, corpus, scheme, self.strategy, self.fold, self.run_folder)
 
 
 @dataclass(frozen=True)
@@ -111,17 +116,19 @@ class Evaluate(_Training):
 
     def run(self) -> None:
         """Train, test and print the table."""
-        from ser_tf.corpora import open_corpus
-        from ser_tf.corpora.folds import load_scheme
+        from ser_tf.training.strategies import configure
 
-        corpus = open_corpus(self.corpus, keep_excluded=self.keep_excluded)
-        scheme = load_scheme(self.scheme, corpus, self.folds)
+        corpus, scheme = _open(self)
         numbers = self.only or tuple(fold.number for fold in scheme.folds)
+        for number in numbers:
+            scheme.fold(number)  # what cannot be done is said before anything is
+        for strategy in self.strategies:
+            configure(strategy, self.config, weights=self.weights is not None)
         results: dict[str, list[dict[str, Any]]] = {strategy: [] for strategy in self.strategies}
         for number in numbers:
             for strategy in self.strategies:
                 name = None if self.run_folder is None else self.run_folder / f"{strategy}-fold{number}"
-                results[strategy].append(_finetune_fold(self, strategy, number, name))
+                results[strategy].append(_finetune_fold(self, corpus, scheme, strategy, number, name))
         print(_table_of_folds(results))
 
 
@@ -141,19 +148,17 @@ class Predict:
         if not self.recordings:
             raise UserError("recordings: expected at least one file or folder")
         files = list(_audio_files(self.recordings))
+        _import_tensorflow()
         from ser_tf.serving.predict import load
 
         recogniser = load(self.run_folder)
-        write = {"table": _TableLines, "csv": _CsvLines, "json": _JsonLines}[self.format](recogniser.emotions)
-        failed = 0
-        for file in files:
-            try:
-                write(file, recogniser(file))
-            except UserError as error:
-                failed += 1
-                print(f"ser-tf: {error}", file=sys.stderr)
+        failed: list[Path] = []
+        predictions = _predictions(recogniser, files, failed)
+        lines = {"table": _table_lines, "csv": _csv_lines, "json": _json_lines}[self.format]
+        for line in lines(recogniser.emotions, predictions):
+            print(line, flush=True)
         if failed:
-            raise UserError(f"{failed} of {len(files)} recordings could not be read; they are named above")
+            raise UserError(f"{len(failed)} of {len(files)} recordings could not be read; they are named above")
 
 
 @dataclass(frozen=True)
@@ -168,6 +173,7 @@ class Describe:
 
     def run(self) -> None:
         """Print it."""
+        _import_tensorflow()
         from ser_tf.network.se_resnet import describe
 
         summary = describe(self.config, self.seconds)
@@ -196,17 +202,21 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"ser-tf: {error}")
     except KeyboardInterrupt:
-        sys.exit("ser-tf: interrupted; the same command goes on from the last finished epoch")
+        print(
+            "ser-tf: interrupted; a training goes on from its last finished epoch when it is started again",
+            file=sys.stderr,
+        )
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno is None:  # a library's own, not the operating system's
             raise
-        sys.exit(f"ser-tf: {error.filename or 'writing'}: {error.strerror}; make room or choose another folder")
+        reason = os.strerror(error.errno)
+        sys.exit(f"ser-tf: {error.filename or 'writing'}: {reason}; make room or choose another place")
 
 
 def _parse(arguments: list[str]) -> Any:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     config = _preset(arguments)
     corpus: Any = tyro.MISSING
     command = (
@@ -223,22 +233,44 @@ def _parse(arguments: list[str]) -> Any:
 
 def _preset(arguments: list[str]) -> Config:
     """The configuration that the command's options start from."""
-    for index, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
+    value = _Training.preset
+    for argument, following in pairwise([*arguments, ""]):
+        name, equals, joined = argument.partition("=")
         if name == "--preset":
-            value = value or "".join(arguments[index + 1 : index + 2])
-            return preset(value) if value in PRESETS or not Path(value).is_file() else Config.load(Path(value))
-    return preset("compact")
+            value = joined if equals else following
+    return Config.load(Path(value)) if Path(value).suffix else preset(value)
 
 
-def _finetune_fold(options: _Training, strategy: str, fold: int, run_folder: Path | None) -> dict[str, Any]:
+def _import_tensorflow() -> None:
+    """Import TensorFlow without its remarks on CPU and GPU, unless TF_CPP_MIN_LOG_LEVEL says what is to be shown."""
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)  # its first remarks heed no level, and go past sys.stderr
+    try:
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
+def _open(options: _Training) -> tuple["Corpus", "Scheme"]:
     from ser_tf.corpora import open_corpus
     from ser_tf.corpora.folds import load_scheme
+
+    corpus = open_corpus(options.corpus, keep_excluded=options.keep_excluded)
+    return corpus, load_scheme(options.scheme, corpus, options.folds)
+
+
+def _finetune_fold(
+    options: _Training, corpus: "Corpus", scheme: "Scheme", strategy: str, fold: int, run_folder: Path | None
+) -> dict[str, Any]:
+    _import_tensorflow()
     from ser_tf.training.finetune import FoldTask, finetune
     from ser_tf.training.run_folder import RunFolder
 
-    corpus = open_corpus(options.corpus, keep_excluded=options.keep_excluded)
-    scheme = load_scheme(options.scheme, corpus, options.folds)
     if run_folder is None:
         seed = options.config.training.seed
         name = Path(options.preset).stem
@@ -279,7 +311,9 @@ def _table_of_folds(results: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
-def _audio_files(given: tuple[Path, ...]) -> Iterator[Path]:
+def _audio_files(given: Sequence[Path]) -> Iterator[Path]:
+    from ser_tf.corpora import AUDIO_SUFFIXES
+
     for path in given:
         if not path.is_dir():
             yield path
@@ -290,36 +324,45 @@ def _audio_files(given: tuple[Path, ...]) -> Iterator[Path]:
         yield from inside
 
 
-class _TableLines:
-    def __init__(self, emotions: tuple[str, ...]) -> None:
-        print(
-            f"{'emotion':<10} {'prob':>5}  {'speech':>6}  " + " ".join(f"{name[:9]:>9}" for name in emotions) + "  file"
-        )
+def _predictions(
+    recogniser: "Recogniser", files: Sequence[Path], failed: list[Path]
+) -> Iterator[tuple[Path, "Prediction"]]:
+    """The prediction of every recording that can be read; the others are named on stderr and added to `failed`."""
+    for file in files:
+        try:
+            prediction = recogniser(file)
+        except UserError as error:
+            failed.append(file)
+            print(f"ser-tf: {error}", file=sys.stderr)
+        else:
+            yield file, prediction
 
-    def __call__(self, file: Path, prediction: "Prediction") -> None:
+
+def _table_lines(emotions: Sequence[str], predictions: Iterable[tuple[Path, "Prediction"]]) -> Iterator[str]:
+    columns = " ".join(f"{emotion[:9]:>9}" for emotion in emotions)
+    yield f"{'emotion':<10} {'prob':>6}  {'speech':>6}  {columns}  file"
+    for file, prediction in predictions:
         shares = " ".join(f"{share:9.1%}" for share in prediction.probabilities.values())
-        winner = f"{prediction.emotion:<10} {prediction.probability:5.1%}"
-        print(f"{winner}  {prediction.speech_seconds:5.2f}s  {shares}  {file}", flush=True)
+        winner = f"{prediction.emotion:<10} {prediction.probability:6.1%}"
+        yield f"{winner}  {prediction.speech_seconds:5.2f}s  {shares}  {file}"
 
 
-class _CsvLines:
-    def __init__(self, emotions: tuple[str, ...]) -> None:
-        self.rows = csv.writer(sys.stdout, lineterminator="\n")
-        self.rows.writerow(["file", "emotion", "probability", "speech_seconds", *emotions])
-
-    def __call__(self, file: Path, prediction: "Prediction") -> None:
+def _csv_lines(emotions: Sequence[str], predictions: Iterable[tuple[Path, "Prediction"]]) -> Iterator[str]:
+    yield _csv_line("file", "emotion", "probability", "speech_seconds", *emotions)
+    for file, prediction in predictions:
         shares = (f"{share:.6f}" for share in prediction.probabilities.values())
-        self.rows.writerow(
-            [file, prediction.emotion, f"{prediction.probability:.6f}", prediction.speech_seconds, *shares]
-        )
+        yield _csv_line(file, prediction.emotion, f"{prediction.probability:.6f}", prediction.speech_seconds, *shares)
 
 
-class _JsonLines:
-    def __init__(self, emotions: tuple[str, ...]) -> None:
-        pass
+def _csv_line(*values: Any) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(values)
+    return text.getvalue()
 
-    def __call__(self, file: Path, prediction: "Prediction") -> None:
-        print(json.dumps({"file": str(file), **dataclasses.asdict(prediction)}), flush=True)
+
+def _json_lines(emotions: Sequence[str], predictions: Iterable[tuple[Path, "Prediction"]]) -> Iterator[str]:
+    for file, prediction in predictions:
+        yield json.dumps({"file": str(file), **dataclasses.asdict(prediction)})
 
 
 def _show_warning(

@@ -22,7 +22,7 @@ from ser_tf.corpora.folds import Scheme, load_scheme
 from ser_tf.training.finetune import FoldTask, train
 from ser_tf.training.run_folder import RunFolder, environment, write_json
 
-COMPRESSIONS: tuple[Literal["none", "log"], ...] = ("none", "log")
+COMPRESSIONS: tuple[Literal["none", "log"], ...] = ("log", "none")
 NORMALISATIONS = get_args(get_type_hints(SpectrogramConfig)["normalisation"])
 
 

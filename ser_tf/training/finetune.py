@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ser_tf.classifier import epoch_uar, fit_softmax, fit_svm
+from ser_tf.classifier import epoch_uar, fit_softmax, fit_svm, require_every_emotion
 from ser_tf.config import Config
 from ser_tf.corpora import Corpus
 from ser_tf.corpora.folds import Fold, Scheme
@@ -186,9 +186,14 @@ def train(task: FoldTask, run: RunFolder, report: Callable[[str], None]) -> tupl
 
     Returns:
         The network with the weights of the best epoch, and all epochs.
+
+    Raises:
+        UserError: a side lacks an emotion; or the weights or the saved state do not fit the network.
     """
     schedule = task.config.training
     training, validation = task.side(task.fold.train), task.side(task.fold.validation)
+    require_every_emotion(training.labels, task.corpus.emotions, "training")  # now, not after the last epoch
+    require_every_emotion(validation.labels, task.corpus.emotions, "validation")
     make_deterministic(schedule.seed)
     network = FoldNetwork(task)
     if task.weights is not None:

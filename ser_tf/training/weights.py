@@ -58,12 +58,13 @@ def read_provenance(path: Path) -> dict[str, Any]:
     try:
         with h5py.File(path) as file:
             provenance = json.loads(file.attrs[PROVENANCE])
-    except (OSError, KeyError, ValueError) as error:
+        speakers = list(provenance["speakers"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: expected weights written by ser-tf, which list the speakers they were trained on; give the "
             "embedding.weights.h5 of a run"
         ) from error
-    return provenance | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
+    return provenance | {"speakers": speakers, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
 
 
 def refuse_leak(provenance: dict[str, Any], held_out: Iterable[str], path: Path) -> None:

@@ -1,0 +1,44 @@
+"""The networks that are measured. Their weights are random: learning changes neither time nor memory."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from ser_tf.classifier import fit_svm
+from ser_tf.config import Config
+from ser_tf.corpora import Corpus
+from ser_tf.corpora.folds import load_scheme
+from ser_tf.corpora.synthetic import EMOTIONS
+from ser_tf.network.se_resnet import embedding_network
+from ser_tf.pipeline import training_dataset
+from ser_tf.training.finetune import FoldNetwork, FoldTask, make_deterministic
+from ser_tf.training.run_folder import RunFolder, write_json
+from ser_tf.training.weights import save_weights
+
+SVM_UTTERANCES = 1024
+"""As many as a fold of RAVDESS trains on. Random embeddings make all of them support vectors, the costliest case."""
+
+
+def ready_to_train(corpus: Corpus, config: Config) -> tuple[FoldTask, FoldNetwork, tf.data.Dataset]:
+    """Fold 1 of strategy S5: the task, its compiled network, and the endless batches it is trained on."""
+    task = FoldTask.make(corpus, load_scheme("complete", corpus), 1, "S5", config, weights=None)
+    make_deterministic(task.config.training.seed)
+    training = task.side(task.fold.train)
+    batches = training_dataset(training.speech, training.labels, task.config)
+    return task, FoldNetwork(task), batches.map(lambda inputs, labels: (inputs, {"embedding": labels}))
+
+
+def write_run(folder: Path, config: Config) -> None:
+    """A run folder as `ser-tf finetune` leaves it: network and RBF SVM."""
+    run = RunFolder(folder)
+    run.begin({}, config)
+    network = embedding_network(config.network, config.spectrogram.bins)
+    save_weights(network, run.weights, provenance={"speakers": []})
+    embeddings = np.random.default_rng(0).standard_normal((SVM_UTTERANCES, network.output["embedding"].shape[-1]))
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    labels = np.arange(SVM_UTTERANCES) % len(EMOTIONS)
+    validation = slice(10 * len(EMOTIONS))
+    classifier, _ = fit_svm(embeddings, labels, embeddings[validation], labels[validation], EMOTIONS)
+    classifier.save(run.path)
+    write_json(run.metrics, {})

@@ -1,0 +1,58 @@
+"""Decoding, resampling, silence removal and spectrogram, against the same steps written with librosa.
+
+librosa has no detector that decides as WebRTC's does (`librosa.effects.split` goes by loudness), so both sides remove
+silence with `ser_tf.audio.vad.remove_silence`. That both make the same spectrograms is measured, too.
+"""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import librosa
+import numpy as np
+import soundfile
+
+from benchmarks.measuring import Ratio, Row, take_turns
+from ser_tf.audio.vad import remove_silence
+from ser_tf.audio.waveform import read_waveform
+from ser_tf.config import SAMPLE_RATE_HZ, Config, SpectrogramConfig
+from ser_tf.corpora import Corpus
+from ser_tf.pipeline import evaluation_dataset, inputs_of, prepare_speech
+
+CONFIG = Config(spectrogram=SpectrogramConfig(compression="none", normalisation="global"))
+
+
+def measure(corpus: Corpus, scratch: Path) -> Iterator[Row]:
+    paths = [utterance.path for utterance in corpus.utterances]
+    caches = (scratch / f"signal-{number}" for number in count())
+
+    def pipeline(cache: Path) -> None:
+        prepared = prepare_speech(corpus.utterances, CONFIG, cache)
+        for _ in evaluation_dataset(prepared.items, CONFIG):
+            pass
+
+    sides = {
+        "librosa, one recording after another": lambda: [_with_librosa(path) for path in paths],
+        "ser_tf, one recording after another": lambda: [_with_ser_tf(path) for path in paths],
+        "ser_tf, pipeline, nothing cached": lambda: pipeline(next(caches)),
+        "ser_tf, pipeline, speech cached": lambda: pipeline(scratch / "signal-kept"),
+    }
+    hours = sum(soundfile.info(path).duration for path in paths) / 3600
+    reference, *others = take_turns(*sides.values(), seconds=15)
+    for name, seconds in zip(sides, (reference, *others), strict=True):
+        ratio = None if seconds is reference else Ratio.of(reference, seconds, "librosa")
+        yield Row(name, hours / np.median(seconds), "h audio/s", ratio)
+    difference = max(np.abs(_with_librosa(path) - _with_ser_tf(path)).max() for path in paths[:10])
+    yield Row("largest difference between the two spectrograms", float(difference), "deviations")
+
+
+def _with_librosa(path: Path) -> np.ndarray:
+    waveform, _ = librosa.load(path, sr=SAMPLE_RATE_HZ)
+    speech = remove_silence(waveform, CONFIG.vad).waveform
+    magnitude = np.abs(librosa.stft(speech, n_fft=512, hop_length=160, window="hamming", center=False)).T
+    return (magnitude - magnitude.mean()) / magnitude.std()
+
+
+def _with_ser_tf(path: Path) -> np.ndarray:
+    inputs = inputs_of(remove_silence(read_waveform(path), CONFIG.vad).waveform, CONFIG)
+    return inputs["spectrogram"].numpy()[0, : int(inputs["frames"][0])]

@@ -1,0 +1,109 @@
+"""Imports point one way along the line; the table is that of docs/architecture.md."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ser_tf
+
+PACKAGE = Path(ser_tf.__file__).parent
+GROUND = {"config", "errors"}
+"""Every room may know its parameters and what a user can cause."""
+
+LINE = {"audio", "corpora", "pipeline", "network", "metrics", "classifier", "training"}
+MAY_KNOW: dict[str, set[str]] = {
+    "errors": set(),
+    "config": {"errors"},
+    "audio": GROUND,
+    "corpora": GROUND,
+    "pipeline": GROUND | {"audio", "corpora"},
+    "network": GROUND,
+    "metrics": GROUND,
+    "classifier": GROUND | {"metrics"},
+    "training": GROUND | {"corpora", "pipeline", "network", "metrics", "classifier"},
+    "serving": GROUND | LINE,
+    "experiments": GROUND | LINE | {"serving"},
+    "cli": GROUND | LINE | {"serving", "experiments"},
+    "__main__": {"cli"},
+    "__init__": {"errors", "serving"},  # what `import ser_tf` offers
+}
+
+HEAVY = ("tensorflow", "keras", "sklearn", "matplotlib", "jax", "pandas")
+FORBIDDEN_LIBRARIES: dict[str, tuple[str, ...]] = {
+    "config": ("numpy", "tyro", *HEAVY),
+    "errors": ("numpy", *HEAVY),
+    "corpora": ("tensorflow", "keras", "sklearn"),
+    "network": ("tensorflow", "jax", "torch"),  # keras.ops only: it runs on every backend
+    "metrics": ("tensorflow", "keras"),
+    "classifier": ("tensorflow", "keras", "pickle", "joblib"),
+}
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def rooms() -> set[str]:
+    return {room_of(file) for file in PACKAGE.rglob("*.py")}
+
+
+def imported(file: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of everything that a module imports, inside functions too."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+
+
+def imports_of(room: str) -> Iterator[tuple[str, str]]:
+    for file in sorted(PACKAGE.rglob("*.py")):
+        if room_of(file) == room:
+            for line, name in imported(file):
+                yield f"{file.relative_to(PACKAGE.parent)}:{line}", name
+
+
+def test_every_room_stands_in_the_table():
+    assert rooms() == MAY_KNOW.keys()
+
+
+def test_the_table_points_one_way():
+    order = list(MAY_KNOW)
+    for room in order[: order.index("cli") + 1]:
+        assert MAY_KNOW[room] <= set(order[: order.index(room)])
+
+
+@pytest.mark.parametrize("room", MAY_KNOW)
+def test_a_room_imports_only_what_it_may_know(room):
+    allowed = MAY_KNOW[room] | {room}
+    for where, name in imports_of(room):
+        assert not name.startswith("."), f"{where}: absolute imports only"
+        package, _, rest = name.partition(".")
+        if package == "ser_tf":
+            assert rest.split(".")[0] in allowed, f"{where}: {room} may not know {name}"
+
+
+@pytest.mark.parametrize("room", FORBIDDEN_LIBRARIES)
+def test_a_room_leaves_these_libraries_alone(room):
+    for where, name in imports_of(room):
+        assert name.split(".")[0] not in FORBIDDEN_LIBRARIES[room], f"{where}: {room} may not import {name}"
+
+
+def test_there_is_no_room_for_what_has_no_name():
+    names = {part for file in PACKAGE.rglob("*.py") for part in file.relative_to(PACKAGE).with_suffix("").parts}
+    assert not names & {"utils", "util", "helpers", "helper", "common", "misc", "tools", "base"}
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["ser_tf", "ser_tf.cli", "ser_tf.config", "ser_tf.corpora.audit", "ser_tf.corpora.folds", "ser_tf.corpora.table"],
+)
+def test_the_door_opens_without_heavy_libraries(module):
+    code = f"import sys, {module}; print(*sys.modules.keys() & {set(HEAVY)})"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.split() == []
