@@ -16,6 +16,15 @@ from ser_tf.errors import UserError
 
 SAMPLE_RATE_HZ = 16_000
 """Rate of every waveform inside the project."""
+SHORTEST_CROP_SECONDS = 0.1
+
+
+def _expect(config: Any, names: tuple[str, ...], at_least: float = -math.inf, at_most: float = math.inf) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not at_least <= value <= at_most:
+            bound = f"at least {at_least}" if value < at_least else f"at most {at_most}"
+            raise UserError(f"{name}: expected {bound}. Received: {name}={value}")
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,9 @@ class VadConfig:
     minimum_speech_seconds: float = 0.5
     """When less speech than this is found, the whole waveform is kept."""
 
+    def __post_init__(self) -> None:
+        _expect(self, at_least=0, names=("padding_frames", "minimum_speech_seconds"))
+
 
 @dataclass(frozen=True)
 class SpectrogramConfig:
@@ -50,6 +62,10 @@ class SpectrogramConfig:
     """`none` magnitude, `power` magnitude ** 0.3, `log` ln(magnitude + 1e-3)."""
     normalisation: Literal["global", "per_bin", "per_frame"] = "global"
     """Zero mean and unit deviation over the whole utterance, each bin over time, or each frame over bins."""
+
+    def __post_init__(self) -> None:
+        _expect(self, at_least=1, names=("window_samples", "hop_samples"))
+        _expect(self, at_least=self.window_samples, names=("fft_samples",))
 
     @property
     def bins(self) -> int:
@@ -71,6 +87,11 @@ class AugmentationConfig:
     """Share of crops that get white noise."""
     noise_snr_db: tuple[float, float] = (5.0, 25.0)
     """Range of the signal-to-noise ratio, drawn uniformly."""
+
+    def __post_init__(self) -> None:
+        counts = ("time_masks", "time_mask_frames", "frequency_masks", "frequency_mask_bins")
+        _expect(self, at_least=0, names=(*counts, "noise_probability"))
+        _expect(self, at_most=1, names=("noise_probability",))
 
 
 @dataclass(frozen=True)
@@ -105,6 +126,9 @@ class LossConfig:
     softmax_weight: float = 0.0
     """Weight of a softmax term trained beside the metric loss."""
 
+    def __post_init__(self) -> None:
+        _expect(self, at_least=0, names=("alpha", "beta", "softmax_weight"))
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -123,6 +147,12 @@ class TrainingConfig:
     crop_seconds: float = 2.5
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = ("batch_size", "learning_rate_epochs", "maximum_epochs", "patience_epochs")
+        _expect(self, at_least=1, names=counts)
+        _expect(self, at_least=0, names=("learning_rate", "learning_rate_factor", "seed"))
+        _expect(self, at_least=SHORTEST_CROP_SECONDS, names=("crop_seconds",))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 import yaml
@@ -154,3 +155,21 @@ def test_the_paper_preset_is_the_published_method():
     for part, parameters in published.items():
         assert {name: paper[part][name] for name in parameters} == parameters
     assert PRESETS["paper"].spectrogram.bins == 257
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: VadConfig(padding_frames=-1), r"padding_frames: expected at least 0. Received: padding_frames=-1"),
+        (lambda: SpectrogramConfig(hop_samples=0), "hop_samples: expected at least 1. Received: hop_samples=0"),
+        (lambda: SpectrogramConfig(fft_samples=256), "fft_samples: expected at least 512. Received: fft_samples=256"),
+        (lambda: AugmentationConfig(noise_probability=2.0), "noise_probability: expected at most 1. Received"),
+        (lambda: LossConfig(alpha=-0.1), "alpha: expected at least 0. Received: alpha=-0.1"),
+        (lambda: TrainingConfig(batch_size=0), "batch_size: expected at least 1. Received: batch_size=0"),
+        (lambda: TrainingConfig(crop_seconds=0.01), "crop_seconds: expected at least 0.1. Received"),
+    ],
+)
+def test_values_out_of_range_are_refused_in_one_line(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
