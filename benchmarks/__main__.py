@@ -36,8 +36,8 @@ def main(arguments: Arguments) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # several processes share a GPU
     made_with = in_new_process(provenance)
-    print(made_with["machine"])
-    print(f"load {made_with['load_average']:.1f} before the run; " + _versions(made_with))
+    print(f"{made_with['machine']}; load {made_with['load_average']:.1f} before the run")
+    print(_versions(made_with))
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         os.environ["SER_TF_CACHE"] = str(scratch / "cache")

@@ -34,8 +34,8 @@ class Ratio:
         return cls(median, lower, upper, to)
 
     def __str__(self) -> str:
-        spread = f" ({self.lower:.3g} to {self.upper:.3g})" if self.lower < self.upper else ""
-        return f"{self.median:.3g} x {self.to}{spread}"
+        spread = f" ({self.lower:#.3g} to {self.upper:#.3g})" if self.lower < self.upper else ""
+        return f"{self.median:#.3g} x {self.to}{spread}"
 
 
 @dataclass(frozen=True)

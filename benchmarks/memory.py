@@ -4,6 +4,7 @@ TensorFlow is imported inside the functions that those processes run: a process 
 made it, so this one has to stay small.
 """
 
+import dataclasses
 import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from ser_tf.config import preset
 from ser_tf.corpora import Corpus
 
 CONFIG = preset("compact")
+PLAIN_BATCHES = dataclasses.replace(CONFIG, training=dataclasses.replace(CONFIG.training, batches="plain"))
+"""A small sample of a corpus may lack what balanced ones need."""
 STEPS = 3
 
 
@@ -95,7 +98,7 @@ def _pipeline(corpus: Corpus, cache: Path) -> float:
 
     items = prepare_speech(corpus.utterances, CONFIG, cache).items
     labels = np.array([corpus.emotions.index(item.utterance.emotion) for item in items])
-    for _ in training_dataset(items, labels, CONFIG).take(len(items) // CONFIG.training.batch_size):
+    for _ in training_dataset(items, labels, PLAIN_BATCHES).take(len(items) // CONFIG.training.batch_size):
         pass
     for _ in evaluation_dataset(items, CONFIG):
         pass

@@ -39,8 +39,6 @@ def measure(corpus: Corpus, scratch: Path) -> Iterator[Row]:
         lambda: python([sys.executable, "-c", IMPORT_ONLY]),
         warm_up=False,
     )
-    yield Row(
-        "cold: new process, load, first prediction", 1000 * np.median(cold), "ms", Ratio.of(cold, imports, "imports")
-    )
+    yield Row("cold: new process, load, first prediction", np.median(cold), "s", Ratio.of(cold, imports, "imports"))
     yield Row("warm, median", 1000 * np.median(warm), "ms", Ratio.of(warm, forward, "network alone"))
     yield Row("warm, 95th percentile", 1000 * np.quantile(warm, 0.95), "ms")

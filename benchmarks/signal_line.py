@@ -38,7 +38,7 @@ def measure(corpus: Corpus, scratch: Path) -> Iterator[Row]:
         "ser_tf, pipeline, speech cached": lambda: pipeline(scratch / "signal-kept"),
     }
     hours = sum(soundfile.info(path).duration for path in paths) / 3600
-    reference, *others = take_turns(*sides.values(), seconds=15)
+    reference, *others = take_turns(*sides.values())
     for name, seconds in zip(sides, (reference, *others), strict=True):
         ratio = None if seconds is reference else Ratio.of(reference, seconds, "librosa")
         yield Row(name, hours / np.median(seconds), "h audio/s", ratio)

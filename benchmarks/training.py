@@ -35,7 +35,7 @@ def _measure_preset(corpus: Corpus, name: str) -> list[Row]:
         lambda: tf.matmul(matrix, matrix)[0, 0].numpy(),  # `numpy` waits for a GPU
         lambda: network.trained.train_on_batch(inputs, labels),
         at_least=2,
-        seconds=10,
+        seconds=5,
     )
     training = task.config.training
     multiply_adds = describe(task.config, training.crop_seconds).multiply_adds

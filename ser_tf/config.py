@@ -190,9 +190,11 @@ class Config:
 PRESETS: dict[str, Config] = {
     "paper": Config(),
     "compact": Config(
+        spectrogram=SpectrogramConfig(compression="log"),
         network=NetworkConfig(width=0.25, stem_stride=2, final_pool_time_stride=1),
     ),
     "tiny": Config(
+        spectrogram=SpectrogramConfig(compression="log"),
         network=NetworkConfig(
             width=0.125,
             stem_stride=2,

@@ -1,12 +1,22 @@
 """Fixtures that every test may use."""
 
 import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pytest
+import soundfile
+
+from ser_tf.config import PRESETS, Config
+
+if TYPE_CHECKING:
+    from ser_tf.training.finetune import FoldTask
+    from ser_tf.training.run_folder import RunFolder
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -22,3 +32,96 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real speech is not there: {SHARED_DATA}")
     return SHARED_DATA
+
+
+PITCHES_HZ = {"happy": 330.0, "sad": 110.0, "angry": 220.0}
+TAKES = 4
+BROKEN = "broken.wav"
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory) -> Path:
+    """A table of short tones that a network of a few layers learns at once: the pitch tells the emotion.
+
+    Six speakers; one recording of the last, who trains in fold 1, is of zero bytes.
+    """
+    generator = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("tones")
+    rows = ["path,speaker,emotion"]
+    for speaker in range(1, 7):
+        for emotion, pitch_hz in PITCHES_HZ.items():
+            for take in range(TAKES):
+                phases = 2 * np.pi * pitch_hz * (1 + speaker / 50) * np.arange(9600) / 16_000
+                harmonics = [np.sin(number * phases + generator.uniform(0, 6)) / number for number in range(1, 8)]
+                samples = 0.1 * np.sum(harmonics, axis=0) + 0.02 * generator.normal(size=9600)
+                name = f"{speaker}-{emotion}-{take}.wav"
+                soundfile.write(folder / name, samples, 16_000)
+                rows.append(f"{name},{speaker},{emotion}")
+    (folder / BROKEN).touch()
+    rows.append(f"{BROKEN},6,sad")
+    table = folder / "tones.csv"
+    table.write_text("\n".join(rows) + "\n")
+    return table
+
+
+@pytest.fixture(scope="session")
+def small() -> Config:
+    """A configuration that trains in seconds."""
+    tiny = PRESETS["tiny"]
+    return replace(
+        tiny,
+        network=replace(tiny.network, descriptor_size=16, clusters=2, head_units=8),
+        training=replace(tiny.training, crop_seconds=0.5, batch_size=16, maximum_epochs=6, patience_epochs=2),
+    )
+
+
+@pytest.fixture(scope="module")
+def shallow(tmp_path_factory) -> Iterator[None]:
+    """One block in each stage of every network that a module's tests build, and a speech cache of their own.
+
+    TensorFlow takes its time to trace a layer, and what these tests look at does not depend on the depth.
+    """
+    from ser_tf.network import se_resnet
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(se_resnet, "STAGES", tuple(stage._replace(blocks=1) for stage in se_resnet.STAGES))
+        patch.setenv("SER_TF_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def task_of(tones, small) -> Callable[..., "FoldTask"]:
+    """Makes the task of a strategy on fold 1 of the tones: they test speaker 1, validate on 2 and train on 3 to 6."""
+    from ser_tf.corpora import open_corpus
+    from ser_tf.corpora.folds import load_scheme
+    from ser_tf.training.finetune import FoldTask
+
+    def task(strategy: str, *, fold: int = 1, config: Config = small, weights: Path | None = None) -> FoldTask:
+        corpus = open_corpus(tones)
+        return FoldTask.make(corpus, load_scheme("complete", corpus), fold, strategy, config, weights)
+
+    return task
+
+
+@pytest.fixture(scope="session")
+def finetuned(task_of, small, tmp_path_factory) -> Callable[[str], "RunFolder"]:
+    """The finished run of a strategy, trained when a test first asks for it; ask in modules that use `shallow`.
+
+    S5 starts from the weights of S3 and trains with a softmax term beside the metric loss.
+    """
+    from ser_tf.training.finetune import finetune
+    from ser_tf.training.run_folder import RunFolder
+
+    folder = tmp_path_factory.mktemp("runs")
+
+    def run(strategy: str) -> RunFolder:
+        run_folder = RunFolder(folder / strategy)
+        if not run_folder.finished:
+            task = task_of(strategy)
+            if strategy == "S5":
+                config = replace(small, loss=replace(small.loss, softmax_weight=0.5))
+                task = task_of(strategy, config=config, weights=run("S3").weights)
+            finetune(task, run_folder, report=print)
+        return run_folder
+
+    return run

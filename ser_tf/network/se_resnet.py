@@ -13,6 +13,8 @@ included: crops of one length have none.
 
 import itertools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -100,6 +102,17 @@ def with_softmax_head(network: keras.Model, classes: int, units: int) -> keras.M
     )
     logits = head(network.output["embedding"])
     return keras.Model(network.input, {**network.output, "logits": logits}, name=f"{network.name}_softmax")
+
+
+@contextmanager
+def precision(policy: str) -> Iterator[None]:
+    """Networks built inside compute in that precision: float32, mixed_float16 or mixed_bfloat16."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def descriptor_count(frames: int, config: NetworkConfig) -> int:

@@ -11,7 +11,7 @@ from ser_tf.audio.waveform import read_waveform, to_waveform
 from ser_tf.classifier import Classifier
 from ser_tf.config import SAMPLE_RATE_HZ, Config
 from ser_tf.errors import UserError
-from ser_tf.network.se_resnet import SOFTMAX_HEAD, embedding_network, with_softmax_head
+from ser_tf.network.se_resnet import SOFTMAX_HEAD, embedding_network, precision, with_softmax_head
 from ser_tf.pipeline import inputs_of
 from ser_tf.training.run_folder import RunFolder
 from ser_tf.training.weights import load_weights
@@ -90,11 +90,13 @@ def load(run: str | Path) -> Recogniser:
     folder.require_finished()
     config = Config.load(folder.config)
     classifier = Classifier.load(folder.path)
-    embedding = embedding_network(config.network, config.spectrogram.bins)
+    with precision(config.training.precision):
+        embedding = embedding_network(config.network, config.spectrogram.bins)
+        features = embedding
+        if classifier.svm is None:
+            features = with_softmax_head(embedding, len(classifier.emotions), config.network.head_units)
     load_weights(embedding, folder.weights)
-    features = embedding
     if classifier.svm is None:
-        features = with_softmax_head(embedding, len(classifier.emotions), config.network.head_units)
         load_weights(features.get_layer(SOFTMAX_HEAD), folder.head_weights)
     return Recogniser(config, embedding, features, classifier)
 

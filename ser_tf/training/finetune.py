@@ -13,13 +13,13 @@ import keras
 import numpy as np
 
 from ser_tf.classifier import epoch_uar, fit_softmax, fit_svm, require_every_emotion
-from ser_tf.config import Config
+from ser_tf.config import SAMPLE_RATE_HZ, Config
 from ser_tf.corpora import Corpus
 from ser_tf.corpora.folds import Fold, Scheme
 from ser_tf.errors import UserError
 from ser_tf.metrics import Scores, score, unweighted_average_recall
 from ser_tf.network.losses import EmotionTripletLoss, TripletLoss
-from ser_tf.network.se_resnet import SOFTMAX_HEAD, embedding_network, with_softmax_head
+from ser_tf.network.se_resnet import SOFTMAX_HEAD, embedding_network, precision, with_softmax_head
 from ser_tf.pipeline import PreparedSpeech, SpeechFile, evaluation_dataset, prepare_speech, training_dataset
 from ser_tf.training.monitor import CollapseMonitor, metric_monitors
 from ser_tf.training.progress import Progress
@@ -69,17 +69,24 @@ class FoldTask:
     def make(
         cls, corpus: Corpus, scheme: Scheme, fold_number: int, strategy_name: str, config: Config, weights: Path | None
     ) -> "FoldTask":
-        """Prepare the speech and check that strategy, weights and fold go together.
+        """Prepare the speech; what would stop the training after hours is said here.
 
         Raises:
-            UserError: they do not; or a side of the fold holds no readable recording.
+            UserError: strategy, schedule, weights and fold do not go together; or a side of the fold lacks readable
+                recordings or an emotion, or such batches cannot be dealt from it.
         """
         strategy, resolved = configure(strategy_name, config, weights=weights is not None)
+        _check_schedule(resolved)
         fold = scheme.fold(fold_number)
         if weights is not None:
             refuse_leak(read_provenance(weights), fold.validation + fold.test, weights)
         prepared = prepare_speech(corpus.utterances, resolved)
-        return cls(corpus, scheme, fold, prepared, strategy_name, strategy, resolved, weights)
+        task = cls(corpus, scheme, fold, prepared, strategy_name, strategy, resolved, weights)
+        training, validation, _ = (task.side(speakers) for speakers in (fold.train, fold.validation, fold.test))
+        require_every_emotion(training.labels, corpus.emotions, "training")
+        require_every_emotion(validation.labels, corpus.emotions, "validation")
+        training_dataset(training.speech, training.labels, resolved)  # refuses batches that cannot be dealt
+        return task
 
     def side(self, speakers: Sequence[str]) -> Side:
         """The readable utterances of these speakers."""
@@ -119,7 +126,6 @@ class FoldNetwork:
 
     def __init__(self, task: FoldTask) -> None:
         config, strategy = task.config, task.strategy
-        keras.mixed_precision.set_dtype_policy(config.training.precision)
         self.embedding = embedding_network(config.network, config.spectrogram.bins)
         self.features, self.head = self.embedding, None
         if not strategy.metric or config.loss.softmax_weight > 0:
@@ -173,8 +179,8 @@ def finetune(task: FoldTask, run: RunFolder, report: Callable[[str], None]) -> d
     Returns:
         What `metrics.json` holds.
     """
-    run.begin(task.identity(), task.config)
     if run.finished:
+        run.begin(task.identity(), task.config)
         report(f"{run.path}: already finished")
         return read_json(run.metrics, remedy="remove the folder and start again")
     network, progress = train(task, run, report)
@@ -188,16 +194,16 @@ def train(task: FoldTask, run: RunFolder, report: Callable[[str], None]) -> tupl
         The network with the weights of the best epoch, and all epochs.
 
     Raises:
-        UserError: a side lacks an emotion; or the weights or the saved state do not fit the network.
+        UserError: the weights or the saved state do not fit the network, or the loss needs to know more of the corpus.
     """
     schedule = task.config.training
     training, validation = task.side(task.fold.train), task.side(task.fold.validation)
-    require_every_emotion(training.labels, task.corpus.emotions, "training")  # now, not after the last epoch
-    require_every_emotion(validation.labels, task.corpus.emotions, "validation")
     make_deterministic(schedule.seed)
-    network = FoldNetwork(task)
+    with precision(schedule.precision):
+        network = FoldNetwork(task)
     if task.weights is not None:
         load_weights(network.embedding, task.weights)
+    run.begin(task.identity(), task.config)  # not earlier: what is refused leaves no folder behind
     progress = Progress()
     if run.state.is_file():
         progress = Progress.restore(run.state, network.state())
@@ -222,6 +228,7 @@ def train(task: FoldTask, run: RunFolder, report: Callable[[str], None]) -> tupl
             initial_epoch=first,
             epochs=schedule.maximum_epochs,
             steps_per_epoch=-(-len(training.labels) // schedule.batch_size),
+            shuffle=False,  # it has its own order
             callbacks=callbacks,
         )
     network.embedding.load_weights(run.weights)
@@ -327,6 +334,25 @@ class _EpochEnd(keras.callbacks.Callback):
             training = self.network.describe(self.training.speech, self.task.config)["embedding"]
             return epoch_uar(training, self.training.labels, features["embedding"], self.validation.labels)
         return unweighted_average_recall(self.validation.labels, features["logits"].argmax(axis=1))
+
+
+def _check_schedule(config: Config) -> None:
+    smallest = {
+        "batch_size": 1,
+        "learning_rate_epochs": 1,
+        "maximum_epochs": 1,
+        "patience_epochs": 1,
+        "crop_seconds": config.spectrogram.window_samples / SAMPLE_RATE_HZ,
+        "seed": 0,
+    }
+    for name, least in smallest.items():
+        value = getattr(config.training, name)
+        if value < least:
+            raise UserError(f"training.{name}: expected at least {least:g}. Received: {value}")
+    for name in ("learning_rate", "learning_rate_factor"):
+        value = getattr(config.training, name)
+        if value <= 0:
+            raise UserError(f"training.{name}: expected a number above 0. Received: {value}")
 
 
 def _metric_loss(task: FoldTask) -> TripletLoss | EmotionTripletLoss:

@@ -1,0 +1,376 @@
+"""One fold from start to end, on tones that a shallow network learns in a few epochs."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
+
+from ser_tf.config import Config
+from ser_tf.corpora import open_corpus
+from ser_tf.corpora.folds import load_scheme
+from ser_tf.errors import UserError
+from ser_tf.network.se_resnet import precision
+from ser_tf.training import finetune as finetuning
+from ser_tf.training.finetune import FoldTask, finetune, train
+from ser_tf.training.run_folder import RunFolder
+from ser_tf.training.weights import read_provenance
+
+pytestmark = pytest.mark.usefixtures("shallow")
+
+EMOTIONS = ["happy", "sad", "angry"]  # the order of ser_tf.corpora.EMOTIONS
+TRAINING_SPEAKERS = [f"table:{number}" for number in (3, 4, 5, 6)]
+STRATEGIES = ("S1", "S3", "S4", "S5")
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def metrics_of(run):
+    return json.loads(run.metrics.read_text())
+
+
+def changed(config: Config, section: str, **values) -> Config:
+    return replace(config, **{section: replace(getattr(config, section), **values)})
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_run_folder_holds_what_the_run_was_and_what_came_out(finetuned, small, strategy):
+    run = finetuned(strategy)
+    softmax, svm = {"head.weights.h5"}, {"svm.skops"}
+    own = {"S1": softmax, "S3": softmax, "S4": svm, "S5": softmax | svm}[strategy]  # S5 has a softmax term here
+    assert {path.name for path in run.path.iterdir()} == own | {
+        "config.yaml",
+        "run.json",
+        "log.csv",
+        "tensorboard",
+        "embedding.weights.h5",
+        "classifier.json",
+        "predictions.csv",
+        "confusion.csv",
+        "metrics.json",
+    }
+    assert list(run.tensorboard.rglob("events.out.tfevents.*"))
+    resolved = Config.load(run.config)
+    assert resolved.network.ghost_clusters == (0 if strategy == "S1" else small.network.ghost_clusters)
+    assert resolved.training == small.training
+
+    provenance = json.loads(run.identity.read_text())
+    assert {"ser_tf", "commit", "python", "packages", "backend", "machine"} <= provenance["made_with"].keys()
+    identity = provenance["identity"]
+    assert (identity["strategy"], identity["corpus"], identity["scheme"], identity["fold"]) == (
+        strategy,
+        "table",
+        "complete",
+        1,
+    )
+    assert len(identity["data_hash"]) == len(identity["scheme_hash"]) == 16
+    assert identity["train_speakers"] == TRAINING_SPEAKERS
+    assert (identity["validation_speakers"], identity["test_speakers"]) == (["table:2"], ["table:1"])
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_log_has_every_epoch_until_patience_ends(finetuned, small, strategy):
+    run, schedule = finetuned(strategy), small.training
+    log, metrics = rows_of(run.log), metrics_of(run)
+    scores = [float(row["validation_uar"]) for row in log]
+    assert [int(row["epoch"]) for row in log] == list(range(1, metrics["epochs"] + 1))
+    assert metrics["best_epoch"] == 1 + scores.index(max(scores))
+    assert metrics["epochs"] == min(metrics["best_epoch"] + schedule.patience_epochs, schedule.maximum_epochs)
+    assert all(np.isfinite(float(row["loss"])) for row in log)
+    assert all(float(row["learning_rate"]) == pytest.approx(schedule.learning_rate) for row in log)
+    if strategy in ("S4", "S5"):
+        assert any(name.endswith("collapse_ratio") for name in log[0])
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_metrics_follow_from_the_predictions(finetuned, tones, strategy):
+    run = finetuned(strategy)
+    rows, metrics = rows_of(run.predictions), metrics_of(run)
+    assert metrics["emotions"] == EMOTIONS
+    for side, speaker in (("validation", "table:2"), ("test", "table:1")):
+        here = [row for row in rows if row["side"] == side]
+        assert sorted(row["file"] for row in here) == sorted(
+            path.name for path in tones.parent.glob(f"{speaker[-1]}-*")
+        )
+        assert {row["speaker"] for row in here} == {speaker}
+        truth = [row["truth"] for row in here]
+        assert truth == [row["file"].split("-")[1] for row in here]
+        prediction = [row["prediction"] for row in here]
+        shares = np.array([[float(row[emotion]) for emotion in EMOTIONS] for row in here])
+        np.testing.assert_allclose(shares.sum(axis=1), 1, atol=2e-6)  # six decimals
+        assert prediction == [EMOTIONS[index] for index in shares.argmax(axis=1)]
+
+        scores = metrics[side]
+        assert scores["utterances"] == len(here) == 12
+        assert scores["wa"] == pytest.approx(accuracy_score(truth, prediction))
+        assert scores["uar"] == pytest.approx(recall_score(truth, prediction, average="macro", zero_division=0))
+        assert scores["macro_f1"] == pytest.approx(f1_score(truth, prediction, average="macro", zero_division=0))
+        assert scores["confusion"] == confusion_matrix(truth, prediction, labels=EMOTIONS).tolist()
+    # The weights that judge are those of the best epoch: softmax scores it as it predicts.
+    if strategy in ("S1", "S3"):
+        best = rows_of(run.log)[metrics["best_epoch"] - 1]
+        assert metrics["validation"]["uar"] == pytest.approx(float(best["validation_uar"]))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_confusion_has_counts_and_row_percent(finetuned, strategy):
+    run = finetuned(strategy)
+    rows = rows_of(run.confusion)
+    assert [row["truth"] for row in rows] == EMOTIONS
+    counts = [[int(row[emotion]) for emotion in EMOTIONS] for row in rows]
+    assert counts == metrics_of(run)["test"]["confusion"]
+    for row in rows:  # four recordings of each emotion, so that one is 25 %
+        assert [float(row[f"{emotion} %"]) for emotion in EMOTIONS] == [
+            25.0 * int(row[emotion]) for emotion in EMOTIONS
+        ]
+
+
+def test_tones_are_learnt(finetuned):
+    # Of 12 recordings in three classes, guesses get 4 right, and 9 with a probability of 0.4 %.
+    assert max(metrics_of(finetuned(strategy))["validation"]["uar"] for strategy in STRATEGIES) >= 0.75
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_an_unreadable_recording_is_named_while_training_goes_on(finetuned, tones, strategy):
+    unreadable = metrics_of(finetuned(strategy))["unreadable"]
+    assert list(unreadable) == ["broken"]
+    assert str(tones.parent / "broken.wav") in unreadable["broken"]
+    assert "zero bytes" in unreadable["broken"]
+
+
+def test_the_classifier_is_the_strategys(finetuned):
+    kinds = {
+        strategy: json.loads((finetuned(strategy).path / "classifier.json").read_text()) for strategy in STRATEGIES
+    }
+    assert {strategy: kind["kind"] for strategy, kind in kinds.items()} == {
+        "S1": "softmax",
+        "S3": "softmax",
+        "S4": "svm",
+        "S5": "svm",
+    }
+    assert all(kind["emotions"] == EMOTIONS for kind in kinds.values())
+    assert metrics_of(finetuned("S1"))["svm"] is None
+    assert metrics_of(finetuned("S5"))["svm"].keys() == {"c", "gamma", "validation_uar"}
+
+
+def test_weights_tell_whom_they_heard_and_where_they_started(finetuned):
+    s3, s5 = (read_provenance(finetuned(strategy).weights) for strategy in ("S3", "S5"))
+    assert (s3["speakers"], s3["strategy"]) == (TRAINING_SPEAKERS, "S3")
+    assert "started_from" not in s3
+    assert (s5["speakers"], s5["strategy"]) == (TRAINING_SPEAKERS, "S5")
+    assert s5["started_from"] == s3
+    metrics = metrics_of(finetuned("S5"))
+    assert metrics["weights"] == s3
+    assert metrics["start"] == str(finetuned("S3").weights)
+    assert metrics_of(finetuned("S3"))["start"] == "random weights"
+
+
+def test_weights_that_heard_a_held_out_speaker_are_refused(finetuned, task_of):
+    # Fold 3 tests speaker 3, whom the weights of fold 1 were trained on, and validates on 4.
+    with pytest.raises(UserError, match=r"embedding\.weights\.h5: .* 2 of the fold's .* \(table:3, table:4\)"):
+        task_of("S3", fold=3, weights=finetuned("S3").weights)
+
+
+def test_weights_of_another_shape_are_refused_and_leave_no_folder(finetuned, task_of, small, tmp_path):
+    config = changed(small, "network", clusters=3)
+    task = task_of("S3", config=config, weights=finetuned("S3").weights)
+    with pytest.raises(UserError, match=r"embedding\.weights\.h5: the weights do not fit this network"):
+        finetune(task, RunFolder(tmp_path / "run"), report=print)
+    assert not (tmp_path / "run").exists()
+
+
+KILLED = """
+import os, signal, sys
+from ser_tf import cli
+
+cli._import_tensorflow()
+from ser_tf.network import se_resnet
+from ser_tf.training.progress import Progress
+
+se_resnet.STAGES = tuple(stage._replace(blocks=1) for stage in se_resnet.STAGES)  # as the fixture `shallow` does
+save = Progress.save
+
+def save_and_die(self, path, variables):
+    save(self, path, variables)
+    if len(self.epochs) == {epochs}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Progress.save = save_and_die
+cli.main()
+"""
+
+
+def weights_in(path):
+    """Every array of an HDF5 file by its name."""
+    arrays = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return arrays
+
+
+def test_a_killed_run_goes_on_and_ends_like_an_undisturbed_one(finetuned, task_of, tones, tmp_path):
+    undisturbed, run = finetuned("S5"), RunFolder(tmp_path / "killed")
+    config, weights = Config.load(undisturbed.config), finetuned("S3").weights
+    epochs = metrics_of(undisturbed)["best_epoch"] + 1  # after the best epoch, inside the patience of two
+    assert epochs < metrics_of(undisturbed)["epochs"]
+
+    options = {"--corpus": tones, "--preset": undisturbed.config, "--strategy": "S5", "--weights": weights}
+    command = [str(word) for option in {**options, "--run": run.path}.items() for word in option]
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED.format(epochs=epochs), "finetune", *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed.stderr.splitlines() == [  # and nothing of what TensorFlow has to say
+        f"ser-tf: left out: {tones.parent / 'broken.wav'}: expected a recording. Received: a file of zero bytes; "
+        "fetch it again"
+    ]
+    assert run.state.is_file()
+    assert not run.finished
+    for name in ("state.npz", "embedding.weights.h5", "log.csv", "metrics.json"):
+        (run.path / f"unfinished-{name}").write_bytes(b"half")  # what a kill while writing leaves behind
+
+    lines = []
+    finetune(task_of("S5", config=config, weights=weights), run, report=lines.append)
+    assert lines[0] == f"resumed after epoch {epochs}"
+    for name in ("log.csv", "predictions.csv", "confusion.csv", "metrics.json", "classifier.json"):
+        assert (run.path / name).read_text() == (undisturbed.path / name).read_text(), name
+    for name in ("embedding.weights.h5", "head.weights.h5"):
+        expected = weights_in(undisturbed.path / name)
+        found = weights_in(run.path / name)
+        assert found.keys() == expected.keys()
+        assert all(np.array_equal(found[key], expected[key]) for key in expected), name
+    assert not list(run.path.glob("*state*"))
+
+
+def test_another_seed_is_another_run(finetuned, task_of, small, tmp_path):
+    config = changed(small, "training", seed=1, maximum_epochs=1)
+    run = RunFolder(tmp_path / "run")
+    finetune(task_of("S1", config=config), run, report=print)
+    assert rows_of(run.log)[0]["loss"] != rows_of(finetuned("S1").log)[0]["loss"]
+    assert run.predictions.read_text() != finetuned("S1").predictions.read_text()
+
+
+def test_a_finished_run_is_left_alone(finetuned, task_of, monkeypatch):
+    run = finetuned("S1")
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    monkeypatch.setattr(finetuning, "train", None)
+    lines = []
+    assert finetune(task_of("S1"), run, report=lines.append) == metrics_of(run)
+    assert lines == [f"{run.path}: already finished"]
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+
+
+def test_the_folder_of_another_run_is_refused_by_what_differs(finetuned, task_of, tones, small, tmp_path):
+    run, task = finetuned("S1"), task_of("S1")
+    other_config = changed(task.config, "training", seed=1)
+    other_table = tmp_path / "fewer.csv"
+    lines = tones.read_text().splitlines()
+    rows = [f"{tones.parent / line}" for line in lines[1:] if not line.startswith("3-happy-0")]
+    other_table.write_text("\n".join([lines[0], *rows]) + "\n")
+    corpus = open_corpus(other_table)
+    others = {
+        "configuration": replace(task, config=other_config),
+        "strategy": task_of("S3"),
+        "fold, train_speakers, validation_speakers, test_speakers": task_of("S1", fold=2),
+        "data_hash": FoldTask.make(corpus, load_scheme("complete", corpus), 1, "S1", small, None),
+        "weights": replace(task, weights=finetuned("S3").weights),
+    }
+    for difference, other in others.items():
+        with pytest.raises(UserError, match=f"holds a run with another {difference}; choose another --run"):
+            finetune(other, run, report=print)
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("training", {"batch_size": 0}, r"training\.batch_size: expected at least 1\. Received: 0"),
+        ("training", {"maximum_epochs": 0}, r"training\.maximum_epochs: expected at least 1\. Received: 0"),
+        ("training", {"patience_epochs": 0}, r"training\.patience_epochs: expected at least 1\. Received: 0"),
+        ("training", {"learning_rate_epochs": 0}, r"training\.learning_rate_epochs: expected at least 1"),
+        ("training", {"seed": -1}, r"training\.seed: expected at least 0\. Received: -1"),
+        # one window of 512 samples at 16 kHz
+        ("training", {"crop_seconds": 0.03}, r"training\.crop_seconds: expected at least 0\.032\. Received: 0\.03"),
+        ("training", {"learning_rate": 0.0}, r"training\.learning_rate: expected a number above 0\. Received: 0\.0"),
+        ("training", {"learning_rate_factor": -0.1}, r"training\.learning_rate_factor: expected a number above 0"),
+        ("training", {"batch_size": 49}, r"batch_size: expected at most the number of training utterances, 48"),
+        ("training", {"batch_size": 4}, r"batch_size: expected at least 6, two seats for each of 3 emotions"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_first(task_of, small, section, values, message):
+    with pytest.raises(UserError, match=message):
+        task_of("S3", config=changed(small, section, **values))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "weights", "message"),
+    [
+        ("S2", False, "strategy S2 without pre-trained weights is S1"),
+        ("S1", True, "strategy S1 trains from random weights"),
+        ("S6", False, "strategy: expected one of S1, S2, S3, S4, S5. Received: S6"),
+    ],
+)
+def test_a_strategy_and_its_weights_must_agree(task_of, finetuned, strategy, weights, message):
+    with pytest.raises(UserError, match=message):
+        task_of(strategy, weights=finetuned("S3").weights if weights else None)
+
+
+@pytest.mark.parametrize("side", ["training", "validation"])
+def test_a_side_without_an_emotion_is_refused_before_training(tones, small, tmp_path, side):
+    speakers = {"training": "3456", "validation": "2"}[side]
+    missing = tuple(f"{speaker}-happy" for speaker in speakers)
+    with pytest.raises(UserError, match=f"{side} speakers: expected utterances of every emotion; none of happy"):
+        make_from(tones, small, tmp_path, keep=lambda name: not name.startswith(missing))
+
+
+def test_a_side_without_a_readable_recording_is_refused_before_training(tones, small, tmp_path):
+    broken = tmp_path / "broken.wav"
+    broken.touch()
+    with pytest.raises(UserError, match=r"expected recordings of table:1 \.\.\.; none is readable"):
+        make_from(tones, small, tmp_path, keep=lambda name: not name.startswith("1-"), extra=f"{broken},1,sad")
+
+
+def make_from(tones, config, folder, *, keep, extra=""):
+    """The task of S3 on the tones that `keep` wants."""
+    columns, *rows = tones.read_text().splitlines()
+    kept = [f"{tones.parent / row}" for row in rows if keep(row)]
+    table = folder / "table.csv"
+    table.write_text("\n".join([columns, *kept, extra]) + "\n")
+    corpus = open_corpus(table)
+    return FoldTask.make(corpus, load_scheme("complete", corpus), 1, "S3", config, None)
+
+
+def test_the_emotion_triplet_loss_asks_for_unknown_polarities(tones, small, tmp_path):
+    table = tmp_path / "table.csv"
+    columns, *rows = tones.read_text().splitlines()
+    table.write_text("\n".join([columns, *(f"{tones.parent / row}".replace(",angry", ",bored") for row in rows)]))
+    corpus = open_corpus(table)
+    task = FoldTask.make(corpus, load_scheme("complete", corpus), 1, "S5", small, None)
+    with pytest.raises(
+        UserError, match="the emotion triplet loss needs the polarity of bored; add a column 'polarity'"
+    ):
+        train(task, RunFolder(tmp_path / "run"), report=print)
+    assert not (tmp_path / "run").exists()
+
+
+def test_precision_ends_with_its_block():
+    before = keras.config.dtype_policy().name
+    with pytest.raises(KeyboardInterrupt), precision("mixed_bfloat16"):
+        assert keras.layers.Dense(1).compute_dtype == "bfloat16"
+        raise KeyboardInterrupt
+    assert keras.config.dtype_policy().name == before == "float32"

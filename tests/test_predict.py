@@ -1,0 +1,159 @@
+"""From a finished run to the emotion of a recording, however the recording is given."""
+
+import csv
+import json
+import shutil
+import struct
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+
+import ser_tf
+from ser_tf.errors import UserError
+from ser_tf.serving.predict import load
+
+pytestmark = pytest.mark.usefixtures("shallow")
+
+KINDS = ("S3", "S5")  # softmax, SVM
+
+
+def predictions_of(run):
+    with run.predictions.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def tone(tones):
+    return tones.parent / "1-sad-0.wav"
+
+
+@pytest.fixture
+def run_copy(finetuned, tmp_path):
+    """A finished run that a test may spoil."""
+    return shutil.copytree(finetuned("S3").path, tmp_path / "run")
+
+
+@pytest.mark.parametrize("strategy", KINDS)
+def test_a_recording_may_come_in_any_form(finetuned, tone, strategy):
+    recogniser = ser_tf.load(str(finetuned(strategy).path))
+    samples, rate_hz = soundfile.read(tone, dtype="int16")
+    prediction = recogniser(tone)
+    assert prediction == recogniser(str(tone))
+    assert prediction == recogniser(tone.read_bytes())
+    assert prediction == recogniser(samples, rate_hz)
+    assert prediction == recogniser(np.stack([samples, samples], axis=1), rate_hz=rate_hz)
+
+    assert list(prediction.probabilities) == list(recogniser.emotions) == ["happy", "sad", "angry"]
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+    assert (
+        prediction.probability == max(prediction.probabilities.values()) == prediction.probabilities[prediction.emotion]
+    )
+    assert 0 < prediction.speech_seconds <= 0.6
+
+
+@pytest.mark.parametrize("strategy", KINDS)
+def test_it_names_what_the_run_named_and_needs_no_corpus(finetuned, tones, tmp_path, strategy):
+    run = finetuned(strategy)
+    rows = predictions_of(run)
+    recordings = {row["file"]: (tones.parent / row["file"]).read_bytes() for row in rows}
+    away = tones.parent.rename(tmp_path / "away")
+    try:
+        recogniser = load(run.path)
+        for row in rows:
+            prediction = recogniser(recordings[row["file"]])
+            assert prediction.emotion == row["prediction"]
+            # The run predicted in batches, which sum in another order.
+            expected = [float(row[emotion]) for emotion in recogniser.emotions]
+            np.testing.assert_allclose(list(prediction.probabilities.values()), expected, atol=1e-4)
+    finally:
+        away.rename(tones.parent)
+
+
+def test_it_computes_in_the_precision_of_the_run(run_copy):
+    config = run_copy / "config.yaml"
+    config.write_text(config.read_text().replace("precision: float32", "precision: mixed_bfloat16"))
+    assert load(run_copy).embedding.get_layer("stem").compute_dtype == "bfloat16"
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_an_array_needs_its_rate(finetuned):
+    recogniser = load(finetuned("S3").path)
+    with pytest.raises(
+        UserError, match=r"rate_hz: expected the sampling rate of the array in Hz\. Received: rate_hz=None"
+    ):
+        recogniser(np.zeros(16_000, "float32"))
+
+
+def one_hour(path):
+    """An hour at 8 bit and 8 kHz: a header, speech, and a hole that takes no room on the disk."""
+    samples = 3600 * 8000
+    header = struct.pack(
+        "<4sI4s4sIHHIIHH4sI", b"RIFF", samples + 36, b"WAVE", b"fmt ", 16, 1, 1, 8000, 8000, 1, 8, b"data", samples
+    )
+    with path.open("wb") as file:
+        file.write(header + bytes(range(256)) * 32)
+        file.truncate(len(header) + samples)
+
+
+BAD = {
+    "an hour": (one_hour, r"at most 600 s\. Received: 3600\.0 s; cut it into utterances"),
+    "10 ms": (lambda path: soundfile.write(path, np.ones(160) / 2, 16_000), r"at least 32 ms of sound\. Received: 10"),
+    "silent": (lambda path: soundfile.write(path, np.zeros(16_000), 16_000), r"Received: 1\.0 s that are silent"),
+    "NaN": (
+        lambda path: soundfile.write(path, np.full(16_000, np.nan, "float32"), 16_000, subtype="FLOAT"),
+        r"expected finite samples\. Received: 16000 that are NaN or Inf",
+    ),
+    "zero bytes": (lambda path: path.touch(), r"Received: a file of zero bytes; fetch it again"),
+    "truncated": (None, r"truncated: it stops after \d+ samples, before its end; fetch it again"),
+    "LFS pointer": (
+        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
+        r"Received: a git-LFS pointer; fetch the audio with `git lfs pull`",
+    ),
+    "no audio": (lambda path: path.write_text("not a recording"), r"expected wav, .*; convert it"),
+    "absent": (lambda path: None, r"expected a recording, but there is no such file"),
+    "directory": (lambda path: path.mkdir(), r"Received: a directory"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_recording_is_refused_by_name(finetuned, tone, tmp_path, bad):
+    make, message = BAD[bad]
+    path = tmp_path / "bad.wav"
+    if make is None:
+        path.write_bytes(tone.read_bytes()[:-1000])
+    else:
+        make(path)
+    with pytest.raises(UserError, match=rf"^{path}: .*{message}") as error:
+        load(finetuned("S3").path)(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda run: (run / "metrics.json").unlink(),
+            "this run is not finished; start the same ser-tf finetune command",
+        ),
+        (lambda run: (run / "run.json").unlink(), "run.json: expected a readable JSON file; give the folder of a run"),
+        (lambda run: shutil.rmtree(run), "expected the folder of a run; there is none"),
+        (lambda run: (run / "config.yaml").unlink(), "config.yaml: expected a configuration in YAML"),
+        (lambda run: (run / "classifier.json").unlink(), "expected a classifier written by ser-tf"),
+        (lambda run: (run / "embedding.weights.h5").unlink(), "embedding.weights.h5: expected a file of weights"),
+        (lambda run: (run / "head.weights.h5").write_bytes(b"half"), "head.weights.h5: the weights do not fit"),
+    ],
+    ids=["unfinished", "no run", "absent", "no configuration", "no classifier", "no weights", "damaged head"],
+)
+def test_a_run_that_cannot_be_loaded_is_refused_by_name(run_copy, spoil, message):
+    spoil(run_copy)
+    with pytest.raises(UserError, match=rf"^{run_copy}.*{message}") as error:
+        load(run_copy)
+    assert "\n" not in str(error.value)
+
+
+def test_the_class_list_travels_with_the_run(run_copy, tone):
+    path = run_copy / "classifier.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"emotions": ["glad", "blue", "mad"]}))
+    assert load(run_copy)(tone).emotion in ("glad", "blue", "mad")
