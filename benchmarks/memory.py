@@ -1,5 +1,8 @@
 """Peak memory, each in a process of its own, and whether it grows with the corpus.
 
+A corpus four times as large is the same recordings listed four times: other recordings would fill other batches, and
+longer ones larger batches, which changes the peak by more than their number does.
+
 TensorFlow is imported inside the functions that those processes run: a process starts with the peak of the one that
 made it, so this one has to stay small.
 """
@@ -8,10 +11,13 @@ import dataclasses
 import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from benchmarks.measuring import Ratio, Row, in_new_process
-from benchmarks.recordings import sample_of, write_clip
+from benchmarks.recordings import write_clip
 from ser_tf.config import preset
 from ser_tf.corpora import Corpus
 
@@ -19,13 +25,14 @@ CONFIG = preset("compact")
 PLAIN_BATCHES = dataclasses.replace(CONFIG, training=dataclasses.replace(CONFIG.training, batches="plain"))
 """A small sample of a corpus may lack what balanced ones need."""
 STEPS = 3
+TURNS = 3
 
 
 def measure(corpus: Corpus, scratch: Path) -> Iterator[Row]:
     run, clip = scratch / "memory-run", scratch / "clip.wav"
     in_new_process(_write_run, run)
     write_clip(clip, corpus, seconds=3)
-    imports, _ = _peak(_import)
+    imports = _peak(_import)
     works: dict[str, tuple[Any, ...]] = {
         "preparing the speech": (_prepare, corpus, scratch / "memory-prepare"),
         "training compact, and its embeddings": (_train, corpus),
@@ -33,30 +40,27 @@ def measure(corpus: Corpus, scratch: Path) -> Iterator[Row]:
     }
     yield Row("importing all of ser_tf", imports, "MB")
     for name, work in works.items():
-        yield _compared(name, _peak(*work)[0], imports, "imports")
+        yield _compared(name, _peak(*work), imports, "imports")
 
-    quarter = sample_of(corpus, len(corpus.utterances) // 4)
-    few, few_speech = _peak(_pipeline, quarter, scratch / "memory-quarter")
-    many, many_speech = _peak(_pipeline, corpus, scratch / "memory-whole")
-    yield Row(f"pipeline, {len(quarter.utterances)} recordings", few, "MB")
-    yield _compared(
-        f"pipeline, {len(corpus.utterances)} recordings", many, few, f"{len(quarter.utterances)} recordings"
-    )
-    yield _compared("growth", many - few, many_speech - few_speech, "speech that was added")
+    listed_again = dataclasses.replace(corpus, utterances=corpus.utterances * 4)
+    turns = np.array([[_peak(_pipeline, each) for each in (corpus, listed_again)] for _ in range(TURNS)])
+    once, four_times = turns.T
+    yield Row(f"pipeline, {len(corpus.utterances)} recordings", float(np.median(once)), "MB")
+    yield _compared("pipeline, the same listed four times", four_times, once, "once")
 
 
-def _compared(what: str, megabytes: float, other: float, to: str) -> Row:
-    return Row(what, megabytes, "MB", Ratio.of(megabytes, other, to))
+def _compared(what: str, megabytes: np.ndarray | float, other: np.ndarray | float, to: str) -> Row:
+    return Row(what, float(np.median(megabytes)), "MB", Ratio.of(megabytes, other, to))
 
 
-def _peak(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
-    """Largest resident memory, in MB, of a new process that does the work; and what the work returned."""
+def _peak(work: Callable[..., None], *arguments: Any) -> float:
+    """Largest resident memory, in MB, of a new process that does the work."""
     return in_new_process(_work_and_peak, work, *arguments)
 
 
-def _work_and_peak(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
-    result = work(*arguments)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, result  # Linux counts KiB
+def _work_and_peak(work: Callable[..., None], *arguments: Any) -> float:
+    work(*arguments)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts KiB
 
 
 def _import() -> None:
@@ -90,16 +94,14 @@ def _predict(run: Path, clip: Path) -> None:
     ser_tf.load(run)(clip)
 
 
-def _pipeline(corpus: Corpus, cache: Path) -> float:
-    """Prepare, crop for an epoch, go through whole utterances; returns the MB of their speech in the cache."""
-    import numpy as np
-
+def _pipeline(corpus: Corpus) -> None:
+    """Prepare, crop for an epoch, go through whole utterances."""
     from ser_tf.pipeline import evaluation_dataset, prepare_speech, training_dataset
 
-    items = prepare_speech(corpus.utterances, CONFIG, cache).items
-    labels = np.array([corpus.emotions.index(item.utterance.emotion) for item in items])
-    for _ in training_dataset(items, labels, PLAIN_BATCHES).take(len(items) // CONFIG.training.batch_size):
-        pass
-    for _ in evaluation_dataset(items, CONFIG):
-        pass
-    return sum(2 * item.samples for item in items) / 1e6
+    with TemporaryDirectory() as cache:
+        items = prepare_speech(corpus.utterances, CONFIG, Path(cache)).items
+        labels = np.array([corpus.emotions.index(item.utterance.emotion) for item in items])
+        for _ in training_dataset(items, labels, PLAIN_BATCHES).take(len(items) // CONFIG.training.batch_size):
+            pass
+        for _ in evaluation_dataset(items, CONFIG):
+            pass

@@ -42,7 +42,7 @@ class Audit:
         """Print the report."""
         from ser_tf.corpora.audit import audit
 
-        report = audit(self.directory, progress=True)
+        report = audit(self.directory, progress=sys.stderr.isatty())
         print(report.to_text())
         if self.json is not None:
             self.json.write_text(report.to_json() + "\n")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,9 @@ import soundfile
 
 from ser_tf import cli
 from ser_tf.config import PRESETS, Config
+from ser_tf.errors import UserError
+from ser_tf.training import finetune as finetuning
+from ser_tf.training import monitor
 from ser_tf.training.monitor import CollapseWarning
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -40,6 +43,7 @@ def ser_tf(monkeypatch, capsys, tmp_path):
 
     def run(*arguments) -> Answer:
         monkeypatch.setattr(sys, "argv", ["ser-tf", *map(str, arguments)])
+        capsys.readouterr()  # what fixtures and earlier commands wrote
         status = 0
         try:
             cli.main()
@@ -58,11 +62,6 @@ def assert_one_line(answer: Answer, message: str, status: int = 1) -> None:
     assert answer.err.count("\n") == 1
     assert answer.err.startswith("ser-tf: ")
     assert message in answer.err
-
-
-def wav(path: Path, samples) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, 16_000)
 
 
 def test_help_answers_without_tensorflow():
@@ -110,42 +109,253 @@ def test_pretrain_says_that_it_is_not_there(ser_tf):
 
 def test_evaluate_keeps_what_is_finished_and_prints_a_table(ser_tf, finetuned, tones, small, monkeypatch):
     shutil.copytree(finetuned("S1").path, "runs/S1-fold1")
-    small.save(Path("small.yaml"))
-    command = ("evaluate", "--corpus", tones, "--preset=small.yaml", "--strategies", "S1", "--only", 1, 2)
-    options = ("--run", "runs", "--network.head-units", 8)
+    replace(small, network=replace(small.network, head_units=5)).save(Path("preset.yaml"))
+    command = ("evaluate", "--corpus", tones, "--strategies", "S1", "--only", 1, 2, "--run", "runs")
+    options = ("--preset", "preset.yaml", "--network.head-units", small.network.head_units)
     answer = ser_tf(*command, *options)
     assert answer.status == 0
-    assert answer.err.count("left out: ") == answer.err.count("\n")
-    assert "runs/S1-fold1: already finished" in answer.out
-    shares = [
-        100 * json.loads(Path(f"runs/S1-fold{fold}/metrics.json").read_text())["test"]["wa"] for fold in (1, 2)
-    ]
-    strategy, folds, mean, least, most, spread, *_ = answer.out.splitlines()[-1].split()
+    left_out = f"ser-tf: left out: {tones.parent / 'broken.wav'}: expected a recording. "
+    assert all(line.startswith(left_out) for line in answer.err.splitlines())
+    assert "runs/S1-fold1: already finished" in answer.out  # the file, and what the option changes in it, took effect
+    assert Config.load(Path("runs/S1-fold2/config.yaml")) == Config.load(Path("runs/S1-fold1/config.yaml"))
+    assert json.loads(Path("runs/S1-fold2/run.json").read_text())["identity"]["test_speakers"] == ["table:2"]
+
+    results = [json.loads(Path(f"runs/S1-fold{fold}/metrics.json").read_text())["test"] for fold in (1, 2)]
+    was = [100 * result["wa"] for result in results]
+    strategy, folds, mean, least, most, deviation, *_ = answer.out.splitlines()[-1].split()
     assert (strategy, folds) == ("S1", "2")
-    # The standard deviation of two numbers is their distance over the square root of 2.
-    expected = [np.mean(shares), min(shares), max(shares), abs(shares[0] - shares[1]) / 2**0.5]
-    np.testing.assert_allclose([float(cell) for cell in (mean, least, most, spread)], expected, atol=0.05)
+    # The standard deviation of two numbers is their distance divided by the square root of 2.
+    expected = [np.mean(was), min(was), max(was), abs(was[0] - was[1]) / 2**0.5]
+    np.testing.assert_allclose([float(cell) for cell in (mean, least, most, deviation)], expected, atol=0.051)
 
-    from ser_tf.training import finetune
-
-    monkeypatch.setattr(finetune, "train", None)  # nothing is trained again
+    monkeypatch.setattr(finetuning, "train", None)  # nothing is trained again
     again = ser_tf(*command, *options)
     assert "runs/S1-fold2: already finished" in again.out
     assert again.out.splitlines()[-1] == answer.out.splitlines()[-1]
-    # A parameter given alone is one of the run's.
-    assert_one_line(
-        ser_tf(*command, "--run", "runs", "--network.head-units", 9), "another configuration"
-    ) if False else None
 
 
-def test_the_options_change_single_parameters_of_the_preset(ser_tf, tones, monkeypatch):
-    from ser_tf.training import finetune
+def test_one_fold_has_no_deviation():
+    table = cli._table_of_folds({"S5": [{"test": {"wa": 0.5, "uar": 0.25}}]})
+    assert table.splitlines()[-1].split() == ["S5", "1", *["50.0"] * 3, "nan", *["25.0"] * 3, "nan"]
 
-    def no_network(task):
+
+def test_a_run_has_a_folder_of_its_own_by_default(ser_tf, tones, monkeypatch):
+    tasks = {}
+
+    def trained(task, run, report):
+        tasks[str(run.path)] = task
+        raise UserError("as far as this test goes")
+
+    monkeypatch.setattr(finetuning, "finetune", trained)
+    options = ("--network.clusters", 4, "--training.batch-size=12", "--training.seed", 7, "--strategy", "S3")
+    ser_tf("finetune", "--corpus", tones, "--preset", "tiny", *options)
+    task = tasks["runs/table-complete-fold1-S3-tiny-seed7"]
+    tiny = PRESETS["tiny"]
+    assert task.config == replace(
+        tiny,
+        network=replace(tiny.network, clusters=4),
+        training=replace(tiny.training, batch_size=12, seed=7),
+    )
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_predict_names_each_recording(ser_tf, finetuned, tones, form):
+    run = finetuned("S5")
+    with run.predictions.open(newline="") as file:
+        expected = {row["file"]: row["prediction"] for row in csv.DictReader(file) if row["side"] == "test"}
+    shutil.copytree(tones.parent, "speech", ignore=lambda _, names: [name for name in names if name not in expected])
+    Path("speech/notes.txt").touch()
+    answer = ser_tf("predict", run.path, "speech", tones.parent / "3-sad-0.wav", "--format", form)
+    assert (answer.status, answer.err) == (0, "")
+    if form == "table":
+        heading, *lines = answer.out.splitlines()
+        assert heading.split() == ["emotion", "prob", "speech", "happy", "sad", "angry", "file"]
+        found = {line.split()[-1]: line.split()[0] for line in lines}
+        assert all(sum(float(cell[:-1]) for cell in line.split()[3:6]) == pytest.approx(100, abs=0.2) for line in lines)
+    else:
+        rows = {
+            "csv": lambda: list(csv.DictReader(io.StringIO(answer.out))),
+            "json": lambda: [json.loads(line) for line in answer.out.splitlines()],
+        }[form]()
+        found = {row["file"]: row["emotion"] for row in rows}
+        for row in rows:
+            shares = row["probabilities"] if form == "json" else {name: row[name] for name in ("happy", "sad", "angry")}
+            assert sum(map(float, shares.values())) == pytest.approx(1, abs=1e-5)
+            assert float(row["probability"]) == pytest.approx(float(shares[row["emotion"]]))
+            assert 0 < float(row["speech_seconds"]) <= 0.6
+    assert len(found) == len(expected) + 1
+    assert {Path(file).name: emotion for file, emotion in found.items()}.items() >= expected.items()
+
+
+def test_a_bad_recording_is_named_and_counted_while_the_others_go_on(ser_tf, finetuned, tones):
+    good = tones.parent / "1-sad-0.wav"
+    soundfile.write("silent.wav", np.zeros(16_000), 16_000)
+    Path("pointer.wav").write_text("version https://git-lfs.github.com/spec/v1")
+    bad = ("silent.wav", "pointer.wav", "absent.wav")
+    answer = ser_tf("predict", finetuned("S3").path, good, *bad, good, "--format", "json")
+    assert answer.status == 1
+    assert [json.loads(line)["file"] for line in answer.out.splitlines()] == [str(good), str(good)]
+    *named, counted = answer.err.splitlines()
+    assert len(named) == len(bad)
+    assert all(line.startswith(f"ser-tf: {file}: ") for line, file in zip(named, bad, strict=True))
+    assert counted == "ser-tf: 3 of 5 recordings could not be read; they are named above"
+
+
+def corpus_of(*names: str, content: bytes = b"") -> None:
+    for name in names:
+        path = Path("corpus", name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+
+
+RAVDESS = [f"03-01-0{emotion}-01-01-01-0{actor}.wav" for emotion in (3, 4) for actor in (1, 2, 3)]
+FINETUNE = ("finetune", "--corpus", "corpus", "--preset", "tiny")
+
+BAD_INPUT = {
+    "missing directory": (lambda: None, FINETUNE, "corpus: expected a directory of recordings or a CSV table"),
+    "empty directory": (lambda: Path("corpus").mkdir(), FINETUNE, "corpus: expected recordings"),
+    "foreign names": (lambda: corpus_of("a.wav"), FINETUNE, "expected the file names of a known corpus"),
+    "two corpora": (lambda: corpus_of(RAVDESS[0], "1001_DFA_ANG_XX.wav"), FINETUNE, "holds both ravdess and crema_d"),
+    "audit of nothing": (lambda: None, ("audit", "corpus"), "corpus: expected a directory of recordings"),
+    "unknown emotion code": (
+        lambda: corpus_of(*RAVDESS, "03-01-09-01-01-01-01.wav"),
+        FINETUNE,
+        "corpus/03-01-09-01-01-01-01.wav: ",
+    ),
+    "one emotion": (lambda: corpus_of(*RAVDESS[:3]), FINETUNE, "expected at least two emotions"),
+    "one speaker": (lambda: corpus_of(*RAVDESS[::3]), FINETUNE, "expected at least two speakers"),
+    "unknown scheme": (lambda: corpus_of(*RAVDESS), (*FINETUNE, "--scheme", "mine"), "no scheme 'mine'"),
+    "overlapping speakers": (
+        lambda: (
+            corpus_of(*RAVDESS),
+            Path("folds.yaml").write_text("ravdess: {complete: {folds: {1: {train: 1-2, validation: 2, test: 3}}}}"),
+        ),
+        (*FINETUNE, "--folds", "folds.yaml"),
+        "fold 1: expected each speaker once. Received: ravdess:02 in train and in validation",
+    ),
+    "unknown preset": (lambda: None, (*FINETUNE, "--preset", "huge"), "preset: expected one of paper, compact, tiny"),
+    "absent preset file": (lambda: None, ("describe", "--preset", "my.yaml"), "my.yaml: expected a configuration"),
+    "preset without a name": (lambda: None, ("describe", "--preset"), "preset: expected one of paper"),
+    "unknown parameter in a preset": (
+        lambda: Path("my.yaml").write_text("network: {layers: 3}"),
+        ("describe", "--preset", "my.yaml"),
+        "unknown parameter 'layers'",
+    ),
+    "predict without recordings": (
+        lambda: None,
+        ("predict", "run"),
+        "recordings: expected at least one file or folder",
+    ),
+    "folder without recordings": (
+        lambda: Path("corpus").mkdir(),
+        ("predict", "run", "corpus"),
+        "corpus: expected recordings (.wav, .flac, .ogg, .mp3); there are none",
+    ),
+    "missing run": (lambda: None, ("predict", "run", "a.wav"), "run: expected the folder of a run; there is none"),
+    "no run": (lambda: Path("run").mkdir(), ("predict", "run", "a.wav"), "run/run.json: expected a readable JSON file"),
+    "report into a missing folder": (
+        lambda: corpus_of(*RAVDESS),
+        ("audit", "corpus", "--json", "absent/report.json"),
+        "absent/report.json: No such file or directory; make room or choose another place",
+    ),
+    "synthesise into a full folder": (
+        lambda: corpus_of("a.txt"),
+        ("synthesise", "corpus"),
+        "corpus: expected a new or empty directory",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_gets_one_line(ser_tf, case):
+    prepare, command, message = BAD_INPUT[case]
+    prepare()
+    assert_one_line(ser_tf(*command), message)
+
+
+BAD_TRAINING = {
+    "unknown strategy": (("--strategy", "S9"), "strategy: expected one of S1, S2, S3, S4, S5. Received: S9"),
+    "S2 from nothing": (("--strategy", "S2"), "strategy S2 without pre-trained weights is S1"),
+    "unknown fold": (("--fold", 7), "fold: expected 1 to 6 in scheme 'complete'. Received: 7"),
+    "absent weights": (("--weights", "w.h5"), "w.h5: expected a file of weights (.weights.h5); there is none"),
+    "no batch": (("--training.batch-size", 0), "batch_size: expected at least 1. Received: batch_size=0"),
+    "too large a batch": (
+        ("--training.batch-size", 49),
+        "batch_size: expected at most the number of training utterances",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TRAINING)
+@pytest.mark.parametrize("command", ["finetune", "evaluate"])
+def test_what_cannot_be_trained_gets_one_line_before_anything_is(ser_tf, tones, command, case):
+    options, message = BAD_TRAINING[case]
+    if command == "evaluate":  # a good one first: the bad one must be found before it is trained
+        options = {"--strategy": ("--strategies", "S5", options[1]), "--fold": ("--only", 1, 7)}.get(
+            options[0], options
+        )
+    assert_one_line(ser_tf(command, "--corpus", tones, "--preset", "tiny", *options), message)
+    assert not Path("runs").exists()
+
+
+def test_weights_of_another_shape_get_one_line(ser_tf, tones, finetuned):
+    weights = finetuned("S3").weights
+    answer = ser_tf("finetune", "--corpus", tones, "--preset", "tiny", "--weights", weights, "--strategy", "S3")
+    *left_out, last = answer.err.splitlines()
+    assert answer.status == 1
+    assert len(left_out) == 1
+    assert last.startswith(f"ser-tf: {weights}: the weights do not fit this network")
+
+
+def test_a_corpus_of_pointers_gets_one_line_with_the_remedy(ser_tf):
+    corpus_of(*RAVDESS, content=b"version https://git-lfs.github.com/spec/v1\n")
+    Path("folds.yaml").write_text("ravdess: {complete: {folds: {1: {train: 1, validation: 2, test: 3}}}}")
+    answer = ser_tf(*FINETUNE, "--folds", "folds.yaml", "--strategy", "S3")
+    message = f"of ravdess:01. Received: 2 that are not, such as corpus/{RAVDESS[0]}: expected a recording. Received: "
+    assert_one_line(answer, message + "a git-LFS pointer; fetch the audio with `git lfs pull`")
+
+
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "run/config.yaml")
+
+
+def test_a_disk_that_is_full_gets_one_line(ser_tf, tones, monkeypatch, tmp_path):
+    command = ("finetune", "--corpus", tones, "--preset", "tiny", "--run", "run")
+    monkeypatch.setenv("SER_TF_CACHE", str(tmp_path / "cache"))
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "NamedTemporaryFile", full_disk)
+        message = "cache: the speech cache cannot be written (No space left on device); free some space or choose"
+        assert_one_line(ser_tf(*command), message)
+    monkeypatch.setattr(Config, "save", full_disk)
+    answer = ser_tf(*command)
+    assert answer.status == 1
+    assert answer.err.splitlines()[1:] == [
+        "ser-tf: run/config.yaml: No space left on device; make room or choose another place"
+    ]
+
+
+def test_a_librarys_own_error_keeps_its_traceback(ser_tf, monkeypatch):
+    def fail(arguments):
+        raise OSError("not the operating system's")
+
+    monkeypatch.setattr(cli, "_parse", fail)
+    with pytest.raises(OSError, match="not the operating system's"):
+        ser_tf("audit", "corpus")
+
+
+def test_ctrl_c_gets_one_line_and_the_shells_status(ser_tf, monkeypatch):
+    def interrupt(arguments):
         raise KeyboardInterrupt
 
-    seen = []
-    monkeypatch.setattr(finetune, "finetune", lambda task, run, report: seen.append((task, run)) or RESULT)
-    options = ("--network.clusters", 4, "--training.batch-size=12", "--loss.mining", "semihard")
-    answer = ser_tf("finetune", "--corpus", tones, "--preset", "tiny", *options)
-    assert answer.status == 0
+    monkeypatch.setattr(cli, "_parse", interrupt)
+    assert_one_line(ser_tf("audit", "corpus"), "interrupted; a training goes on from its last finished epoch", 130)
+
+
+def test_a_warning_is_one_line_and_a_librarys_is_none(ser_tf, monkeypatch):
+    def warn(arguments):
+        warnings.warn_explicit("the embeddings collapse", CollapseWarning, monitor.__file__, 1)
+        warnings.warn_explicit("for developers", UserWarning, np.__file__, 1)
+        raise UserError("enough")
+
+    monkeypatch.setattr(cli, "_parse", warn)
+    assert ser_tf("audit", "corpus").err == "ser-tf: the embeddings collapse\nser-tf: enough\n"

@@ -1,6 +1,7 @@
 """One fold from start to end, on tones that a shallow network learns in a few epochs."""
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
 from ser_tf.config import Config
@@ -198,7 +200,7 @@ cli._import_tensorflow()
 from ser_tf.network import se_resnet
 from ser_tf.training.progress import Progress
 
-se_resnet.STAGES = tuple(stage._replace(blocks=1) for stage in se_resnet.STAGES)  # as the fixture `shallow` does
+se_resnet.STAGES = (se_resnet.STAGES[0]._replace(blocks=1),)  # as the fixture `shallow` does
 save = Progress.save
 
 def save_and_die(self, path, variables):
@@ -258,6 +260,31 @@ def test_a_killed_run_goes_on_and_ends_like_an_undisturbed_one(finetuned, task_o
     assert not list(run.path.glob("*state*"))
 
 
+def exhausted(message):
+    return tf.errors.ResourceExhaustedError(None, None, message)
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "message"),
+    [
+        (exhausted("OOM when allocating tensor"), UserError, r"^out of memory; lower training\.batch_size"),
+        (
+            exhausted("events.v2; No space left on device\n\tFailed to"),
+            OSError,
+            r"left on device: '.*run/tensorboard'$",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), OSError, r"No space left on device: '.*run'$"),
+    ],
+)
+def test_a_full_disk_or_memory_is_explained(task_of, tmp_path, monkeypatch, raised, error, message):
+    def fit(*_, **__):
+        raise raised
+
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    with pytest.raises(error, match=message):
+        finetune(task_of("S1"), RunFolder(tmp_path / "run"), report=print)
+
+
 def test_another_seed_is_another_run(finetuned, task_of, small, tmp_path):
     config = changed(small, "training", seed=1, maximum_epochs=1)
     run = RunFolder(tmp_path / "run")
@@ -297,24 +324,15 @@ def test_the_folder_of_another_run_is_refused_by_what_differs(finetuned, task_of
 
 
 @pytest.mark.parametrize(
-    ("section", "values", "message"),
+    ("batch_size", "message"),
     [
-        ("training", {"batch_size": 0}, r"training\.batch_size: expected at least 1\. Received: 0"),
-        ("training", {"maximum_epochs": 0}, r"training\.maximum_epochs: expected at least 1\. Received: 0"),
-        ("training", {"patience_epochs": 0}, r"training\.patience_epochs: expected at least 1\. Received: 0"),
-        ("training", {"learning_rate_epochs": 0}, r"training\.learning_rate_epochs: expected at least 1"),
-        ("training", {"seed": -1}, r"training\.seed: expected at least 0\. Received: -1"),
-        # one window of 512 samples at 16 kHz
-        ("training", {"crop_seconds": 0.03}, r"training\.crop_seconds: expected at least 0\.032\. Received: 0\.03"),
-        ("training", {"learning_rate": 0.0}, r"training\.learning_rate: expected a number above 0\. Received: 0\.0"),
-        ("training", {"learning_rate_factor": -0.1}, r"training\.learning_rate_factor: expected a number above 0"),
-        ("training", {"batch_size": 49}, r"batch_size: expected at most the number of training utterances, 48"),
-        ("training", {"batch_size": 4}, r"batch_size: expected at least 6, two seats for each of 3 emotions"),
+        (49, "batch_size: expected at most the number of training utterances, 48"),
+        (4, "batch_size: expected at least 6, two seats for each of 3 emotions"),
     ],
 )
-def test_what_cannot_be_trained_is_said_first(task_of, small, section, values, message):
+def test_batches_that_cannot_be_dealt_are_refused_before_training(task_of, small, batch_size, message):
     with pytest.raises(UserError, match=message):
-        task_of("S3", config=changed(small, section, **values))
+        task_of("S3", config=changed(small, "training", batch_size=batch_size))
 
 
 @pytest.mark.parametrize(
@@ -341,7 +359,9 @@ def test_a_side_without_an_emotion_is_refused_before_training(tones, small, tmp_
 def test_a_side_without_a_readable_recording_is_refused_before_training(tones, small, tmp_path):
     broken = tmp_path / "broken.wav"
     broken.touch()
-    with pytest.raises(UserError, match=r"expected recordings of table:1 \.\.\.; none is readable"):
+    with pytest.raises(
+        UserError, match=r"readable recordings of table:1\. Received: 1 that are not, such as .*broken\.wav"
+    ):
         make_from(tones, small, tmp_path, keep=lambda name: not name.startswith("1-"), extra=f"{broken},1,sad")
 
 

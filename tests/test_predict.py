@@ -24,6 +24,11 @@ def predictions_of(run):
         return list(csv.DictReader(file))
 
 
+@pytest.fixture(scope="module")
+def recognisers(shallow, finetuned):
+    return {strategy: load(finetuned(strategy).path) for strategy in KINDS}
+
+
 @pytest.fixture
 def tone(tones):
     return tones.parent / "1-sad-0.wav"
@@ -36,8 +41,8 @@ def run_copy(finetuned, tmp_path):
 
 
 @pytest.mark.parametrize("strategy", KINDS)
-def test_a_recording_may_come_in_any_form(finetuned, tone, strategy):
-    recogniser = ser_tf.load(str(finetuned(strategy).path))
+def test_a_recording_may_come_in_any_form(recognisers, tone, strategy):
+    recogniser = recognisers[strategy]
     samples, rate_hz = soundfile.read(tone, dtype="int16")
     prediction = recogniser(tone)
     assert prediction == recogniser(str(tone))
@@ -78,8 +83,8 @@ def test_it_computes_in_the_precision_of_the_run(run_copy):
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_an_array_needs_its_rate(finetuned):
-    recogniser = load(finetuned("S3").path)
+def test_an_array_needs_its_rate(recognisers):
+    recogniser = recognisers["S3"]
     with pytest.raises(
         UserError, match=r"rate_hz: expected the sampling rate of the array in Hz\. Received: rate_hz=None"
     ):
@@ -118,7 +123,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_a_bad_recording_is_refused_by_name(finetuned, tone, tmp_path, bad):
+def test_a_bad_recording_is_refused_by_name(recognisers, tone, tmp_path, bad):
     make, message = BAD[bad]
     path = tmp_path / "bad.wav"
     if make is None:
@@ -126,7 +131,7 @@ def test_a_bad_recording_is_refused_by_name(finetuned, tone, tmp_path, bad):
     else:
         make(path)
     with pytest.raises(UserError, match=rf"^{path}: .*{message}") as error:
-        load(finetuned("S3").path)(path)
+        recognisers["S3"](path)
     assert "\n" not in str(error.value)
 
 
@@ -156,4 +161,4 @@ def test_a_run_that_cannot_be_loaded_is_refused_by_name(run_copy, spoil, message
 def test_the_class_list_travels_with_the_run(run_copy, tone):
     path = run_copy / "classifier.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"emotions": ["glad", "blue", "mad"]}))
-    assert load(run_copy)(tone).emotion in ("glad", "blue", "mad")
+    assert ser_tf.load(str(run_copy))(tone).emotion in ("glad", "blue", "mad")

@@ -2,18 +2,21 @@
 
 import csv
 import dataclasses
+import errno
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from ser_tf.classifier import epoch_uar, fit_softmax, fit_svm, require_every_emotion
-from ser_tf.config import SAMPLE_RATE_HZ, Config
+from ser_tf.config import Config
 from ser_tf.corpora import Corpus
 from ser_tf.corpora.folds import Fold, Scheme
 from ser_tf.errors import UserError
@@ -72,11 +75,10 @@ class FoldTask:
         """Prepare the speech; what would stop the training after hours is said here.
 
         Raises:
-            UserError: strategy, schedule, weights and fold do not go together; or a side of the fold lacks readable
+            UserError: strategy, weights and fold do not go together; or a side of the fold lacks readable
                 recordings or an emotion, or such batches cannot be dealt from it.
         """
         strategy, resolved = configure(strategy_name, config, weights=weights is not None)
-        _check_schedule(resolved)
         fold = scheme.fold(fold_number)
         if weights is not None:
             refuse_leak(read_provenance(weights), fold.validation + fold.test, weights)
@@ -89,12 +91,18 @@ class FoldTask:
         return task
 
     def side(self, speakers: Sequence[str]) -> Side:
-        """The readable utterances of these speakers."""
+        """The readable utterances of these speakers.
+
+        Raises:
+            UserError: there are none.
+        """
         wanted = set(speakers)
         speech = [item for item in self.prepared.items if item.utterance.speaker in wanted]
         if not speech:
+            reasons = [reason for utterance, reason in self.prepared.failures if utterance.speaker in wanted]
             raise UserError(
-                f"{self.corpus.root}: expected recordings of {', '.join(speakers[:3])} ...; none is readable"
+                f"{self.corpus.root}: expected readable recordings of {', '.join(speakers)}. "
+                f"Received: {len(reasons)} that are not, such as {reasons[0]}"
             )
         labels = [self.corpus.emotions.index(item.utterance.emotion) for item in speech]
         return Side(speech, np.array(labels, "int32"))
@@ -183,8 +191,9 @@ def finetune(task: FoldTask, run: RunFolder, report: Callable[[str], None]) -> d
         run.begin(task.identity(), task.config)
         report(f"{run.path}: already finished")
         return read_json(run.metrics, remedy="remove the folder and start again")
-    network, progress = train(task, run, report)
-    return judge(task, run, network, progress, report)
+    with _exhaustion_explained(run):
+        network, progress = train(task, run, report)
+        return judge(task, run, network, progress, report)
 
 
 def train(task: FoldTask, run: RunFolder, report: Callable[[str], None]) -> tuple[FoldNetwork, Progress]:
@@ -221,19 +230,18 @@ def train(task: FoldTask, run: RunFolder, report: Callable[[str], None]) -> tupl
         ]
         if network.loss is not None:
             callbacks.append(CollapseMonitor(network.loss))
+        batches = training_dataset(training.speech, training.labels, task.config, first_epoch=first)
         network.trained.fit(
-            training_dataset(training.speech, training.labels, task.config, first_epoch=first).map(
-                lambda inputs, labels: (inputs, dict.fromkeys(network.trained.output, labels))
-            ),
+            batches.map(lambda inputs, labels: (inputs, dict.fromkeys(network.trained.output, labels))),
             initial_epoch=first,
             epochs=schedule.maximum_epochs,
             steps_per_epoch=-(-len(training.labels) // schedule.batch_size),
             shuffle=False,  # it has its own order
             callbacks=callbacks,
         )
-    network.embedding.load_weights(run.weights)
+    load_weights(network.embedding, run.weights)
     if network.head is not None:
-        network.head.load_weights(run.head_weights)
+        load_weights(network.head, run.head_weights)
     return network, progress
 
 
@@ -293,9 +301,24 @@ def make_deterministic(seed: int) -> None:
     """Seed every generator, and let TensorFlow use deterministic kernels only."""
     keras.utils.set_random_seed(seed)
     if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
         tf.config.experimental.enable_op_determinism()
+
+
+@contextmanager
+def _exhaustion_explained(run: RunFolder) -> Iterator[None]:
+    """Says where the disk is full, and what to do when the memory is."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(run.path)
+        raise
+    except tf.errors.ResourceExhaustedError as error:
+        full = os.strerror(errno.ENOSPC)
+        if full in str(error):
+            raise OSError(errno.ENOSPC, full, str(run.tensorboard)) from error
+        raise UserError(
+            "out of memory; lower training.batch_size or training.crop_seconds, or choose a smaller preset"
+        ) from error
 
 
 class _EpochEnd(keras.callbacks.Callback):
@@ -320,7 +343,7 @@ class _EpochEnd(keras.callbacks.Callback):
                 provenance["started_from"] = before
             save_weights(self.network.embedding, self.run.weights, provenance)
             if self.network.head is not None:
-                self.network.head.save_weights(self.run.head_weights)
+                save_weights(self.network.head, self.run.head_weights, provenance)
         self.progress.save(self.run.state, self.network.state())
         _write_log(self.run, self.progress)
         schedule = self.task.config.training
@@ -334,25 +357,6 @@ class _EpochEnd(keras.callbacks.Callback):
             training = self.network.describe(self.training.speech, self.task.config)["embedding"]
             return epoch_uar(training, self.training.labels, features["embedding"], self.validation.labels)
         return unweighted_average_recall(self.validation.labels, features["logits"].argmax(axis=1))
-
-
-def _check_schedule(config: Config) -> None:
-    smallest = {
-        "batch_size": 1,
-        "learning_rate_epochs": 1,
-        "maximum_epochs": 1,
-        "patience_epochs": 1,
-        "crop_seconds": config.spectrogram.window_samples / SAMPLE_RATE_HZ,
-        "seed": 0,
-    }
-    for name, least in smallest.items():
-        value = getattr(config.training, name)
-        if value < least:
-            raise UserError(f"training.{name}: expected at least {least:g}. Received: {value}")
-    for name in ("learning_rate", "learning_rate_factor"):
-        value = getattr(config.training, name)
-        if value <= 0:
-            raise UserError(f"training.{name}: expected a number above 0. Received: {value}")
 
 
 def _metric_loss(task: FoldTask) -> TripletLoss | EmotionTripletLoss:

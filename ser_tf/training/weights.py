@@ -8,25 +8,31 @@ from typing import Any
 
 import h5py
 import keras
+import numpy as np
 
 from ser_tf.errors import UserError
 
 PROVENANCE = "ser_tf_provenance"
 """HDF5 attribute that holds the provenance as JSON."""
+HDF5_BYTES_PER_ARRAY = 4096
+"""More than HDF5 adds to an array for its names and groups."""
 
 
 def save_weights(network: keras.Model, path: Path, provenance: dict[str, Any]) -> None:
     """Write the network's weights (`.weights.h5`) and their provenance, atomically.
 
     Args:
-        network: an embedding network.
+        network: an embedding network, or the head of one.
         path: ends in `.weights.h5`.
         provenance: JSON values; `speakers` lists whoever the network has heard.
     """
     unfinished = path.with_name(f"unfinished-{path.name}")
+    text = json.dumps(provenance)
+    size = sum(np.asarray(weight).nbytes + HDF5_BYTES_PER_ARRAY for weight in network.weights) + len(text)
+    unfinished.write_bytes(bytes(size))  # where the disk is full this says so, and HDF5 would crash
     network.save_weights(unfinished)
     with h5py.File(unfinished, "a") as file:
-        file.attrs[PROVENANCE] = json.dumps(provenance)
+        file.attrs[PROVENANCE] = text
     unfinished.replace(path)
 
 
