@@ -164,7 +164,7 @@ def to_waveform(samples: np.ndarray, rate_hz: int, name: str = "samples") -> np.
         raise UserError(f"{name}: expected a sound. Received: no samples")
     check_recording_length(len(samples), rate_hz, name)
     scaled = _full_scale_one(samples, name)
-    mono = scaled if scaled.ndim == 1 else scaled[:, 0] if scaled.shape[1] == 1 else scaled.mean(1, dtype=np.float32)
+    mono = scaled.mean(axis=1, dtype=np.float32) if scaled.ndim == 2 and scaled.shape[1] > 1 else scaled.reshape(-1)
     waveform = mono if rate_hz == SAMPLE_RATE_HZ else soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
     if len(waveform) < MINIMUM_SAMPLES:
         raise UserError(
