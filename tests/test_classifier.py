@@ -1,7 +1,6 @@
 import json
 import os
 import pickle
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,13 +25,7 @@ from ser_tf.classifier import (
     fit_svm,
     scale_gamma,
 )
-from ser_tf.config import PRESETS
-from ser_tf.corpora import open_corpus
-from ser_tf.corpora.folds import load_scheme
-from ser_tf.corpora.synthetic import synthesise
 from ser_tf.errors import UserError
-from ser_tf.training.finetune import FoldTask, train
-from ser_tf.training.run_folder import RunFolder
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "fearful")
 SIZE = 12
@@ -167,19 +160,6 @@ def test_a_side_that_lacks_emotions_is_refused(side, rng):
     if side == "validation":
         with pytest.raises(UserError, match=message):
             fit_softmax(sides["validation"][0], sides["validation"][1], EMOTIONS)
-
-
-@pytest.mark.parametrize(("side", "name"), [("train", "training"), ("validation", "validation")])
-def test_a_missing_emotion_is_said_before_training(side, name, tmp_path, monkeypatch):
-    monkeypatch.setenv("SER_TF_CACHE", str(tmp_path / "cache"))
-    synthesise(tmp_path / "corpus", speakers=3, takes=1, emotions=("happy", "sad"))
-    corpus = replace(open_corpus(tmp_path / "corpus"), emotions=("happy", "sad"))
-    scheme = load_scheme("complete", corpus)
-    lacking = getattr(scheme.fold(1), side)
-    kept = tuple(u for u in corpus.utterances if u.emotion == "happy" or u.speaker not in lacking)
-    task = FoldTask.make(replace(corpus, utterances=kept), scheme, 1, "S1", PRESETS["tiny"], weights=None)
-    with pytest.raises(UserError, match=rf"^{name} speakers: expected utterances of every emotion; none of sad\."):
-        train(task, RunFolder(tmp_path / "run"), report=print)
 
 
 def rbf_uar(training, validation, c: float, gamma: float | str) -> float:
