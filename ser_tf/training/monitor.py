@@ -89,19 +89,25 @@ class CollapseMonitor(keras.callbacks.Callback):
 
     A collapsed space, all embeddings equal, has a loss of exactly the margins in force: 0.25 for a polar anchor of the
     emotion triplet loss, 0.1 for a plain one. Training collapses when for some epochs two embeddings are nearer to each
-    other, on average, than the margins ask of a positive and a negative, and yet the loss is not below that level:
-    hard mining comes down to it from above while the space shrinks. It reads the logs of `metric_monitors`.
+    other, on average, than `closeness` times what the margins ask of a positive and a negative, and yet the loss is not
+    below that level: hard mining comes down to it from above while the space shrinks. The loss alone does not tell:
+    mining 'all' averages over violations, and stays near the level in healthy training from random weights.
+    It reads the logs of `metric_monitors`.
 
     Args:
         loss: the loss that is watched.
         tolerance: share of the level by which the loss must be below it.
+        closeness: share of the margins below which the mean distance of two embeddings is too small.
         patience_epochs: epochs in a row before it warns, since a network also starts near collapse.
     """
 
-    def __init__(self, loss: AnchorLoss, tolerance: float = 0.1, patience_epochs: int = 2) -> None:
+    def __init__(
+        self, loss: AnchorLoss, tolerance: float = 0.1, closeness: float = 0.25, patience_epochs: int = 2
+    ) -> None:
         super().__init__()
         self.loss = loss
         self.tolerance = tolerance
+        self.closeness = closeness
         self.patience_epochs = patience_epochs
         self._collapsed_epochs = 0
 
@@ -113,7 +119,7 @@ class CollapseMonitor(keras.callbacks.Callback):
         """
         ratio, spread = (_logged(logs or {}, quantity) for quantity in ("collapse_ratio", "spread"))
         mean_distance = 2 * spread  # of two embeddings drawn from the batch
-        collapsed = ratio >= 1 - self.tolerance and mean_distance < sum(self.loss.margins)
+        collapsed = ratio >= 1 - self.tolerance and mean_distance < self.closeness * sum(self.loss.margins)
         self._collapsed_epochs = self._collapsed_epochs + 1 if collapsed else 0
         if self._collapsed_epochs == self.patience_epochs:
             warnings.warn(
@@ -122,7 +128,7 @@ class CollapseMonitor(keras.callbacks.Callback):
                 f"ask for {sum(self.loss.margins):g}. Lower the learning rate, use mining 'all', set softmax_weight "
                 "above 0, or start from the weights of a softmax strategy (S3).",
                 CollapseWarning,
-                stacklevel=2,
+                stacklevel=1,  # the command line shows this project's own warnings only
             )
 
 
