@@ -203,7 +203,7 @@ PRESETS: dict[str, Config] = {
             descriptor_size=64,
             head_units=64,
         ),
-        training=TrainingConfig(maximum_epochs=30, patience_epochs=10),
+        training=TrainingConfig(maximum_epochs=20, patience_epochs=10),
     ),
 }
 """Named configurations. `paper` is the published method, with this project's choices where the paper is silent."""
