@@ -29,7 +29,7 @@ $(VENV)/installed-%: setup.cfg $(VENV)/installed
 
 $(VENV_TFIO)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV_TFIO)
-	$(VENV_TFIO)/bin/pip install --quiet --editable ".[tfio,test]"
+	$(VENV_TFIO)/bin/pip install --quiet --editable ".[tfio]" tensorflow==2.17.1 pytest hypothesis
 	@touch $@
 
 # Synthesise a corpus (or take CORPUS), train a small network with the emotion triplet loss, name five recordings of
