@@ -339,7 +339,9 @@ def test_the_paper_preset_takes_about_3_billion_multiply_adds_for_2_seconds() ->
 @pytest.mark.parametrize(
     ("config", "bins", "message"),
     [
-        ({"width": 0.0}, BINS, "expected a width above 0, such as 0.5. Received: width=0.0"),
+        ({"width": 0.0}, BINS, "expected a width of at least 0.125. Received: width=0.0"),
+        ({"width": 0.12}, BINS, "expected a width of at least 0.125. Received: width=0.12"),
+        ({"width": float("nan")}, BINS, "expected a width of at least 0.125. Received: width=nan"),
         ({"stem_stride": 3}, BINS, "expected stem_stride 1 or 2. Received: stem_stride=3"),
         (
             {"final_pool_time_stride": 0},

@@ -44,8 +44,12 @@ STAGES = (
 )
 """At width 1. The stride of a stage is that of its first block, in time and frequency."""
 
+NARROWEST_WIDTH = 0.125
+"""The narrowest that is tested: at 0.05 TensorFlow 2.21 died on a CPU while it trained."""
+
 CHANNEL_MULTIPLE = 8
-"""Every preset's channels are rounded up to a multiple of this, the vectors that CPUs and accelerators compute in."""
+"""Channels are rounded up to a multiple of this: with 6, 7 or 12 of them, convolutions of TensorFlow 2.21 corrupted the
+heap on a CPU."""
 
 SOFTMAX_HEAD = "softmax_head"
 """Name of the layer that `with_softmax_head` adds; it can be saved alone."""
@@ -268,8 +272,8 @@ def _multiply_adds(layer: keras.Layer) -> int:
 
 
 def _check(config: NetworkConfig, bins: int) -> None:
-    if config.width <= 0:
-        raise UserError(f"network: expected a width above 0, such as 0.5. Received: width={config.width}")
+    if not NARROWEST_WIDTH <= config.width < math.inf:  # NaN too is refused
+        raise UserError(f"network: expected a width of at least {NARROWEST_WIDTH}. Received: width={config.width}")
     for name in ("stem_stride", "final_pool_time_stride"):
         if getattr(config, name) not in (1, 2):
             raise UserError(f"network: expected {name} 1 or 2. Received: {name}={getattr(config, name)}")

@@ -156,7 +156,7 @@ def inputs_of(speech: np.ndarray, config: Config) -> Inputs:
 
 @cache
 def _compiled_inputs(config: Config) -> Callable[[tf.Tensor, tf.Tensor], Inputs]:
-    """`_inputs` as a graph: op by op it takes three times as long."""
+    """`_inputs` as a graph, which is faster than operation by operation."""
     return tf.function(lambda speech, samples: _inputs(speech, samples, config))
 
 

@@ -154,7 +154,7 @@ class FoldNetwork:
             loss=losses,
             loss_weights=weights,
             metrics={"embedding": metric_monitors(self.loss)} if self.loss is not None else None,
-            jit_compile=keras.backend.backend() != "tensorflow",  # XLA on a CPU takes 1.8 times as long
+            jit_compile=keras.backend.backend() != "tensorflow",  # XLA is slower on a CPU
         )
         self.trained.optimizer.build(self.trained.trainable_variables)
 
