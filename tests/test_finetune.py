@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -184,12 +185,16 @@ def test_weights_that_heard_a_held_out_speaker_are_refused(finetuned, task_of):
         task_of("S3", fold=3, weights=finetuned("S3").weights)
 
 
-def test_weights_of_another_shape_are_refused_and_leave_no_folder(finetuned, task_of, small, tmp_path):
-    config = changed(small, "network", clusters=3)
-    task = task_of("S3", config=config, weights=finetuned("S3").weights)
-    with pytest.raises(UserError, match=r"embedding\.weights\.h5: the weights do not fit this network"):
-        finetune(task, RunFolder(tmp_path / "run"), report=print)
-    assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize(
+    ("room", "change", "message"),
+    [
+        ("network", {"clusters": 3}, r"network\.clusters 2, and this run has 3"),
+        ("spectrogram", {"compression": "none"}, r"spectrogram\.compression log, and this run has none"),
+    ],
+)
+def test_weights_of_another_network_or_spectrogram_are_refused(finetuned, task_of, small, room, change, message):
+    with pytest.raises(UserError, match=r"embedding\.weights\.h5: these weights were trained with " + message):
+        task_of("S3", config=changed(small, room, **change), weights=finetuned("S3").weights)
 
 
 KILLED = """
@@ -291,6 +296,15 @@ def test_another_seed_is_another_run(finetuned, task_of, small, tmp_path):
     finetune(task_of("S1", config=config), run, report=print)
     assert rows_of(run.log)[0]["loss"] != rows_of(finetuned("S1").log)[0]["loss"]
     assert run.predictions.read_text() != finetuned("S1").predictions.read_text()
+
+
+def test_an_epoch_is_a_line_with_its_loss_and_score(task_of, small, tmp_path, capsys):
+    config = changed(small, "training", maximum_epochs=2)
+    train(task_of("S5", config=config), RunFolder(tmp_path / "run"), report=print)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[::2] == ["Epoch 1/2", "Epoch 2/2"]
+    for line in lines[1::2]:
+        assert re.search(r"s/step - loss: \d\.\d+ - validation_uar: \d\.\d+$", line), line
 
 
 def test_a_finished_run_is_left_alone(finetuned, task_of, monkeypatch):

@@ -123,13 +123,14 @@ def test_identical_recordings_share_a_file(utterances, cache):
     assert first.path == second.path != third.path
 
 
-def test_the_data_hash_names_the_recordings_in_any_order(utterances, cache):
+def test_the_data_hash_names_the_recordings_and_labels_in_any_order(utterances, cache):
     whole = prepare_speech(utterances, Config(), cache).data_hash
     assert len(whole) == 16
     assert prepare_speech(utterances[::-1], Config(), cache).data_hash == whole
     assert prepare_speech(utterances[:2], Config(), cache).data_hash != whole
-    renamed = [dataclasses.replace(utterances[0], name="anne"), *utterances[1:]]
-    assert prepare_speech(renamed, Config(), cache).data_hash != whole
+    for change in ({"name": "anne"}, {"speaker": "table:anne"}, {"emotion": "furious"}):
+        changed = [dataclasses.replace(utterances[0], **change), *utterances[1:]]
+        assert prepare_speech(changed, Config(), cache).data_hash != whole
 
 
 def test_a_full_disk_is_said_and_leaves_no_partial_file(utterances, cache, monkeypatch):

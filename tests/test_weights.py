@@ -6,10 +6,25 @@ import keras
 import numpy as np
 import pytest
 
+from ser_tf.config import Config, NetworkConfig, SpectrogramConfig
 from ser_tf.errors import UserError
-from ser_tf.training.weights import PROVENANCE, load_weights, read_provenance, refuse_leak, save_weights
+from ser_tf.training.weights import (
+    PROVENANCE,
+    load_weights,
+    method_of,
+    read_provenance,
+    refuse_leak,
+    refuse_other_method,
+    save_weights,
+)
 
-PROVENANCE_OF_A_RUN = {"speakers": ["ravdess:01", "ravdess:02"], "strategy": "S3", "started_from": {"speakers": ["x"]}}
+METHOD = method_of(Config())
+PROVENANCE_OF_A_RUN = {
+    "speakers": ["ravdess:01", "ravdess:02"],
+    "method": METHOD,
+    "strategy": "S3",
+    "started_from": {"speakers": ["x"]},
+}
 
 
 def network(units: int = 3) -> keras.Model:
@@ -43,7 +58,7 @@ def test_the_hash_is_that_of_the_file(saved, path):
     first = read_provenance(path)["sha256"]
     assert len(first) == 16
     assert read_provenance(path)["sha256"] == first
-    save_weights(saved, path, {"speakers": ["ravdess:03"]})
+    save_weights(saved, path, {"speakers": ["ravdess:03"], "method": METHOD})
     assert read_provenance(path)["sha256"] != first
 
 
@@ -51,7 +66,7 @@ def test_thousands_of_speakers_fit_beside_the_weights(path):
     # VoxCeleb2 has 5994; as JSON they take more than the 64 KiB of an HDF5 object header.
     speakers = [f"voxceleb2:id{number:05d}" for number in range(5994)]
     assert len(json.dumps(speakers)) > 2**16
-    save_weights(network(), path, {"speakers": speakers})
+    save_weights(network(), path, {"speakers": speakers, "method": METHOD})
     assert read_provenance(path)["speakers"] == speakers
 
 
@@ -97,7 +112,7 @@ def test_damaged_weights_are_refused(damage, saved, path):
         load_weights(network(), path)
 
 
-@pytest.mark.parametrize("attribute", [None, "no JSON", '["a list"]', '{"strategy": "S3"}', 7])
+@pytest.mark.parametrize("attribute", [None, "no JSON", '["a list"]', '{"strategy": "S3"}', '{"speakers": ["x"]}', 7])
 def test_weights_that_do_not_tell_their_speakers_are_refused(attribute, path):
     network().save_weights(path)
     with h5py.File(path, "a") as file:
@@ -115,3 +130,19 @@ def test_weights_that_heard_a_held_out_speaker_are_refused(path):
     held_out = [f"ravdess:{number:02d}" for number in range(5, 13)]
     with pytest.raises(UserError, match=r"on 4 of .* \(ravdess:05, ravdess:06, ravdess:07, \.\.\.\); give weights"):
         refuse_leak(provenance, held_out, path)
+
+
+def test_weights_of_another_method_are_refused_even_where_the_shapes_fit(path):
+    provenance = json.loads(json.dumps({"speakers": [], "method": METHOD}))
+    refuse_other_method(provenance, Config(network=NetworkConfig(head_units=7)), path)
+    for config, difference in (
+        (
+            Config(spectrogram=SpectrogramConfig(compression="log")),
+            "spectrogram.compression none, and this run has log",
+        ),
+        (Config(spectrogram=SpectrogramConfig(hop_samples=80)), "spectrogram.hop_samples 160, and this run has 80"),
+        (Config(network=NetworkConfig(stem_stride=2)), "network.stem_stride 1, and this run has 2"),
+        (Config(network=NetworkConfig(ghost_clusters=0)), "network.ghost_clusters 2, and this run has 0"),
+    ):
+        with pytest.raises(UserError, match=f"^{path}: these weights were trained with {difference}; choose"):
+            refuse_other_method(provenance, config, path)

@@ -71,8 +71,9 @@ class PreparedSpeech:
 
     @cached_property
     def data_hash(self) -> str:
-        """16 hex digits that name exactly these recordings."""
-        lines = sorted(f"{item.utterance.name} {item.content_hash}\n" for item in self.items)
+        """16 hex digits that name exactly these recordings, speakers and emotions."""
+        said = ((item.utterance, item.content_hash) for item in self.items)
+        lines = sorted(f"{who.name} {who.speaker} {who.emotion} {content_hash}\n" for who, content_hash in said)
         return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 

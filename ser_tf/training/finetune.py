@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import io
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,14 @@ from ser_tf.training.monitor import CollapseMonitor, metric_monitors
 from ser_tf.training.progress import Progress
 from ser_tf.training.run_folder import RunFolder, read_json, write_json, write_text
 from ser_tf.training.strategies import Strategy, configure
-from ser_tf.training.weights import load_weights, read_provenance, refuse_leak, save_weights
+from ser_tf.training.weights import (
+    load_weights,
+    method_of,
+    read_provenance,
+    refuse_leak,
+    refuse_other_method,
+    save_weights,
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,9 @@ class FoldTask:
         strategy, resolved = configure(strategy_name, config, weights=weights is not None)
         fold = scheme.fold(fold_number)
         if weights is not None:
-            refuse_leak(read_provenance(weights), fold.validation + fold.test, weights)
+            provenance = read_provenance(weights)
+            refuse_leak(provenance, fold.validation + fold.test, weights)
+            refuse_other_method(provenance, resolved, weights)
         prepared = prepare_speech(corpus.utterances, resolved)
         task = cls(corpus, scheme, fold, prepared, strategy_name, strategy, resolved, weights)
         training, validation, _ = (task.side(speakers) for speakers in (fold.train, fold.validation, fold.test))
@@ -112,6 +122,7 @@ class FoldTask:
         return {
             "strategy": self.strategy_name,
             "corpus": self.corpus.name,
+            "polarities": dict(zip(self.corpus.emotions, self.corpus.polarities, strict=True)),
             "data_hash": self.prepared.data_hash,
             "scheme": self.scheme.name,
             "scheme_hash": self.scheme.hash,
@@ -227,9 +238,13 @@ def train(task: FoldTask, run: RunFolder, report: Callable[[str], None]) -> tupl
             ),
             _EpochEnd(task, run, network, progress, training, validation),
             keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
+            _Display(),
         ]
         if network.loss is not None:
-            callbacks.append(CollapseMonitor(network.loss))
+            monitor = CollapseMonitor(network.loss)
+            for number, logs in enumerate(progress.epochs):
+                monitor.on_epoch_end(number, logs)
+            callbacks.append(monitor)
         batches = training_dataset(training.speech, training.labels, task.config, first_epoch=first)
         network.trained.fit(
             batches.map(lambda inputs, labels: (inputs, dict.fromkeys(network.trained.output, labels))),
@@ -237,6 +252,7 @@ def train(task: FoldTask, run: RunFolder, report: Callable[[str], None]) -> tupl
             epochs=schedule.maximum_epochs,
             steps_per_epoch=-(-len(training.labels) // schedule.batch_size),
             shuffle=False,  # it has its own order
+            verbose=1 if sys.stdout.isatty() else 2,  # a bar, or one line per epoch
             callbacks=callbacks,
         )
     load_weights(network.embedding, run.weights)
@@ -336,7 +352,11 @@ class _EpochEnd(keras.callbacks.Callback):
         logs["validation_uar"] = self._validation_uar()
         self.progress.epochs.append({name: float(value) for name, value in logs.items()})
         if self.progress.best_epoch == epoch:
-            provenance: dict[str, Any] = {"speakers": list(self.task.fold.train), "strategy": self.task.strategy_name}
+            provenance: dict[str, Any] = {
+                "speakers": list(self.task.fold.train),
+                "strategy": self.task.strategy_name,
+                "method": method_of(self.task.config),
+            }
             if self.task.weights is not None:
                 before = read_provenance(self.task.weights)
                 provenance["speakers"] = sorted({*before["speakers"], *self.task.fold.train})
@@ -357,6 +377,21 @@ class _EpochEnd(keras.callbacks.Callback):
             training = self.network.describe(self.training.speech, self.task.config)["embedding"]
             return epoch_uar(training, self.training.labels, features["embedding"], self.validation.labels)
         return unweighted_average_recall(self.validation.labels, features["logits"].argmax(axis=1))
+
+
+class _Display(keras.callbacks.ProgbarLogger):
+    """Keras's progress bar with what fits one line of a terminal; the monitors are in the log."""
+
+    SHOWN = ("loss", "validation_uar")
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        super().on_train_batch_end(batch, self._shown(logs))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        super().on_epoch_end(epoch, self._shown(logs))
+
+    def _shown(self, logs: dict[str, float] | None) -> dict[str, float]:
+        return {name: value for name, value in (logs or {}).items() if name in self.SHOWN}
 
 
 def _metric_loss(task: FoldTask) -> TripletLoss | EmotionTripletLoss:

@@ -11,7 +11,8 @@ from typing import Any
 from ser_tf.config import Config
 from ser_tf.errors import UserError
 
-PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "soundfile", "soxr", "webrtcvad-wheels")
+MODULES = ("tensorflow", "keras", "numpy", "sklearn", "soundfile", "soxr", "webrtcvad")
+"""What decides a result beside our own code; each may come from one of several packages, as tensorflow-cpu."""
 
 
 class RunFolder:
@@ -124,10 +125,19 @@ def environment() -> dict[str, Any]:
         "ser_tf": metadata.version("ser_tf"),
         "commit": _commit(),
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": {name: metadata.version(name) for name in _distributions()},
         "backend": keras.backend.backend(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }
+
+
+def _distributions() -> list[str]:
+    """The installed packages that hold `MODULES` and the backend."""
+    import keras
+
+    held_by = metadata.packages_distributions()
+    modules = dict.fromkeys((*MODULES, keras.backend.backend()))
+    return list(dict.fromkeys(name for module in modules for name in held_by.get(module, ())))
 
 
 def _commit() -> str | None:

@@ -1,5 +1,6 @@
-"""Weights that travel between runs, with the speakers they were trained on written into the file."""
+"""Weights that travel between runs; whom they were trained on, and on what input, is written into the file."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ import h5py
 import keras
 import numpy as np
 
+from ser_tf.config import Config
 from ser_tf.errors import UserError
 
 PROVENANCE = "ser_tf_provenance"
@@ -24,7 +26,7 @@ def save_weights(network: keras.Model, path: Path, provenance: dict[str, Any]) -
     Args:
         network: an embedding network, or the head of one.
         path: ends in `.weights.h5`.
-        provenance: JSON values; `speakers` lists whoever the network has heard.
+        provenance: JSON values; `speakers` lists whoever the network has heard, `method` is its `method_of`.
     """
     unfinished = path.with_name(f"unfinished-{path.name}")
     text = json.dumps(provenance)
@@ -57,20 +59,20 @@ def read_provenance(path: Path) -> dict[str, Any]:
     """What `save_weights` wrote beside the weights, and `sha256`, the first 16 digits of the file's hash.
 
     Raises:
-        UserError: the file is missing, is no HDF5, or does not tell which speakers it was trained on.
+        UserError: the file is missing, is no HDF5, or does not tell which speakers it was trained on and how.
     """
     if not path.is_file():
         raise UserError(f"{path}: expected a file of weights (.weights.h5); there is none")
     try:
         with h5py.File(path) as file:
             provenance = json.loads(file.attrs[PROVENANCE])
-        speakers = list(provenance["speakers"])
+        known = {"speakers": list(provenance["speakers"]), "method": dict(provenance["method"])}
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: expected weights written by ser-tf, which list the speakers they were trained on; give the "
             "embedding.weights.h5 of a run"
         ) from error
-    return provenance | {"speakers": speakers, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
+    return provenance | known | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
 
 
 def refuse_leak(provenance: dict[str, Any], held_out: Iterable[str], path: Path) -> None:
@@ -86,6 +88,32 @@ def refuse_leak(provenance: dict[str, Any], held_out: Iterable[str], path: Path)
             f"({', '.join(shared[:3])}{', ...' if len(shared) > 3 else ''}); give weights trained on the same fold's "
             "training speakers or on another corpus"
         )
+
+
+def method_of(config: Config) -> dict[str, Any]:
+    """What gives a weight its meaning beside its place: spectrogram and network, without the softmax head."""
+    rooms = {"spectrogram": dataclasses.asdict(config.spectrogram), "network": dataclasses.asdict(config.network)}
+    return {
+        f"{room}.{name}": value
+        for room, parameters in rooms.items()
+        for name, value in parameters.items()
+        if name != "head_units"
+    }
+
+
+def refuse_other_method(provenance: dict[str, Any], config: Config, path: Path) -> None:
+    """Refuse weights that learned from other spectrograms or stand in another network, even where the shapes fit.
+
+    Raises:
+        UserError: they do; the line names the first parameter that differs.
+    """
+    for name, value in method_of(config).items():
+        before = provenance["method"].get(name)
+        if before != value:
+            raise UserError(
+                f"{path}: these weights were trained with {name} {before}, and this run has {value}; choose the preset "
+                "and options of the run that wrote them"
+            )
 
 
 def _first_line(error: Exception) -> str:
