@@ -1,7 +1,6 @@
 """The door: arguments in, one room called, lines out. TensorFlow is imported only by the commands that need it."""
 
 import csv
-import dataclasses
 import io
 import json
 import os
@@ -362,7 +361,8 @@ def _csv_line(*values: Any) -> str:
 
 def _json_lines(emotions: Sequence[str], predictions: Iterable[tuple[Path, "Prediction"]]) -> Iterator[str]:
     for file, prediction in predictions:
-        yield json.dumps({"file": str(file), **dataclasses.asdict(prediction)})
+        told = ("emotion", "probability", "probabilities", "speech_seconds")
+        yield json.dumps({"file": str(file)} | {name: getattr(prediction, name) for name in told})
 
 
 def _show_warning(

@@ -56,6 +56,19 @@ def test_a_recording_may_come_in_any_form(recognisers, tone, strategy):
         prediction.probability == max(prediction.probabilities.values()) == prediction.probabilities[prediction.emotion]
     )
     assert 0 < prediction.speech_seconds <= 0.6
+    assert np.linalg.norm(prediction.embedding) == pytest.approx(1, abs=1e-5)
+    network = recogniser.config.network
+    assert prediction.embedding.shape == (network.clusters * network.descriptor_size,)
+
+
+def test_there_is_a_ghost_share_for_each_true_descriptor(recognisers):
+    recogniser = recognisers["S3"]
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 40_000)  # padded to 3 s
+    prediction = recogniser(noise, 16_000)
+    frames = 1 + (round(prediction.speech_seconds * 16_000) - 512) // 160
+    assert len(prediction.ghost_share) == (frames + 1) // 2 // 2  # stem and pool; the shallow network has no other
+    assert (prediction.ghost_share > 0).all()
+    assert (prediction.ghost_share < 1).all()
 
 
 @pytest.mark.parametrize("strategy", KINDS)

@@ -1,6 +1,6 @@
 """Name the emotion of a recording with a finished run; the corpus is not needed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
@@ -11,7 +11,13 @@ from ser_tf.audio.waveform import read_waveform, to_waveform
 from ser_tf.classifier import Classifier
 from ser_tf.config import SAMPLE_RATE_HZ, Config
 from ser_tf.errors import UserError
-from ser_tf.network.se_resnet import SOFTMAX_HEAD, embedding_network, precision, with_softmax_head
+from ser_tf.network.se_resnet import (
+    SOFTMAX_HEAD,
+    descriptor_count,
+    embedding_network,
+    precision,
+    with_softmax_head,
+)
 from ser_tf.pipeline import inputs_of
 from ser_tf.training.run_folder import RunFolder
 from ser_tf.training.weights import load_weights
@@ -26,12 +32,16 @@ class Prediction:
         probability: its calibrated probability.
         probabilities: the whole distribution.
         speech_seconds: how much speech was left after silence removal.
+        embedding: float32 [K*D], unit norm.
+        ghost_share: float32 [M], the share of each descriptor that the ghost clusters take; 0 without ghosts.
     """
 
     emotion: str
     probability: float
     probabilities: dict[str, float]
     speech_seconds: float
+    embedding: np.ndarray = field(repr=False, compare=False)
+    ghost_share: np.ndarray = field(repr=False, compare=False)
 
 
 class Recogniser:
@@ -68,15 +78,18 @@ class Recogniser:
         waveform = _waveform(recording, rate_hz)
         speech = remove_silence(waveform, self.config.vad, name)
         inputs = inputs_of(speech.waveform, self.config)
-        outputs = self.features.predict_on_batch(inputs)
+        outputs = {name: np.asarray(value) for name, value in self.features.predict_on_batch(inputs).items()}
+        descriptors = descriptor_count(int(inputs["frames"][0]), self.config.network)
         used = "logits" if self.classifier.svm is None else "embedding"
-        distribution = self.classifier.probabilities(np.asarray(outputs[used]))[0]
+        distribution = self.classifier.probabilities(outputs[used])[0]
         best = int(distribution.argmax())
         return Prediction(
             self.emotions[best],
             float(distribution[best]),
             dict(zip(self.emotions, distribution.tolist(), strict=True)),
             len(speech.samples) / SAMPLE_RATE_HZ,
+            outputs["embedding"][0],
+            outputs["ghost_share"][0, :descriptors],
         )
 
 
