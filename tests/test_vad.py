@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ser_tf.audio import vad
-from ser_tf.audio.vad import Speech, remove_silence
+from ser_tf.audio.vad import Speech, remove_silence, voiced
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import VadConfig
 from ser_tf.errors import UserError
@@ -54,6 +54,12 @@ def test_voiced_frames_are_joined_and_padded(loud_is_speech, pattern, padding_fr
     expected = np.concatenate([waveform[FRAME * i : FRAME * (i + 1)] for i in kept])
     assert not speech.kept_whole
     np.testing.assert_array_equal(speech.waveform, expected)
+
+
+def test_voiced_marks_each_sample_of_a_voiced_frame(loud_is_speech):
+    waveform = frames(".x.x")[:-100]
+    expected = np.concatenate([np.zeros(FRAME), np.ones(FRAME), np.zeros(FRAME), np.ones(FRAME - 100)])
+    np.testing.assert_array_equal(voiced(waveform, VadConfig()), expected.astype(bool))
 
 
 def test_of_the_last_partial_frame_only_true_samples_are_kept(loud_is_speech):

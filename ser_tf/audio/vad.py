@@ -45,16 +45,22 @@ def remove_silence(waveform: np.ndarray, config: VadConfig, name: str = "recordi
     Raises:
         UserError: more than 60 s of speech.
     """
-    samples = np.clip(np.rint(waveform * INT16_SCALE), -32_768, 32_767).astype(np.int16)
-    frame_samples = SAMPLE_RATE_HZ * config.frame_milliseconds // 1000
-    is_speech = _dilated(_decisions(samples, frame_samples, config.mode), config.padding_frames)
-    speech = samples[np.repeat(is_speech, frame_samples)[: len(samples)]]
+    samples = _as_int16(waveform)
+    speech = samples[voiced(waveform, config)]
     least = max(config.minimum_speech_seconds * SAMPLE_RATE_HZ, MINIMUM_SAMPLES)
     kept_whole = len(speech) < least
     if kept_whole:
         speech = samples
     check_speech_length(len(speech), name)
     return Speech(speech, kept_whole)
+
+
+def voiced(waveform: np.ndarray, config: VadConfig) -> np.ndarray:
+    """Which samples the detector takes for speech, bool [N], of a waveform float32 [N] mono 16 kHz in [-1, 1]."""
+    samples = _as_int16(waveform)
+    frame_samples = SAMPLE_RATE_HZ * config.frame_milliseconds // 1000
+    is_speech = _dilated(_decisions(samples, frame_samples, config.mode), config.padding_frames)
+    return np.repeat(is_speech, frame_samples)[: len(samples)]
 
 
 def check_speech_length(samples: int, name: str) -> None:
@@ -68,6 +74,10 @@ def check_speech_length(samples: int, name: str) -> None:
             f"{name}: expected at most {MAXIMUM_SPEECH_SECONDS} s of speech. "
             f"Received: {samples / SAMPLE_RATE_HZ:.1f} s; cut it into utterances"
         )
+
+
+def _as_int16(waveform: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(waveform * INT16_SCALE), -32_768, 32_767).astype(np.int16)
 
 
 def _decisions(samples: np.ndarray, frame_samples: int, mode: int) -> np.ndarray:
