@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
@@ -110,24 +111,34 @@ class Evaluate(_Training):
     """S1 to S5 of the paper."""
     only: tuple[int, ...] = ()
     """Just these folds."""
+    seeds: tuple[int, ...] = ()
+    """Every fold once with each of these seeds; by default with training.seed."""
+    start_from: str | None = None
+    """Start every run from this strategy's weights of the same fold and seed in the same folder."""
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
-    """Folder of the runs; by default runs."""
+    """Folder of the runs; by default runs/CORPUS-SCHEME-PRESET."""
 
     def run(self) -> None:
         """Train, test and print the table."""
-        from ser_tf.training.strategies import configure
-
         corpus, scheme = _open(self)
-        numbers = self.only or tuple(fold.number for fold in scheme.folds)
-        for number in numbers:
-            scheme.fold(number)  # what cannot be done is said before anything is
-        for strategy in self.strategies:
-            configure(strategy, self.config, weights=self.weights is not None)
-        results: dict[str, list[dict[str, Any]]] = {strategy: [] for strategy in self.strategies}
-        for number in numbers:
-            for strategy in self.strategies:
-                name = None if self.run_folder is None else self.run_folder / f"{strategy}-fold{number}"
-                results[strategy].append(_finetune_fold(self, corpus, scheme, strategy, number, name))
+        _import_tensorflow()
+        from ser_tf.experiments.cross_validation import CrossValidation
+
+        cross_validation = CrossValidation(
+            corpus,
+            scheme,
+            self.config,
+            self.strategies,
+            folds=self.only or tuple(fold.number for fold in scheme.folds),
+            seeds=self.seeds or (self.config.training.seed,),
+            weights=self.weights,
+            start_from=self.start_from,
+            folder=self.run_folder or Path("runs") / f"{corpus.name}-{self.scheme}-{Path(self.preset).stem}",
+        )
+        results = []
+        for result in cross_validation.run(report=partial(print, flush=True)):
+            print(_summary(result), flush=True)
+            results.append(result)
         print(_table_of_folds(results))
 
 
@@ -265,7 +276,7 @@ def _open(options: _Training) -> tuple["Corpus", "Scheme"]:
 
 def _finetune_fold(
     options: _Training, corpus: "Corpus", scheme: "Scheme", strategy: str, fold: int, run_folder: Path | None
-) -> dict[str, Any]:
+) -> None:
     _import_tensorflow()
     from ser_tf.training.finetune import FoldTask, finetune
     from ser_tf.training.run_folder import RunFolder
@@ -278,9 +289,7 @@ def _finetune_fold(
     task = FoldTask.make(corpus, scheme, fold, strategy, options.config, options.weights)
     for _, reason in task.prepared.failures:
         print(f"ser-tf: left out: {reason}", file=sys.stderr)
-    result = finetune(task, RunFolder(run_folder), report=print)
-    print(_summary(result))
-    return result
+    print(_summary(finetune(task, RunFolder(run_folder), report=print)))
 
 
 def _summary(result: dict[str, Any]) -> str:
@@ -296,17 +305,18 @@ def _summary(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _table_of_folds(results: dict[str, list[dict[str, Any]]]) -> str:
+def _table_of_folds(results: Sequence[dict[str, Any]]) -> str:
     from statistics import mean, stdev
 
-    lines = ["strategy  folds     WA: mean    min    max    std   UAR: mean    min    max    std"]
-    for strategy, folds in results.items():
+    lines = ["strategy  seed  folds     WA: mean    min    max    std   UAR: mean    min    max    std"]
+    for strategy, seed in sorted({(result["strategy"], result["seed"]) for result in results}):
+        folds = [result for result in results if (result["strategy"], result["seed"]) == (strategy, seed)]
         cells = []
         for name in ("wa", "uar"):
             shares = [100 * fold["test"][name] for fold in folds]
             spread = stdev(shares) if len(shares) > 1 else float("nan")
             cells.append(f"{mean(shares):11.1f} {min(shares):6.1f} {max(shares):6.1f} {spread:6.1f}")
-        lines.append(f"{strategy:<9} {len(folds):5d} {'  '.join(cells)}")
+        lines.append(f"{strategy:<9} {seed:4d} {len(folds):6d} {'  '.join(cells)}")
     return "\n".join(lines)
 
 

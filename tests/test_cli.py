@@ -108,29 +108,29 @@ def test_pretrain_says_that_it_is_not_there(ser_tf):
 
 
 def test_evaluate_keeps_what_is_finished_and_prints_a_table(ser_tf, finetuned, tones, small, monkeypatch):
-    shutil.copytree(finetuned("S1").path, "runs/S1-fold1")
+    shutil.copytree(finetuned("S1").path, "runs/S1-fold1-seed0")
     replace(small, network=replace(small.network, head_units=5)).save(Path("preset.yaml"))
     command = ("evaluate", "--corpus", tones, "--strategies", "S1", "--only", 1, 2, "--run", "runs")
     options = ("--preset", "preset.yaml", "--network.head-units", small.network.head_units)
     answer = ser_tf(*command, *options)
     assert answer.status == 0
-    left_out = f"ser-tf: left out: {tones.parent / 'broken.wav'}: expected a recording. "
-    assert all(line.startswith(left_out) for line in answer.err.splitlines())
-    assert "runs/S1-fold1: already finished" in answer.out  # the file, and what the option changes in it, took effect
-    assert Config.load(Path("runs/S1-fold2/config.yaml")) == Config.load(Path("runs/S1-fold1/config.yaml"))
-    assert json.loads(Path("runs/S1-fold2/run.json").read_text())["identity"]["test_speakers"] == ["table:2"]
+    assert f"left out: {tones.parent / 'broken.wav'}: expected a recording. " in answer.out
+    assert "runs/S1-fold1-seed0: already finished" in answer.out  # the file, and what the option changes, took effect
+    first, second = (Path(f"runs/S1-fold{fold}-seed0") for fold in (1, 2))
+    assert Config.load(second / "config.yaml") == Config.load(first / "config.yaml")
+    assert json.loads((second / "run.json").read_text())["identity"]["test_speakers"] == ["table:2"]
 
-    results = [json.loads(Path(f"runs/S1-fold{fold}/metrics.json").read_text())["test"] for fold in (1, 2)]
+    results = [json.loads((folder / "metrics.json").read_text())["test"] for folder in (first, second)]
     was = [100 * result["wa"] for result in results]
-    strategy, folds, mean, least, most, deviation, *_ = answer.out.splitlines()[-1].split()
-    assert (strategy, folds) == ("S1", "2")
+    strategy, seed, folds, mean, least, most, deviation, *_ = answer.out.splitlines()[-1].split()
+    assert (strategy, seed, folds) == ("S1", "0", "2")
     # The standard deviation of two numbers is their distance divided by the square root of 2.
     expected = [np.mean(was), min(was), max(was), abs(was[0] - was[1]) / 2**0.5]
     np.testing.assert_allclose([float(cell) for cell in (mean, least, most, deviation)], expected, atol=0.051)
 
     monkeypatch.setattr(finetuning, "train", None)  # nothing is trained again
     again = ser_tf(*command, *options)
-    assert "runs/S1-fold2: already finished" in again.out
+    assert "runs/S1-fold2-seed0: already finished" in again.out
     assert again.out.splitlines()[-1] == answer.out.splitlines()[-1]
 
 

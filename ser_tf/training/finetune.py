@@ -78,9 +78,16 @@ class FoldTask:
 
     @classmethod
     def make(
-        cls, corpus: Corpus, scheme: Scheme, fold_number: int, strategy_name: str, config: Config, weights: Path | None
+        cls,
+        corpus: Corpus,
+        scheme: Scheme,
+        fold_number: int,
+        strategy_name: str,
+        config: Config,
+        weights: Path | None,
+        prepared: PreparedSpeech | None = None,
     ) -> "FoldTask":
-        """Prepare the speech; what would stop the training after hours is said here.
+        """Prepare the speech, unless it is given; what would stop the training after hours is said here.
 
         Raises:
             UserError: strategy, weights and fold do not go together; or a side of the fold lacks readable
@@ -92,7 +99,7 @@ class FoldTask:
             provenance = read_provenance(weights)
             refuse_leak(provenance, fold.validation + fold.test, weights)
             refuse_other_method(provenance, resolved, weights)
-        prepared = prepare_speech(corpus.utterances, resolved)
+        prepared = prepared or prepare_speech(corpus.utterances, resolved)
         task = cls(corpus, scheme, fold, prepared, strategy_name, strategy, resolved, weights)
         training, validation, _ = (task.side(speakers) for speakers in (fold.train, fold.validation, fold.test))
         require_every_emotion(training.labels, corpus.emotions, "training")
@@ -135,7 +142,7 @@ class FoldTask:
 
 
 class FoldNetwork:
-    """The networks of one fold: they share their layers.
+    """The networks of one strategy: they share their layers, and serve one fold after another.
 
     Attributes:
         embedding: spectrogram -> embedding and ghost share.
@@ -144,6 +151,18 @@ class FoldNetwork:
     """
 
     def __init__(self, task: FoldTask) -> None:
+        config = task.config
+        make_deterministic(config.training.seed)
+        with precision(config.training.precision):
+            self._build(task)
+        self._initial = [np.array(variable) for variable in self.state()]
+
+    def reset(self) -> None:
+        """Put every variable that training changes back to where it was when the network was built."""
+        for variable, value in zip(self.state(), self._initial, strict=True):
+            variable.assign(value)
+
+    def _build(self, task: FoldTask) -> None:
         config, strategy = task.config, task.strategy
         self.embedding = embedding_network(config.network, config.spectrogram.bins)
         self.features, self.head = self.embedding, None
@@ -187,13 +206,16 @@ class FoldNetwork:
         return {name: np.concatenate(values)[position] for name, values in collected.items()}
 
 
-def finetune(task: FoldTask, run: RunFolder, report: Callable[[str], None]) -> dict[str, Any]:
+def finetune(
+    task: FoldTask, run: RunFolder, report: Callable[[str], None], network: FoldNetwork | None = None
+) -> dict[str, Any]:
     """Train the fold, or resume it, or find it finished; then test it.
 
     Args:
         task: the fold.
         run: its folder; a finished one is left as it is.
         report: takes one line about what goes on.
+        network: one that served another fold of the same strategy and configuration, which saves compiling anew.
 
     Returns:
         What `metrics.json` holds.
@@ -203,11 +225,13 @@ def finetune(task: FoldTask, run: RunFolder, report: Callable[[str], None]) -> d
         report(f"{run.path}: already finished")
         return read_json(run.metrics, remedy="remove the folder and start again")
     with _exhaustion_explained(run):
-        network, progress = train(task, run, report)
+        network, progress = train(task, run, report, network)
         return judge(task, run, network, progress, report)
 
 
-def train(task: FoldTask, run: RunFolder, report: Callable[[str], None]) -> tuple[FoldNetwork, Progress]:
+def train(
+    task: FoldTask, run: RunFolder, report: Callable[[str], None], network: FoldNetwork | None = None
+) -> tuple[FoldNetwork, Progress]:
     """Train on the fold's training speakers until convergence; keep the epoch with the best validation UAR.
 
     Returns:
@@ -218,9 +242,9 @@ def train(task: FoldTask, run: RunFolder, report: Callable[[str], None]) -> tupl
     """
     schedule = task.config.training
     training, validation = task.side(task.fold.train), task.side(task.fold.validation)
+    network = network or FoldNetwork(task)
+    network.reset()
     make_deterministic(schedule.seed)
-    with precision(schedule.precision):
-        network = FoldNetwork(task)
     if task.weights is not None:
         load_weights(network.embedding, task.weights)
     run.begin(task.identity(), task.config)  # not earlier: what is refused leaves no folder behind
@@ -295,6 +319,7 @@ def judge(
     speech = [item for side in sides.values() for item in side.speech]
     result = {
         **{key: task.identity()[key] for key in ("strategy", "corpus", "scheme", "fold", "weights")},
+        "seed": task.config.training.seed,
         "start": "random weights" if task.weights is None else str(task.weights),
         "emotions": list(task.corpus.emotions),
         "test": dataclasses.asdict(scores["test"]),

@@ -1,0 +1,112 @@
+"""Every fold of several strategies and seeds: what is finished is kept, what was killed goes on at its epoch."""
+
+import dataclasses
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from ser_tf.config import Config
+from ser_tf.corpora import Corpus
+from ser_tf.corpora.folds import Scheme
+from ser_tf.errors import UserError
+from ser_tf.pipeline import prepare_speech
+from ser_tf.training.finetune import FoldNetwork, FoldTask, finetune
+from ser_tf.training.run_folder import RunFolder
+from ser_tf.training.strategies import configure
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossValidation:
+    """Runs to be made: the product of folds, seeds and strategies.
+
+    Attributes:
+        corpus: the utterances.
+        scheme: its folds.
+        config: preset and changes; its seed is replaced by each of `seeds`.
+        strategies: S1 to S5.
+        folds: numbers of the folds.
+        seeds: of initial weights, batches and crops.
+        weights: file that every run starts from; None for random weights.
+        start_from: strategy whose weights of the same fold, seed and folder every run starts from.
+        folder: the runs stand in it as STRATEGY-foldN-seedN.
+    """
+
+    corpus: Corpus
+    scheme: Scheme
+    config: Config
+    strategies: Sequence[str]
+    folds: Sequence[int]
+    seeds: Sequence[int]
+    weights: Path | None
+    start_from: str | None
+    folder: Path
+
+    def run_folder(self, strategy: str, fold: int, seed: int) -> RunFolder:
+        """Where this run stands."""
+        return RunFolder(self.folder / f"{strategy}-fold{fold}-seed{seed}")
+
+    def check(self) -> None:
+        """Say what cannot be done before anything is.
+
+        Raises:
+            UserError: a fold, a strategy or the weights do not go together.
+        """
+        for fold in self.folds:
+            self.scheme.fold(fold)
+        if self.weights is not None and self.start_from is not None:
+            raise UserError("weights and start_from: expected one of the two at most. Received: both")
+        started = self.weights is not None or self.start_from is not None
+        for strategy in self.strategies:
+            configure(strategy, self.config, weights=started)
+        if self.start_from is not None:
+            for fold, seed in product(self.folds, self.seeds):
+                self.run_folder(self.start_from, fold, seed).require_finished()
+
+    def run(self, report: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+        """Train and test what is not finished, fold by fold, so that a table of the first folds is balanced.
+
+        The folds of a strategy share one compiled network, which is put back to its initial weights before each.
+
+        Args:
+            report: takes one line about what goes on.
+
+        Yields:
+            What each run's `metrics.json` holds, in the order of folds, seeds and strategies.
+
+        Raises:
+            UserError: as `check`, or what a training cannot do.
+        """
+        self.check()
+        prepared = prepare_speech(self.corpus.utterances, self.config)
+        for _, reason in prepared.failures:
+            report(f"left out: {reason}")
+        networks: dict[tuple[str, int], FoldNetwork] = {}
+        seconds: dict[str, list[float]] = defaultdict(list)
+        runs = list(product(self.folds, self.seeds, self.strategies))
+        for number, (fold, seed, strategy) in enumerate(runs):
+            run = self.run_folder(strategy, fold, seed)
+            config = dataclasses.replace(self.config, training=dataclasses.replace(self.config.training, seed=seed))
+            weights = self.weights
+            if self.start_from is not None:
+                weights = self.run_folder(self.start_from, fold, seed).weights
+            remaining = [left for *_, left in runs[number:]]
+            report(f"{run.path}: run {number + 1} of {len(runs)}{_time_to_go(remaining, seconds)}")
+            task = FoldTask.make(self.corpus, self.scheme, fold, strategy, config, weights, prepared)
+            if not run.finished and (strategy, seed) not in networks:
+                networks[strategy, seed] = FoldNetwork(task)
+            began, trained = time.monotonic(), not run.finished
+            yield finetune(task, run, report, networks.get((strategy, seed)))
+            if trained:
+                seconds[strategy].append(time.monotonic() - began)
+
+
+def _time_to_go(remaining: Sequence[str], seconds: dict[str, list[float]]) -> str:
+    """What the remaining runs will take if they take as long as this call's own; empty before each strategy had one."""
+    if not all(seconds.get(strategy) for strategy in remaining):
+        return ""
+    minutes = sum(mean(seconds[strategy]) for strategy in remaining) / 60
+    return f", about {minutes / 60:.1f} h to go" if minutes >= 90 else f", about {minutes:.0f} min to go"
