@@ -56,18 +56,49 @@ def unweighted_average_recall(truth: np.ndarray, prediction: np.ndarray) -> floa
     return float(recall_score(truth, prediction, labels=np.unique(truth), average="macro"))
 
 
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The utterances whose winning probability, the confidence, lies in one of 15 equal bins."""
+
+    lower: float
+    upper: float
+    utterances: int
+    confidence: float
+    """Mean."""
+    accuracy: float
+
+
+def reliability(confidence: np.ndarray, hit: np.ndarray) -> tuple[ReliabilityBin, ...]:
+    """The reliability curve (Guo et al. 2017, eq. 1 and 2); bins without utterances are left out.
+
+    Args:
+        confidence: float [N] in [0, 1].
+        hit: bool [N], whether the emotion was named rightly.
+    """
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    return tuple(
+        ReliabilityBin(
+            lower=index / CALIBRATION_BINS,
+            upper=(index + 1) / CALIBRATION_BINS,
+            utterances=int((bins == index).sum()),
+            confidence=float(confidence[bins == index].mean()),
+            accuracy=float(hit[bins == index].mean()),
+        )
+        for index in np.unique(bins).tolist()
+    )
+
+
+def calibration_error(curve: Sequence[ReliabilityBin]) -> float:
+    """Mean gap between confidence and accuracy, weighted by the bins' utterances (Guo et al. 2017, eq. 3)."""
+    gaps = [abs(one.accuracy - one.confidence) * one.utterances for one in curve]
+    return sum(gaps) / sum(one.utterances for one in curve)
+
+
 def expected_calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean gap between confidence and accuracy over equal bins of confidence (Guo et al. 2017, eq. 3).
+    """Calibration error of the winning emotion's probability.
 
     Args:
         truth: int [N].
         probabilities: float [N, C].
     """
-    confidence = probabilities.max(axis=1)
-    hit = probabilities.argmax(axis=1) == truth
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gaps = [
-        abs(hit[bins == index].mean() - confidence[bins == index].mean()) * (bins == index).mean()
-        for index in np.unique(bins)
-    ]
-    return float(sum(gaps))
+    return calibration_error(reliability(probabilities.max(axis=1), probabilities.argmax(axis=1) == truth))

@@ -4,9 +4,10 @@ from dataclasses import asdict
 import audmetric
 import numpy as np
 import pytest
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import balanced_accuracy_score, classification_report
 
-from ser_tf.metrics import expected_calibration_error, score, unweighted_average_recall
+from ser_tf.metrics import expected_calibration_error, reliability, score, unweighted_average_recall
 
 EMOTIONS = ("neutral", "happy", "sad", "angry")
 
@@ -65,3 +66,16 @@ def test_calibration_error_by_hand():
 @pytest.mark.parametrize(("truth", "expected"), [([0, 1, 2, 3], 0.0), ([1, 2, 3, 0], 1.0)])
 def test_certainty_is_calibrated_only_where_it_is_right(truth, expected):
     assert expected_calibration_error(np.array(truth), one_hot([0, 1, 2, 3])) == expected
+
+
+def test_the_reliability_curve_equals_that_of_scikit_learn(rng):
+    confidence = rng.uniform(0.25, 1, size=500)
+    hit = rng.uniform(size=500) < confidence**2
+    curve = reliability(confidence, hit)
+    accuracy, mean_confidence = calibration_curve(hit, confidence, n_bins=15)
+    assert [one.accuracy for one in curve] == pytest.approx(accuracy)
+    assert [one.confidence for one in curve] == pytest.approx(mean_confidence)
+    assert [one.lower for one in curve] == pytest.approx(np.arange(3, 15) / 15)  # 0.25 is in the bin of 3/15 to 4/15
+    assert all(one.lower <= one.confidence <= one.upper for one in curve)
+    counts, _ = np.histogram(confidence, bins=15, range=(0, 1))
+    assert [one.utterances for one in curve] == counts[3:].tolist()
