@@ -1,7 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
 from ser_tf.config import PRESETS, Config
 
 if TYPE_CHECKING:
+    from ser_tf.experiments.predictions import PredictionTable
     from ser_tf.training.finetune import FoldTask
     from ser_tf.training.run_folder import RunFolder
 
@@ -125,3 +127,41 @@ def finetuned(task_of, small, tmp_path_factory) -> Callable[[str], "RunFolder"]:
         return run_folder
 
     return run
+
+
+@pytest.fixture(scope="session")
+def table_of() -> Callable[..., "PredictionTable"]:
+    """Makes a table of predictions as of RAVDESS; every run names the same utterances of three emotions.
+
+    Each speaker is tested in one fold, two speakers a fold, and has 4 to 7 utterances of each emotion.
+    """
+    from ser_tf.experiments.predictions import PredictionTable
+
+    emotions = ("neutral", "happy", "sad")
+
+    def table(skills: Mapping[str, float], *, seeds: int = 1, speakers: int = 6) -> PredictionTable:
+        """Skill 0 is chance, 1 nearly always right."""
+        generator = np.random.default_rng(0)
+        takes = generator.integers(4, 8, size=(speakers, len(emotions)))
+        truth = np.concatenate([np.repeat(range(len(emotions)), row) for row in takes])
+        speaker = np.repeat(range(1, speakers + 1), takes.sum(axis=1))
+        runs = []
+        for strategy, skill in skills.items():
+            for seed in range(seeds):
+                shares = generator.dirichlet(np.ones(len(emotions)), size=len(truth))
+                shares += skill * np.eye(len(emotions))[truth]
+                shares /= shares.sum(axis=1, keepdims=True)
+                run = {
+                    "strategy": strategy,
+                    "seed": seed,
+                    "fold": (speaker + 1) // 2,
+                    "utterance": [f"take-{number}" for number in range(len(truth))],
+                    "file": [f"take-{number}.wav" for number in range(len(truth))],
+                    "speaker": [f"ravdess:{number:02d}" for number in speaker],
+                    "truth": pd.Categorical.from_codes(truth, emotions),
+                    "prediction": pd.Categorical.from_codes(shares.argmax(axis=1), emotions),
+                }
+                runs.append(pd.DataFrame(run | dict(zip(emotions, shares.T, strict=True))))
+        return PredictionTable("ravdess", "complete", "0" * 16, "1" * 16, "test", emotions, pd.concat(runs))
+
+    return table
