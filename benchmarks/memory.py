@@ -32,7 +32,7 @@ def measure(corpus: Corpus, scratch: Path) -> Iterator[Row]:
     run, clip = scratch / "memory-run", scratch / "clip.wav"
     in_new_process(_write_run, run)
     write_clip(clip, corpus, seconds=3)
-    imports = _peak(_import)
+    imports = peak(_import)
     works: dict[str, tuple[Any, ...]] = {
         "preparing the speech": (_prepare, corpus, scratch / "memory-prepare"),
         "training compact, and its embeddings": (_train, corpus),
@@ -40,10 +40,10 @@ def measure(corpus: Corpus, scratch: Path) -> Iterator[Row]:
     }
     yield Row("importing all of ser_tf", imports, "MB")
     for name, work in works.items():
-        yield _compared(name, _peak(*work), imports, "imports")
+        yield _compared(name, peak(*work), imports, "imports")
 
     listed_again = dataclasses.replace(corpus, utterances=corpus.utterances * 4)
-    turns = np.array([[_peak(_pipeline, each) for each in (corpus, listed_again)] for _ in range(TURNS)])
+    turns = np.array([[peak(_pipeline, each) for each in (corpus, listed_again)] for _ in range(TURNS)])
     once, four_times = turns.T
     yield Row(f"pipeline, {len(corpus.utterances)} recordings", float(np.median(once)), "MB")
     yield _compared("pipeline, the same listed four times", four_times, once, "once")
@@ -53,7 +53,7 @@ def _compared(what: str, megabytes: np.ndarray | float, other: np.ndarray | floa
     return Row(what, float(np.median(megabytes)), "MB", Ratio.of(megabytes, other, to))
 
 
-def _peak(work: Callable[..., None], *arguments: Any) -> float:
+def peak(work: Callable[..., None], *arguments: Any) -> float:
     """Largest resident memory, in MB, of a new process that does the work."""
     return in_new_process(_work_and_peak, work, *arguments)
 
