@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import sys
 import warnings
@@ -21,6 +22,7 @@ from ser_tf.errors import UserError
 if TYPE_CHECKING:
     from ser_tf.corpora import Corpus
     from ser_tf.corpora.folds import Scheme
+    from ser_tf.experiments.summary import Summary
     from ser_tf.serving.predict import Prediction, Recogniser
 
 Method = Annotated[Config, tyro.conf.arg(name="")]
@@ -119,7 +121,7 @@ class Evaluate(_Training):
     """Folder of the runs; by default runs/CORPUS-SCHEME-PRESET."""
 
     def run(self) -> None:
-        """Train, test and print the table."""
+        """Train, test, and print what came out."""
         corpus, scheme = _open(self)
         _import_tensorflow()
         from ser_tf.experiments.cross_validation import CrossValidation
@@ -135,11 +137,14 @@ class Evaluate(_Training):
             start_from=self.start_from,
             folder=self.run_folder or Path("runs") / f"{corpus.name}-{self.scheme}-{Path(self.preset).stem}",
         )
-        results = []
         for result in cross_validation.run(report=partial(print, flush=True)):
             print(_summary(result), flush=True)
-            results.append(result)
-        print(_table_of_folds(results))
+        summary = cross_validation.summarise()
+        print(_table_of_folds(summary))
+        for strategy in summary.strategies.values():
+            print(strategy.scores.sentence, strategy.groups.sentence)
+        for comparison in summary.comparisons:
+            print(comparison.sentence)
 
 
 @dataclass(frozen=True)
@@ -305,18 +310,17 @@ def _summary(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _table_of_folds(results: Sequence[dict[str, Any]]) -> str:
-    from statistics import mean, stdev
-
-    lines = ["strategy  seed  folds     WA: mean    min    max    std   UAR: mean    min    max    std"]
-    for strategy, seed in sorted({(result["strategy"], result["seed"]) for result in results}):
-        folds = [result for result in results if (result["strategy"], result["seed"]) == (strategy, seed)]
+def _table_of_folds(summary: "Summary") -> str:
+    lines = ["strategy  folds  seeds     WA: mean    min    max    std   UAR: mean    min    max    std"]
+    for name, strategy in summary.strategies.items():
         cells = []
-        for name in ("wa", "uar"):
-            shares = [100 * fold["test"][name] for fold in folds]
-            spread = stdev(shares) if len(shares) > 1 else float("nan")
-            cells.append(f"{mean(shares):11.1f} {min(shares):6.1f} {max(shares):6.1f} {spread:6.1f}")
-        lines.append(f"{strategy:<9} {seed:4d} {len(folds):6d} {'  '.join(cells)}")
+        for score in ("wa", "uar"):
+            spread = strategy.scores.over_folds[score]
+            deviation = math.nan if spread.standard_deviation is None else spread.standard_deviation
+            shares = (100 * share for share in (spread.mean, spread.minimum, spread.maximum, deviation))
+            cells.append("{:11.1f} {:6.1f} {:6.1f} {:6.1f}".format(*shares))
+        counts = f"{len(strategy.scores.folds):5d} {len(strategy.scores.seeds):6d}"
+        lines.append(f"{name:<9} {counts} {'  '.join(cells)}")
     return "\n".join(lines)
 
 

@@ -122,16 +122,20 @@ def test_evaluate_keeps_what_is_finished_and_prints_a_table(ser_tf, finetuned, t
 
     results = [json.loads((folder / "metrics.json").read_text())["test"] for folder in (first, second)]
     was = [100 * result["wa"] for result in results]
-    strategy, seed, folds, mean, least, most, deviation, *_ = answer.out.splitlines()[-1].split()
-    assert (strategy, seed, folds) == ("S1", "0", "2")
+    *_, row, sentence = answer.out.splitlines()
+    strategy, folds, seeds, mean, least, most, deviation, *_ = row.split()
+    assert (strategy, folds, seeds) == ("S1", "2", "1")
     # The standard deviation of two numbers is their distance divided by the square root of 2.
     expected = [np.mean(was), min(was), max(was), abs(was[0] - was[1]) / 2**0.5]
     np.testing.assert_allclose([float(cell) for cell in (mean, least, most, deviation)], expected, atol=0.051)
+    assert sentence.startswith("These trained models of S1 reach ")
+    pooled = json.loads(Path("runs/summary-S1.json").read_text())["strategies"]["S1"]["scores"]["pooled"]
+    assert pooled["wa"]["value"] == pytest.approx(np.mean(was) / 100)  # both folds test as many
 
     monkeypatch.setattr(finetuning, "train", None)  # nothing is trained again
     again = ser_tf(*command, *options)
     assert "runs/S1-fold2-seed0: already finished" in again.out
-    assert again.out.splitlines()[-1] == answer.out.splitlines()[-1]
+    assert again.out.splitlines()[-2:] == [row, sentence]
 
 
 def test_one_fold_has_no_deviation():

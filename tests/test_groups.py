@@ -5,7 +5,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from ser_tf.corpora.demographics import Demographics, demographics_of
 from ser_tf.experiments.groups import exclusion_effect, group_scores
-from ser_tf.experiments.statistics import cross_validation
+from ser_tf.experiments.statistics import strategy_scores
 
 NOBODY = Demographics({}, {}, ("nothing is known",))
 LISTED = "03-01-03-01-02-02-07"
@@ -62,7 +62,7 @@ def test_women_and_men_are_pooled_apart(table_of):
         assert (result.sex[sex].wa.value, result.sex[sex].uar.value) == pytest.approx(
             by_scikit_learn(table.rows[chosen])
         )
-        assert result.sex[sex] == cross_validation(table.select(chosen), "S1").pooled
+        assert result.sex[sex] == strategy_scores(table.select(chosen), "S1").pooled
     assert result.age_group == {}
     assert result.notes == ["no groups of age: RAVDESS does not publish them by actor"]
 
@@ -85,8 +85,8 @@ def test_scores_with_and_without_what_the_exclusion_list_names(table_of):
     table = replace(table, rows=rows)
     effect = exclusion_effect(table, "S1")
     assert effect.tested == {LISTED: "the same recording as 03-01-03-01-02-01-07, which is kept"}
-    assert effect.with_them == cross_validation(table, "S1").pooled
-    assert effect.without_them == cross_validation(table.select(rows["utterance"] != LISTED), "S1").pooled
+    assert effect.with_them == strategy_scores(table, "S1").pooled
+    assert effect.without_them == strategy_scores(table.select(rows["utterance"] != LISTED), "S1").pooled
     assert effect.with_them.utterances == effect.without_them.utterances + 1
     with_them, without_them = (100 * scores.uar.value for scores in (effect.with_them, effect.without_them))
     assert effect.sentence == (

@@ -11,7 +11,7 @@ import pytest
 from ser_tf.config import Config, LossConfig, TrainingConfig
 from ser_tf.errors import UserError
 from ser_tf.experiments.predictions import read_predictions
-from ser_tf.experiments.statistics import cross_validation
+from ser_tf.experiments.statistics import strategy_scores
 from ser_tf.training.run_folder import RunFolder, write_json
 
 ROWS = (
@@ -103,7 +103,7 @@ def test_a_real_run_is_read_and_scored_as_it_scored_itself(shallow, finetuned):
     metrics = json.loads(run.metrics.read_text())
     table = read_predictions([run.path])
     assert table.emotions == tuple(metrics["emotions"])
-    pooled = cross_validation(table, "S1").pooled
+    pooled = strategy_scores(table, "S1").pooled
     test = metrics["test"]
     assert (pooled.wa.value, pooled.uar.value) == pytest.approx((test["wa"], test["uar"]))
     assert pooled.macro_f1.value == pytest.approx(test["macro_f1"])

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import classification_report, confusion_matrix
 
 from ser_tf.experiments.predictions import PredictionTable
-from ser_tf.experiments.statistics import Estimate, Spread, cross_validation, pooled_scores, score_confusions
+from ser_tf.experiments.statistics import Estimate, Spread, pooled_scores, score_confusions, strategy_scores
 
 EMOTIONS = ("neutral", "happy", "sad")
 SCORES = ("wa", "uar", "macro_f1")
@@ -39,7 +39,7 @@ def counts_of(hits: Sequence[Sequence[int]], takes: int) -> np.ndarray:
 
 def test_pooled_scores_equal_those_of_scikit_learn_and_audmetric(table_of):
     table = table_of({"S1": 0.3, "S2": 0.6})
-    pooled = cross_validation(table, "S1").pooled
+    pooled = strategy_scores(table, "S1").pooled
     rows = table.rows[table.rows["strategy"] == "S1"]
     truth, prediction = rows["truth"].tolist(), rows["prediction"].tolist()
     report = classification_report(truth, prediction, output_dict=True)
@@ -59,7 +59,7 @@ def test_pooled_scores_equal_those_of_scikit_learn_and_audmetric(table_of):
 
 def test_over_folds_is_what_scikit_learn_gives_fold_by_fold(table_of):
     table = table_of({"S1": 0.3})
-    result = cross_validation(table, "S1")
+    result = strategy_scores(table, "S1")
     folds = [by_scikit_learn(rows) for _, rows in table.rows.groupby("fold")]
     assert (result.folds, result.seeds) == ([1, 2, 3], [0])
     for name in SCORES:
@@ -74,7 +74,7 @@ def test_over_folds_is_what_scikit_learn_gives_fold_by_fold(table_of):
 
 def test_with_several_seeds_every_score_is_the_mean_over_them(table_of):
     table = table_of({"S1": 0.3}, seeds=3)
-    result = cross_validation(table, "S1")
+    result = strategy_scores(table, "S1")
     by_seed = [by_scikit_learn(rows) for _, rows in table.rows.groupby("seed")]
     means = {name: statistics.mean(seed[name] for seed in by_seed) for name in SCORES}
     assert values_of(result.pooled) == pytest.approx(means)
@@ -133,7 +133,7 @@ def test_the_interval_equals_a_loop_that_draws_speakers(table_of, rng, seeds):
             uars.append(np.mean([hit[truth == emotion].mean() for emotion in range(3)]))
         draws.append(np.mean(uars))
     low, high = np.quantile(draws, (0.025, 0.975))
-    estimate = cross_validation(table, "S1").pooled.uar
+    estimate = strategy_scores(table, "S1").pooled.uar
     # Of 2000 draws, sqrt(2000 * 0.025 * 0.975) = 7 more or fewer lie below the 2.5 % quantile: where the normal density
     # is 0.058, that is 0.06 of a deviation, or 0.015 of the interval's 3.92 deviations. Four of these.
     assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=0.06 * (high - low))
@@ -156,17 +156,17 @@ def test_a_speaker_who_is_tested_twice_is_one_unit(table_of):
     table = table_of({"S1": 0.3})
     again = table.rows[table.rows["speaker"] == "ravdess:01"].assign(fold=3)
     both = pd.concat([table.rows, again])
-    as_published = cross_validation(replace(table, rows=both), "S1").pooled
+    as_published = strategy_scores(replace(table, rows=both), "S1").pooled
     assert (as_published.speakers, as_published.utterances) == (6, len(both))
     # The same as if all those utterances had stood in one fold.
     renamed = again.assign(fold=1, utterance=[f"{name}-again" for name in again["utterance"]])
-    assert as_published == cross_validation(replace(table, rows=pd.concat([table.rows, renamed])), "S1").pooled
+    assert as_published == strategy_scores(replace(table, rows=pd.concat([table.rows, renamed])), "S1").pooled
 
 
 def test_the_order_of_the_rows_does_not_matter(table_of):
     table = table_of({"S1": 0.3}, seeds=2)
     shuffled = replace(table, rows=table.rows.sample(frac=1, random_state=1))
-    assert cross_validation(shuffled, "S1") == cross_validation(table, "S1")
+    assert strategy_scores(shuffled, "S1") == strategy_scores(table, "S1")
 
 
 def test_an_emotion_that_a_resample_may_lack_has_no_interval():
@@ -178,7 +178,7 @@ def test_an_emotion_that_a_resample_may_lack_has_no_interval():
 
 
 def sentence_of(table: PredictionTable) -> str:
-    return cross_validation(table, "S1").sentence
+    return strategy_scores(table, "S1").sentence
 
 
 def certain(table: PredictionTable, speakers: int) -> PredictionTable:
@@ -215,7 +215,7 @@ def test_the_interval_of_few_speakers_carries_a_warning(table_of):
 
 def test_a_single_speaker_has_no_interval(table_of):
     table = table_of({"S1": 0.3}, speakers=1)
-    uar = cross_validation(table, "S1").pooled.uar
+    uar = strategy_scores(table, "S1").pooled.uar
     assert uar == Estimate(uar.value, None, None)
     assert " % UAR (no interval from 1 speaker; one seed; " in sentence_of(table)
 
@@ -227,5 +227,5 @@ def test_a_spread_by_hand():
 
 
 def test_the_result_can_be_written_as_json(table_of):
-    result = asdict(cross_validation(table_of({"S1": 0.3}, seeds=2), "S1"))
+    result = asdict(strategy_scores(table_of({"S1": 0.3}, seeds=2), "S1"))
     assert json.loads(json.dumps(result, allow_nan=False)) == result

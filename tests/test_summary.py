@@ -6,7 +6,7 @@ import pytest
 from ser_tf.corpora.demographics import demographics_of
 from ser_tf.errors import UserError
 from ser_tf.experiments.comparison import compare_strategies
-from ser_tf.experiments.statistics import cross_validation
+from ser_tf.experiments.statistics import strategy_scores
 from ser_tf.experiments.summary import summarise
 
 
@@ -15,7 +15,7 @@ def test_a_summary_holds_everything_and_can_be_written_as_json(table_of):
     demographics = demographics_of(table.corpus, sorted(table.rows["speaker"].unique()))
     summary = summarise(table, demographics)
     assert summary.strategies.keys() == {"S1", "S5"}
-    assert summary.strategies["S5"].scores == cross_validation(table, "S5")
+    assert summary.strategies["S5"].scores == strategy_scores(table, "S5")
     assert summary.comparisons == list(compare_strategies(table))
     written = json.loads(json.dumps(asdict(summary), allow_nan=False))
     assert written["scheme_hash"] == table.scheme_hash

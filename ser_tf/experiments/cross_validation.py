@@ -11,11 +11,14 @@ from typing import Any
 
 from ser_tf.config import Config
 from ser_tf.corpora import Corpus
+from ser_tf.corpora.demographics import demographics_of
 from ser_tf.corpora.folds import Scheme
 from ser_tf.errors import UserError
+from ser_tf.experiments.predictions import read_predictions
+from ser_tf.experiments.summary import Summary, summarise
 from ser_tf.pipeline import prepare_speech
 from ser_tf.training.finetune import FoldNetwork, FoldTask, finetune
-from ser_tf.training.run_folder import RunFolder
+from ser_tf.training.run_folder import RunFolder, write_json
 from ser_tf.training.strategies import configure
 
 
@@ -102,6 +105,18 @@ class CrossValidation:
             yield finetune(task, run, report, networks.get((strategy, seed)))
             if trained:
                 seconds[strategy].append(time.monotonic() - began)
+
+    def summarise(self) -> Summary:
+        """The statistics of all runs, which must be finished; also written to `summary-STRATEGIES.json`.
+
+        Raises:
+            UserError: the runs were tested on different utterances, and must not be compared.
+        """
+        folders = [self.run_folder(*run).path for run in product(self.strategies, self.folds, self.seeds)]
+        demographics = demographics_of(self.corpus.name, self.corpus.speakers, self.corpus.root)
+        summary = summarise(read_predictions(folders), demographics)
+        write_json(self.folder / f"summary-{'-'.join(self.strategies)}.json", dataclasses.asdict(summary))
+        return summary
 
 
 def _time_to_go(remaining: Sequence[str], seconds: dict[str, list[float]]) -> str:

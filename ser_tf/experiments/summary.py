@@ -11,8 +11,8 @@ from ser_tf.experiments.statistics import (
     CONFIDENCE_LEVEL,
     GENERATOR_SEED,
     RESAMPLES,
-    CrossValidation,
-    cross_validation,
+    StrategyScores,
+    strategy_scores,
 )
 
 
@@ -20,7 +20,7 @@ from ser_tf.experiments.statistics import (
 class StrategySummary:
     """All that is known of one strategy."""
 
-    scores: CrossValidation
+    scores: StrategyScores
     calibration: Calibration
     risk_coverage: RiskCoverage
     groups: GroupScores
@@ -72,7 +72,7 @@ def summarise(table: PredictionTable, demographics: Demographics) -> Summary:
 
 def _strategy(table: PredictionTable, strategy: str, demographics: Demographics) -> StrategySummary:
     return StrategySummary(
-        scores=cross_validation(table, strategy),
+        scores=strategy_scores(table, strategy),
         calibration=calibration(table, strategy),
         risk_coverage=risk_coverage(table, strategy),
         groups=group_scores(table, strategy, demographics),
