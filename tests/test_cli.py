@@ -16,10 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from sklearn.metrics import accuracy_score
 
 from ser_tf import cli
 from ser_tf.config import PRESETS, Config
+from ser_tf.corpora.demographics import Demographics
 from ser_tf.errors import UserError
+from ser_tf.experiments.summary import summarise
 from ser_tf.training import finetune as finetuning
 from ser_tf.training import monitor
 from ser_tf.training.monitor import CollapseWarning
@@ -138,9 +141,14 @@ def test_evaluate_keeps_what_is_finished_and_prints_a_table(ser_tf, finetuned, t
     assert again.out.splitlines()[-2:] == [row, sentence]
 
 
-def test_one_fold_has_no_deviation():
-    table = cli._table_of_folds({"S5": [{"test": {"wa": 0.5, "uar": 0.25}}]})
-    assert table.splitlines()[-1].split() == ["S5", "1", *["50.0"] * 3, "nan", *["25.0"] * 3, "nan"]
+def test_one_fold_has_no_deviation(table_of):
+    one_fold = table_of({"S5": 0.5}, speakers=2)  # two speakers a fold
+    line = cli._table_of_folds(summarise(one_fold, Demographics({}, {}, ()))).splitlines()[-1]
+    strategy, folds, seeds, *wa, wa_deviation, _, _, _, uar_deviation = line.split()
+    assert (strategy, folds, seeds) == ("S5", "1", "1")
+    expected = accuracy_score(one_fold.rows["truth"], one_fold.rows["prediction"])
+    assert wa == [f"{100 * expected:.1f}"] * 3
+    assert wa_deviation == uar_deviation == "nan"
 
 
 def test_a_run_has_a_folder_of_its_own_by_default(ser_tf, tones, monkeypatch):

@@ -155,7 +155,7 @@ class FoldNetwork:
         make_deterministic(config.training.seed)
         with precision(config.training.precision):
             self._build(task)
-        self._initial = [np.array(variable) for variable in self.state()]
+        self._initial = [keras.ops.convert_to_numpy(variable).copy() for variable in self.state()]
 
     def reset(self) -> None:
         """Put every variable that training changes back to where it was when the network was built."""
