@@ -1,7 +1,6 @@
 """Fine-tune one fold, and name the emotions of its test speakers (paper, section 4.3)."""
 
 import csv
-import dataclasses
 import errno
 import io
 import os
@@ -21,13 +20,14 @@ from ser_tf.config import Config
 from ser_tf.corpora import Corpus
 from ser_tf.corpora.folds import Fold, Scheme
 from ser_tf.errors import UserError
-from ser_tf.metrics import Scores, score, unweighted_average_recall
+from ser_tf.metrics import unweighted_average_recall
 from ser_tf.network.losses import EmotionTripletLoss, TripletLoss
 from ser_tf.network.se_resnet import SOFTMAX_HEAD, embedding_network, precision, with_softmax_head
 from ser_tf.pipeline import PreparedSpeech, SpeechFile, evaluation_dataset, prepare_speech, training_dataset
 from ser_tf.training.monitor import CollapseMonitor, metric_monitors
 from ser_tf.training.progress import Progress
-from ser_tf.training.run_folder import RunFolder, read_json, write_json, write_text
+from ser_tf.training.results import Side, side_of, write_results
+from ser_tf.training.run_folder import RunFolder, read_json, write_text
 from ser_tf.training.strategies import Strategy, configure
 from ser_tf.training.weights import (
     load_weights,
@@ -37,19 +37,6 @@ from ser_tf.training.weights import (
     refuse_other_method,
     save_weights,
 )
-
-
-@dataclass(frozen=True)
-class Side:
-    """The utterances of the train, validation or test speakers of a fold.
-
-    Attributes:
-        speech: one per utterance.
-        labels: int32 [N], class numbers in the corpus's order.
-    """
-
-    speech: Sequence[SpeechFile]
-    labels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -113,16 +100,7 @@ class FoldTask:
         Raises:
             UserError: there are none.
         """
-        wanted = set(speakers)
-        speech = [item for item in self.prepared.items if item.utterance.speaker in wanted]
-        if not speech:
-            reasons = [reason for utterance, reason in self.prepared.failures if utterance.speaker in wanted]
-            raise UserError(
-                f"{self.corpus.root}: expected readable recordings of {', '.join(speakers)}. "
-                f"Received: {len(reasons)} that are not, such as {reasons[0]}"
-            )
-        labels = [self.corpus.emotions.index(item.utterance.emotion) for item in speech]
-        return Side(speech, np.array(labels, "int32"))
+        return side_of(self.corpus, self.prepared, speakers)
 
     def identity(self) -> dict[str, Any]:
         """What decides the result, beside the configuration."""
@@ -310,30 +288,19 @@ def judge(
         classifier = fit_softmax(features["validation"]["logits"], validation.labels, task.corpus.emotions)
     classifier.save(run.path)
 
-    judged = ("validation", "test")
     used = "embedding" if task.strategy.metric else "logits"
-    probabilities = {name: classifier.probabilities(features[name][used]) for name in judged}
-    scores = {name: score(sides[name].labels, probabilities[name], task.corpus.emotions) for name in judged}
-    _write_predictions(run, task, sides, probabilities)
-    _write_confusion(run, scores["test"], task.corpus.emotions)
-    speech = [item for side in sides.values() for item in side.speech]
-    result = {
+    probabilities = {name: classifier.probabilities(features[name][used]) for name in ("validation", "test")}
+    about = {
         **{key: task.identity()[key] for key in ("strategy", "corpus", "scheme", "fold", "weights")},
         "seed": task.config.training.seed,
         "start": "random weights" if task.weights is None else str(task.weights),
-        "emotions": list(task.corpus.emotions),
-        "test": dataclasses.asdict(scores["test"]),
-        "validation": dataclasses.asdict(scores["validation"]),
         "best_epoch": progress.best_epoch + 1,
         "epochs": len(progress.epochs),
         "svm": chosen or None,
         "inverse_temperature": classifier.inverse_temperature,
-        "excluded": {exclusion.name: exclusion.reason for exclusion in task.corpus.exclusions},
-        "unreadable": {utterance.name: reason for utterance, reason in task.prepared.failures},
-        "whole_waveform_kept": sum(item.kept_whole for item in speech),
         "validation_served_for": "best epoch, temperature" + (", C, gamma" if task.strategy.metric else ""),
     }
-    write_json(run.metrics, result)
+    result = write_results(run, task.corpus, task.prepared, sides, probabilities, about)
     run.state.unlink(missing_ok=True)
     return result
 
@@ -443,30 +410,3 @@ def _write_log(run: RunFolder, progress: Progress) -> None:
     writer.writerow(["epoch", *names])
     writer.writerows([index + 1, *(epoch[name] for name in names)] for index, epoch in enumerate(progress.epochs))
     write_text(run.log, text.getvalue())
-
-
-def _write_predictions(
-    run: RunFolder, task: FoldTask, sides: dict[str, Side], probabilities: dict[str, np.ndarray]
-) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    emotions = task.corpus.emotions
-    root = task.corpus.root if task.corpus.root.is_dir() else task.corpus.root.parent
-    writer.writerow(["side", "file", "speaker", "truth", "prediction", *emotions])
-    for name, distributions in probabilities.items():
-        for item, distribution in zip(sides[name].speech, distributions, strict=True):
-            utterance = item.utterance
-            file = os.path.relpath(utterance.path, root)
-            prediction = emotions[int(distribution.argmax())]
-            shares = (f"{share:.6f}" for share in distribution)
-            writer.writerow([name, file, utterance.speaker, utterance.emotion, prediction, *shares])
-    write_text(run.predictions, text.getvalue())
-
-
-def _write_confusion(run: RunFolder, scores: Scores, emotions: Sequence[str]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["truth", *emotions, *(f"{emotion} %" for emotion in emotions)])
-    for emotion, row in zip(emotions, scores.confusion, strict=True):
-        writer.writerow([emotion, *row, *(f"{100 * count / max(sum(row), 1):.1f}" for count in row)])
-    write_text(run.confusion, text.getvalue())

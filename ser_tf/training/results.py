@@ -1,0 +1,116 @@
+"""What a fold comes to: the utterances of its sides, and the files that say how each was named."""
+
+import csv
+import dataclasses
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ser_tf.corpora import Corpus
+from ser_tf.errors import UserError
+from ser_tf.metrics import Scores, score
+from ser_tf.pipeline import PreparedSpeech, SpeechFile
+from ser_tf.training.run_folder import RunFolder, write_json, write_text
+
+
+@dataclass(frozen=True)
+class Side:
+    """The utterances of the train, validation or test side of a fold.
+
+    Attributes:
+        speech: one per utterance.
+        labels: int32 [N], class numbers in the corpus's order.
+    """
+
+    speech: Sequence[SpeechFile]
+    labels: np.ndarray
+
+    @classmethod
+    def of(cls, speech: Sequence[SpeechFile], emotions: Sequence[str]) -> "Side":
+        """These utterances, with the place of each one's emotion among `emotions`."""
+        return cls(speech, np.array([emotions.index(item.utterance.emotion) for item in speech], "int32"))
+
+
+def side_of(corpus: Corpus, prepared: PreparedSpeech, speakers: Sequence[str]) -> Side:
+    """The readable utterances of these speakers.
+
+    Raises:
+        UserError: there are none.
+    """
+    wanted = set(speakers)
+    speech = [item for item in prepared.items if item.utterance.speaker in wanted]
+    if not speech:
+        reasons = [reason for utterance, reason in prepared.failures if utterance.speaker in wanted]
+        raise UserError(
+            f"{corpus.root}: expected readable recordings of {', '.join(speakers)}. "
+            f"Received: {len(reasons)} that are not, such as {reasons[0]}"
+        )
+    return Side.of(speech, corpus.emotions)
+
+
+def write_results(
+    run: RunFolder,
+    corpus: Corpus,
+    prepared: PreparedSpeech,
+    sides: Mapping[str, Side],
+    probabilities: Mapping[str, np.ndarray],
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Score validation and test side, and write `predictions.csv`, `confusion.csv` and, last, `metrics.json`.
+
+    Args:
+        run: the folder.
+        corpus: where the utterances come from.
+        prepared: their speech.
+        sides: "train", "validation" and "test".
+        probabilities: of "validation" and "test", float [N, C]; the prediction is the largest of a row.
+        about: what else `metrics.json` holds, as JSON values.
+
+    Returns:
+        What `metrics.json` holds.
+    """
+    scores = {name: score(sides[name].labels, rows, corpus.emotions) for name, rows in probabilities.items()}
+    _write_predictions(run, corpus, sides, probabilities)
+    _write_confusion(run, scores["test"], corpus.emotions)
+    result = {
+        **about,
+        "emotions": list(corpus.emotions),
+        "test": dataclasses.asdict(scores["test"]),
+        "validation": dataclasses.asdict(scores["validation"]),
+        "excluded": {exclusion.name: exclusion.reason for exclusion in corpus.exclusions},
+        "unreadable": {utterance.name: reason for utterance, reason in prepared.failures},
+        "whole_waveform_kept": sum(item.kept_whole for side in sides.values() for item in side.speech),
+    }
+    write_json(run.metrics, result)
+    return result
+
+
+def _write_predictions(
+    run: RunFolder, corpus: Corpus, sides: Mapping[str, Side], probabilities: Mapping[str, np.ndarray]
+) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    emotions = corpus.emotions
+    root = corpus.root if corpus.root.is_dir() else corpus.root.parent
+    writer.writerow(["side", "file", "speaker", "truth", "prediction", *emotions])
+    for name, distributions in probabilities.items():
+        for item, distribution in zip(sides[name].speech, distributions, strict=True):
+            utterance = item.utterance
+            file = os.path.relpath(utterance.path, root)
+            prediction = emotions[int(distribution.argmax())]
+            shares = (f"{share:.6f}" for share in distribution)
+            writer.writerow([name, file, utterance.speaker, utterance.emotion, prediction, *shares])
+    write_text(run.predictions, text.getvalue())
+
+
+def _write_confusion(run: RunFolder, scores: Scores, emotions: Sequence[str]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["truth", *emotions, *(f"{emotion} %" for emotion in emotions)])
+    for emotion, row in zip(emotions, scores.confusion, strict=True):
+        writer.writerow([emotion, *row, *(f"{100 * count / max(sum(row), 1):.1f}" for count in row)])
+    write_text(run.confusion, text.getvalue())
