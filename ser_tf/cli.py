@@ -70,8 +70,8 @@ class Synthesise:
 
 
 @dataclass(frozen=True)
-class _Training:
-    """What finetune and evaluate share."""
+class _Folds:
+    """What every command that goes over folds shares."""
 
     corpus: Path
     """Folder of RAVDESS, CREMA-D or the synthetic corpus, or a table (CSV: path, speaker, emotion)."""
@@ -79,10 +79,16 @@ class _Training:
     """published, corrected, complete, emobox (RAVDESS), or one of your own file."""
     folds: Path | None = None
     """Your own file of folds, in the form of folds.yaml."""
-    weights: Path | None = None
-    """Start from these weights (embedding.weights.h5 of a run)."""
     keep_excluded: bool = False
     """Use the silent and contradictory recordings that are left out by default."""
+
+
+@dataclass(frozen=True)
+class _Training(_Folds):
+    """What finetune and evaluate share."""
+
+    weights: Path | None = None
+    """Start from these weights (embedding.weights.h5 of a run)."""
     preset: str = "compact"
     """paper, compact, tiny, or a configuration in YAML; the options below change single parameters."""
     config: Method = field(default_factory=Config)
@@ -145,6 +151,32 @@ class Evaluate(_Training):
             print(strategy.scores.sentence, strategy.groups.sentence)
         for comparison in summary.comparisons:
             print(comparison.sentence)
+
+
+@dataclass(frozen=True)
+class Yardsticks(_Folds):
+    """Judge simple methods on the same folds: majority class, SVMs on acoustic features, and CREMA-D's listeners."""
+
+    methods: tuple[str, ...] = ()
+    """majority, mfcc_svm, egemaps_svm, human; by default all that can be had here."""
+    protocol: Literal["honest", "random"] = "honest"
+    """random: a split that hears the test speakers in training, beside the honest one, to show what a leak is worth."""
+    run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
+    """Folder of the runs; by default runs/CORPUS-SCHEME-yardsticks. What is finished is kept."""
+
+    def run(self) -> None:
+        """Judge them and print the table."""
+        corpus, scheme = _open(self)
+        _import_tensorflow()
+        from ser_tf.experiments.yardsticks import choose, compare
+        from ser_tf.pipeline import prepare_speech
+
+        yardsticks, reasons = choose(self.methods, corpus)
+        prepared = prepare_speech(corpus.utterances, Config())
+        for reason in (*reasons, *(reason for _, reason in prepared.failures)):
+            print(f"ser-tf: left out: {reason}", file=sys.stderr)
+        folder = self.run_folder or Path("runs") / f"{corpus.name}-{scheme.name}-yardsticks"
+        print(compare(yardsticks, corpus, scheme, prepared, protocol=self.protocol, folder=folder, report=print))
 
 
 @dataclass(frozen=True)
@@ -240,6 +272,7 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
         | Annotated[Finetune, tyro.conf.subcommand("finetune", default=Finetune(corpus, config=config))]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate", default=Evaluate(corpus, config=config))]
+        | Annotated[Yardsticks, tyro.conf.subcommand("yardsticks")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
         | Annotated[Describe, tyro.conf.subcommand("describe", default=Describe(config=config))]
     )
@@ -271,7 +304,7 @@ def _import_tensorflow() -> None:
         os.close(nowhere)
 
 
-def _open(options: _Training) -> tuple["Corpus", "Scheme"]:
+def _open(options: _Folds) -> tuple["Corpus", "Scheme"]:
     from ser_tf.corpora import open_corpus
     from ser_tf.corpora.folds import load_scheme
 

@@ -29,7 +29,7 @@ from ser_tf.training.monitor import CollapseWarning
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
-COMMANDS = ("audit", "synthesise", "pretrain", "finetune", "evaluate", "predict", "describe")
+COMMANDS = ("audit", "synthesise", "pretrain", "finetune", "evaluate", "yardsticks", "predict", "describe")
 
 
 @dataclass
@@ -168,6 +168,37 @@ def test_a_run_has_a_folder_of_its_own_by_default(ser_tf, tones, monkeypatch):
         network=replace(tiny.network, clusters=4),
         training=replace(tiny.training, batch_size=12, seed=7),
     )
+
+
+def test_yardsticks_are_judged_on_the_same_folds(ser_tf, tones):
+    command = ("yardsticks", "--corpus", tones, "--methods", "majority", "--protocol", "random")
+    answer = ser_tf(*command)
+    assert answer.status == 0
+    assert answer.err.startswith(f"ser-tf: left out: {tones.parent / 'broken.wav'}: expected a recording. ")
+    *_, honest, leaking, premium = answer.out.splitlines()
+    # Each test speaker has four tones of each of three emotions.
+    assert honest.split()[:3] == ["majority", "6", "33.3"]
+    assert honest.endswith("speaker-independent, complete")
+    assert leaking.endswith("random split, speaker-dependent: not comparable")
+    assert premium == (
+        "majority: leak premium +0.0 WA, +0.0 UAR, mean over folds (random split, speaker-dependent: not comparable)"
+    )
+    folder = Path("runs/table-complete-yardsticks")
+    assert len(list(folder.iterdir())) == 12
+    again = ser_tf(*command)
+    assert again.out.splitlines()[:12] == [
+        f"{folder}/majority-fold{fold}{mark}: already finished"
+        for mark in ("", "-random-split-speaker-dependent-not-comparable")
+        for fold in range(1, 7)
+    ]
+    assert again.out.splitlines()[12:] == answer.out.splitlines()[1:]
+    assert_one_line(ser_tf("predict", folder / "majority-fold1", tones.parent / "1-sad-0.wav"), "expected a classifier")
+
+
+def test_a_yardstick_that_is_not_there_gets_one_line(ser_tf, tones):
+    answer = ser_tf("yardsticks", "--corpus", tones, "--methods", "majority", "human")
+    assert_one_line(answer, "human: expected crema_d, whose listeners' votes are published. Received: table")
+    assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize("form", ["table", "csv", "json"])

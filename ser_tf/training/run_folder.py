@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,7 @@ def environment() -> dict[str, Any]:
     }
 
 
+@cache
 def _distributions() -> list[str]:
     """The installed packages that hold `MODULES` and the backend."""
     import keras

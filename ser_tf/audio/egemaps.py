@@ -1,0 +1,56 @@
+"""recording -> eGeMAPSv02 (Eyben et al. 2016): one vector per utterance, by openSMILE, which is an extra.
+
+openSMILE is not safe among threads (audeering/opensmile#20), and version 2.6 corrupts the heap of a process that has
+loaded TensorFlow 2.21. So the recordings are dealt to fresh processes, and nothing here imports TensorFlow.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ser_tf.audio.waveform import read_waveform
+from ser_tf.config import SAMPLE_RATE_HZ
+from ser_tf.errors import UserError
+
+SHORTEST_SAMPLES = 960
+"""60 ms, openSMILE's longest window: it describes nothing shorter."""
+
+
+def require() -> str:
+    """Make sure that openSMILE is there, and tell its version.
+
+    Raises:
+        UserError: it is not; the line names the extra.
+    """
+    try:
+        import opensmile
+    except ImportError as error:
+        raise UserError("eGeMAPS needs openSMILE; install it with `pip install 'ser_tf[opensmile]'`") from error
+    return opensmile.__version__
+
+
+def egemaps(paths: Sequence[Path]) -> list[np.ndarray]:
+    """The 88 functionals of each whole recording, float32 [88]; in parallel, one process per core.
+
+    Raises:
+        UserError: a recording cannot be read.
+    """
+    from joblib import Parallel, delayed
+
+    return Parallel(n_jobs=-1, backend="loky")(delayed(_egemaps_of)(path) for path in paths)
+
+
+def _egemaps_of(path: Path) -> np.ndarray:
+    waveform = read_waveform(path)
+    lacking = max(0, SHORTEST_SAMPLES - len(waveform))
+    return _smile().process_signal(np.pad(waveform, (0, lacking)), SAMPLE_RATE_HZ).to_numpy()[0]
+
+
+@cache
+def _smile() -> Any:
+    import opensmile
+
+    return opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
