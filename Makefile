@@ -49,7 +49,7 @@ finetune: setup
 evaluate: setup
 	$(SER_TF) evaluate $(TRAINING) --strategies $(STRATEGY)
 
-test: $(VENV)/installed-test $(VENV)/installed-jax
+test: $(VENV)/installed-test $(VENV)/installed-jax $(VENV)/installed-notebooks
 	$(VENV)/bin/pytest
 
 test-tfio: $(VENV_TFIO)/installed
