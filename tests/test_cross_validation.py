@@ -32,12 +32,12 @@ def cross_validate(tones, small, tmp_path):
 
 @pytest.fixture
 def untrained(monkeypatch):
-    """Replaces building and training; the list of networks that were asked for, and with which each run was made."""
+    """Replaces building and training; gives the networks that were built, and fold and network of each run."""
     built, used = [], []
 
     def build(task):
-        built.append((task.strategy_name, task.config.training.seed))
-        return built[-1]
+        built.append(task.strategy_name)
+        return task.strategy_name
 
     def finetune(task, run, report, network):
         used.append((task.fold.number, network))
@@ -48,20 +48,21 @@ def untrained(monkeypatch):
     return built, used
 
 
-def test_a_fold_brings_the_same_after_another_as_alone(cross_validate, tmp_path):
-    cross_validate(["S4"], [1, 2], folder="after another")
-    cross_validate(["S4"], [2], folder="alone")
+def test_a_run_brings_the_same_after_others_as_alone(cross_validate, tmp_path):
+    cross_validate(["S4"], [1, 2], seeds=[0, 1], folder="after others")
+    cross_validate(["S4"], [2], seeds=[1], folder="alone")
     for file in ("log.csv", "predictions.csv", "confusion.csv", "metrics.json"):
-        after, alone = (tmp_path / folder / "S4-fold2-seed0" / file for folder in ("after another", "alone"))
+        after, alone = (tmp_path / folder / "S4-fold2-seed1" / file for folder in ("after others", "alone"))
         assert after.read_bytes() == alone.read_bytes(), file
+    first, second = (tmp_path / f"after others/S4-fold2-seed{seed}/log.csv" for seed in (0, 1))
+    assert first.read_bytes() != second.read_bytes()
 
 
 def test_all_runs_of_a_fold_come_before_the_next_fold_and_share_networks(cross_validate, untrained):
     built, used = untrained
     _, lines = cross_validate(["S1", "S3"], [2, 1], seeds=[0, 1])
-    of_each_fold = [("S1", 0), ("S3", 0), ("S1", 1), ("S3", 1)]
-    assert built == of_each_fold
-    assert used == [(fold, network) for fold in (2, 1) for network in of_each_fold]
+    assert built == ["S1", "S3"]
+    assert used == [(fold, network) for fold in (2, 1) for _seed in (0, 1) for network in built]
     left_out, *runs = lines
     assert left_out.startswith("left out: ")
     assert [re.search(r"run \d of \d", line)[0] for line in runs] == [f"run {number} of 8" for number in range(1, 9)]

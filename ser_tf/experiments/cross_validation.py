@@ -72,7 +72,7 @@ class CrossValidation:
     def run(self, report: Callable[[str], None]) -> Iterator[dict[str, Any]]:
         """Train and test what is not finished, fold by fold, so that a table of the first folds is balanced.
 
-        The folds of a strategy share one compiled network, which is put back to its initial weights before each.
+        The runs of a strategy share one compiled network, which gets its initial weights back before each.
 
         Args:
             report: takes one line about what goes on.
@@ -87,7 +87,7 @@ class CrossValidation:
         prepared = prepare_speech(self.corpus.utterances, self.config)
         for _, reason in prepared.failures:
             report(f"left out: {reason}")
-        networks: dict[tuple[str, int], FoldNetwork] = {}
+        networks: dict[str, FoldNetwork] = {}
         seconds: dict[str, list[float]] = defaultdict(list)
         runs = list(product(self.folds, self.seeds, self.strategies))
         for number, (fold, seed, strategy) in enumerate(runs):
@@ -99,10 +99,10 @@ class CrossValidation:
             remaining = [left for *_, left in runs[number:]]
             report(f"{run.path}: run {number + 1} of {len(runs)}{_time_to_go(remaining, seconds)}")
             task = FoldTask.make(self.corpus, self.scheme, fold, strategy, config, weights, prepared)
-            if not run.finished and (strategy, seed) not in networks:
-                networks[strategy, seed] = FoldNetwork(task)
+            if not run.finished and strategy not in networks:
+                networks[strategy] = FoldNetwork(task)
             began, trained = time.monotonic(), not run.finished
-            yield finetune(task, run, report, networks.get((strategy, seed)))
+            yield finetune(task, run, report, networks.get(strategy))
             if trained:
                 seconds[strategy].append(time.monotonic() - began)
 

@@ -120,7 +120,7 @@ class FoldTask:
 
 
 class FoldNetwork:
-    """The networks of one strategy: they share their layers, and serve one fold after another.
+    """The networks of one strategy: they share their layers, and serve one fold and seed after another.
 
     Attributes:
         embedding: spectrogram -> embedding and ghost share.
@@ -133,11 +133,14 @@ class FoldNetwork:
         make_deterministic(config.training.seed)
         with precision(config.training.precision):
             self._build(task)
-        self._initial = [keras.ops.convert_to_numpy(variable).copy() for variable in self.state()]
+        self._initial = {config.training.seed: [keras.ops.convert_to_numpy(value).copy() for value in self.state()]}
 
-    def reset(self) -> None:
-        """Put every variable that training changes back to where it was when the network was built."""
-        for variable, value in zip(self.state(), self._initial, strict=True):
+    def reset(self, task: FoldTask) -> None:
+        """Give every variable that training changes the value it has in a network built for this task."""
+        seed = task.config.training.seed
+        if seed not in self._initial:
+            self._initial[seed] = FoldNetwork(task)._initial[seed]
+        for variable, value in zip(self.state(), self._initial[seed], strict=True):
             variable.assign(value)
 
     def _build(self, task: FoldTask) -> None:
@@ -193,7 +196,7 @@ def finetune(
         task: the fold.
         run: its folder; a finished one is left as it is.
         report: takes one line about what goes on.
-        network: one that served another fold of the same strategy and configuration, which saves compiling anew.
+        network: one that served another fold or seed of the same strategy, which saves compiling anew.
 
     Returns:
         What `metrics.json` holds.
@@ -221,7 +224,7 @@ def train(
     schedule = task.config.training
     training, validation = task.side(task.fold.train), task.side(task.fold.validation)
     network = network or FoldNetwork(task)
-    network.reset()
+    network.reset(task)
     make_deterministic(schedule.seed)
     if task.weights is not None:
         load_weights(network.embedding, task.weights)
