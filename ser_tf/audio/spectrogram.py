@@ -38,8 +38,7 @@ def spectrogram(speech: tf.Tensor, samples: tf.Tensor, config: SpectrogramConfig
         )
     )  # [B, T, bins]
     frames = tf.maximum(1 + (tf.cast(samples, tf.int32) - config.window_samples) // config.hop_samples, 0)  # [B]
-    is_true = tf.expand_dims(tf.sequence_mask(frames, tf.shape(magnitude)[1]), -1)  # [B, T, 1]
-    return _normalised(_compressed(magnitude, config), is_true, config), frames
+    return _normalised(_compressed(magnitude, config), frames, config), frames
 
 
 def _compressed(magnitude: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
@@ -51,15 +50,16 @@ def _compressed(magnitude: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
     return magnitude
 
 
-def _normalised(values: tf.Tensor, is_true: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
-    """Zero mean and unit deviation over the true frames; [B, T, bins] -> [B, T, bins]."""
-    axes = {"global": [1, 2], "per_bin": [1], "per_frame": [2]}[config.normalisation]
-    cells = tf.where(is_true, tf.ones_like(values), 0.0)
-    count = tf.maximum(tf.reduce_sum(cells, axes, keepdims=True), 1.0)
-
-    def mean(cell_values: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(tf.where(is_true, cell_values, 0.0), axes, keepdims=True) / count
-
-    centred = values - mean(values)
-    deviation = tf.sqrt(mean(tf.square(centred)))
-    return tf.where(is_true, centred / tf.maximum(deviation, SMALLEST_DEVIATION), 0.0)
+def _normalised(values: tf.Tensor, frames: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
+    """Zero mean and unit deviation over the true frames [B], zero beyond; [B, T, bins] -> [B, T, bins]."""
+    is_true = tf.expand_dims(tf.sequence_mask(frames, tf.shape(values)[1]), -1)  # [B, T, 1]
+    true_frames = tf.reshape(tf.cast(tf.maximum(frames, 1), tf.float32), [-1, 1, 1])
+    axes, count = {
+        "global": ([1, 2], true_frames * config.bins),
+        "per_bin": ([1], true_frames),
+        "per_frame": ([2], float(config.bins)),
+    }[config.normalisation]
+    mean = tf.reduce_sum(tf.where(is_true, values, 0.0), axes, keepdims=True) / count
+    centred = tf.where(is_true, values - mean, 0.0)
+    deviation = tf.sqrt(tf.reduce_sum(tf.square(centred), axes, keepdims=True) / count)
+    return centred / tf.maximum(deviation, SMALLEST_DEVIATION)
