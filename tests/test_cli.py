@@ -19,6 +19,7 @@ import soundfile
 from sklearn.metrics import accuracy_score
 
 from ser_tf import cli
+from ser_tf.cli.training import _table_of_folds
 from ser_tf.config import PRESETS, Config
 from ser_tf.corpora.demographics import Demographics
 from ser_tf.errors import UserError
@@ -143,7 +144,7 @@ def test_evaluate_keeps_what_is_finished_and_prints_a_table(ser_tf, finetuned, t
 
 def test_one_fold_has_no_deviation(table_of):
     one_fold = table_of({"S5": 0.5}, speakers=2)  # two speakers a fold
-    line = cli._table_of_folds(summarise(one_fold, Demographics({}, {}, ()))).splitlines()[-1]
+    line = _table_of_folds(summarise(one_fold, Demographics({}, {}, ()))).splitlines()[-1]
     strategy, folds, seeds, *wa, wa_deviation, _, _, _, uar_deviation = line.split()
     assert (strategy, folds, seeds) == ("S5", "1", "1")
     expected = accuracy_score(one_fold.rows["truth"], one_fold.rows["prediction"])

@@ -200,8 +200,9 @@ def test_weights_of_another_network_or_spectrogram_are_refused(finetuned, task_o
 KILLED = """
 import os, signal, sys
 from ser_tf import cli
+from ser_tf.cli.options import import_tensorflow
 
-cli._import_tensorflow()
+import_tensorflow()
 from ser_tf.network import se_resnet
 from ser_tf.training.progress import Progress
 

@@ -1,0 +1,83 @@
+"""The door: arguments in, one room called, lines out. TensorFlow is imported only by the commands that need it."""
+
+import os
+import sys
+import warnings
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import tyro
+
+from ser_tf.cli.corpora import Audit, Synthesise
+from ser_tf.cli.experiments import Yardsticks
+from ser_tf.cli.options import TrainingOptions
+from ser_tf.cli.recognise import Describe, Predict
+from ser_tf.cli.training import Evaluate, Finetune, Pretrain
+from ser_tf.config import Config, preset
+from ser_tf.errors import UserError
+
+DESCRIPTION = "Speech emotion recognition: SE-ResNet-34, GhostVLAD and emotion metric learning."
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, by the shell's convention."""
+
+
+def main() -> None:
+    """Run one command; whatever a user can cause ends in one line and status 1."""
+    warnings.showwarning = _show_warning
+    try:
+        _parse(sys.argv[1:]).run()
+    except UserError as error:
+        sys.exit(f"ser-tf: {error}")
+    except KeyboardInterrupt:
+        print(
+            "ser-tf: interrupted; a training goes on from its last finished epoch when it is started again",
+            file=sys.stderr,
+        )
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno is None:  # a library's own, not the operating system's
+            raise
+        reason = os.strerror(error.errno)
+        sys.exit(f"ser-tf: {error.filename or 'writing'}: {reason}; make room or choose another place")
+
+
+def _parse(arguments: list[str]) -> Any:
+    config = _preset(arguments)
+    corpus: Any = tyro.MISSING
+    command = (
+        Annotated[Audit, tyro.conf.subcommand("audit")]
+        | Annotated[Synthesise, tyro.conf.subcommand("synthesise")]
+        | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
+        | Annotated[Finetune, tyro.conf.subcommand("finetune", default=Finetune(corpus, config=config))]
+        | Annotated[Evaluate, tyro.conf.subcommand("evaluate", default=Evaluate(corpus, config=config))]
+        | Annotated[Yardsticks, tyro.conf.subcommand("yardsticks")]
+        | Annotated[Predict, tyro.conf.subcommand("predict")]
+        | Annotated[Describe, tyro.conf.subcommand("describe", default=Describe(config=config))]
+    )
+    return tyro.cli(command, args=arguments, prog="ser-tf", description=DESCRIPTION)
+
+
+def _preset(arguments: list[str]) -> Config:
+    """The configuration that the command's options start from."""
+    value = TrainingOptions.preset
+    for argument, following in pairwise([*arguments, ""]):
+        name, equals, joined = argument.partition("=")
+        if name == "--preset":
+            value = joined if equals else following
+    return Config.load(Path(value)) if Path(value).suffix else preset(value)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Warnings of this project as one line; those of libraries are for developers, not for users."""
+    if Path(filename).is_relative_to(Path(__file__).parent.parent):
+        print(f"ser-tf: {message}", file=sys.stderr)

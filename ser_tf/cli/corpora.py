@@ -1,0 +1,45 @@
+"""Commands about recordings: audit a corpus, write the synthetic one."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Read every file of a corpus, and report what is wrong with it."""
+
+    directory: tyro.conf.Positional[Path]
+    """Folder of RAVDESS, CREMA-D or the synthetic corpus, or a table (CSV: path, speaker, emotion)."""
+    json: Path | None = None
+    """Also write the report to this file."""
+
+    def run(self) -> None:
+        """Print the report."""
+        from ser_tf.corpora.audit import audit
+
+        report = audit(self.directory, progress=sys.stderr.isatty())
+        print(report.to_text())
+        if self.json is not None:
+            self.json.write_text(report.to_json() + "\n")
+
+
+@dataclass(frozen=True)
+class Synthesise:
+    """Write the synthetic corpus: speech-like utterances of several speakers and emotions."""
+
+    directory: tyro.conf.Positional[Path]
+    """Folder to write; one that is complete is left as it is."""
+    speakers: int = 12
+    takes: int = 4
+    """Utterances per speaker and emotion."""
+    seed: int = 0
+
+    def run(self) -> None:
+        """Write it."""
+        from ser_tf.corpora.synthetic import synthesise
+
+        synthesise(self.directory, speakers=self.speakers, takes=self.takes, seed=self.seed)
+        print(f"{self.directory}: {self.speakers} speakers")

@@ -1,0 +1,37 @@
+"""Commands that measure: simple methods on the same folds."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from ser_tf.cli.options import FoldOptions, import_tensorflow, open_folds
+from ser_tf.config import Config
+
+
+@dataclass(frozen=True)
+class Yardsticks(FoldOptions):
+    """Judge simple methods on the same folds: majority class, SVMs on acoustic features, and CREMA-D's listeners."""
+
+    methods: tuple[str, ...] = ()
+    """majority, mfcc_svm, egemaps_svm, human; by default all that can be had here."""
+    protocol: Literal["honest", "random"] = "honest"
+    """random: a split that hears the test speakers in training, beside the honest one, to show what a leak is worth."""
+    run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
+    """Folder of the runs; by default runs/CORPUS-SCHEME-yardsticks. What is finished is kept."""
+
+    def run(self) -> None:
+        """Judge them and print the table."""
+        corpus, scheme = open_folds(self)
+        import_tensorflow()
+        from ser_tf.experiments.yardsticks import choose, compare
+        from ser_tf.pipeline import prepare_speech
+
+        yardsticks, reasons = choose(self.methods, corpus)
+        prepared = prepare_speech(corpus.utterances, Config())
+        for reason in (*reasons, *(reason for _, reason in prepared.failures)):
+            print(f"ser-tf: left out: {reason}", file=sys.stderr)
+        folder = self.run_folder or Path("runs") / f"{corpus.name}-{scheme.name}-yardsticks"
+        print(compare(yardsticks, corpus, scheme, prepared, protocol=self.protocol, folder=folder, report=print))
