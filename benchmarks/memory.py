@@ -96,12 +96,12 @@ def _predict(run: Path, clip: Path) -> None:
 
 def _pipeline(corpus: Corpus) -> None:
     """Prepare, crop for an epoch, go through whole utterances."""
-    from ser_tf.pipeline import evaluation_dataset, prepare_speech, training_dataset
+    from ser_tf.pipeline import evaluation_batches, prepare_speech, training_dataset
 
     with TemporaryDirectory() as cache:
         items = prepare_speech(corpus.utterances, CONFIG, Path(cache)).items
         labels = np.array([corpus.emotions.index(item.utterance.emotion) for item in items])
         for _ in training_dataset(items, labels, PLAIN_BATCHES).take(len(items) // CONFIG.training.batch_size):
             pass
-        for _ in evaluation_dataset(items, CONFIG):
+        for _ in evaluation_batches(items, CONFIG):
             pass

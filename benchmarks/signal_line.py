@@ -18,7 +18,7 @@ from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import SAMPLE_RATE_HZ, Config, SpectrogramConfig
 from ser_tf.corpora import Corpus
-from ser_tf.pipeline import PreparedSpeech, evaluation_dataset, inputs_of, prepare_speech
+from ser_tf.pipeline import PreparedSpeech, evaluation_batches, inputs_of, prepare_speech
 
 CONFIG = Config(spectrogram=SpectrogramConfig(compression="none", normalisation="global"))
 
@@ -52,9 +52,9 @@ def _with_librosa(path: Path) -> np.ndarray:
 
 def _with_ser_tf(path: Path) -> np.ndarray:
     inputs = inputs_of(remove_silence(read_waveform(path), CONFIG.vad).waveform, CONFIG)
-    return inputs["spectrogram"].numpy()[0, : int(inputs["frames"][0])]
+    return inputs["spectrogram"][0, : int(inputs["frames"][0])]
 
 
 def _epoch(prepared: PreparedSpeech) -> None:
-    for _ in evaluation_dataset(prepared.items, CONFIG):
+    for _ in evaluation_batches(prepared.items, CONFIG):
         pass

@@ -12,7 +12,7 @@ from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import AugmentationConfig, Config, SpectrogramConfig, TrainingConfig, VadConfig
 from ser_tf.corpora import Utterance
 from ser_tf.errors import UserError
-from ser_tf.pipeline import epoch_batches, evaluation_dataset, inputs_of, prepare_speech, training_dataset
+from ser_tf.pipeline import epoch_batches, evaluation_batches, inputs_of, prepare_speech, training_dataset
 from ser_tf.pipeline.datasets import PADDED_SECONDS
 
 EMOTIONS = ("sad", "happy")
@@ -133,46 +133,51 @@ def test_what_cannot_be_dealt_is_said_at_once(prepare):
         training_dataset(speech, labels_of(speech), config_with())
 
 
-def test_evaluation_gives_every_whole_utterance_once(prepare):
+def test_evaluation_gives_every_whole_utterance(prepare):
     lengths = [40_000, 8_000, 16_000, 16_001, 512, 90_000, 12_345]
     speech = prepare(*lengths)
     config = config_with()
-    seen = []
-    for inputs, places in evaluation_dataset(speech, config, batch_size=2):
-        assert len(places) <= 2
+    seen = set()
+    for inputs, places in evaluation_batches(speech, config, batch_size=2):
         # The padded length is one of the few.
         assert inputs["spectrogram"].shape[1] in {1 + int(seconds * 16_000 - 512) // 160 for seconds in PADDED_SECONDS}
-        for values, frames, place in zip(inputs["spectrogram"], inputs["frames"], places.numpy(), strict=True):
+        for values, frames, place in zip(inputs["spectrogram"], inputs["frames"], places, strict=True):
             alone, true_frames = spectrogram(
                 speech_of(speech[place])[np.newaxis], tf.constant([lengths[place]]), config.spectrogram
             )
             assert frames == true_frames[0] == alone.shape[1]
             np.testing.assert_allclose(values[:frames], alone[0], atol=1e-5)
-            assert not values.numpy()[frames:].any()
-            seen.append(place)
-    assert [lengths[place] for place in seen] == sorted(lengths)
-    assert sorted(seen) == list(range(len(lengths)))
+            assert not values[frames:].any()
+            seen.add(place)
+    assert seen == set(range(len(lengths)))
 
 
-def test_long_utterances_come_in_smaller_batches(prepare):
-    # Padded to 10 s: 4 seats of 5 s hold two.
-    sizes = [len(places) for _, places in evaluation_dataset(prepare(*[150_000] * 5), config_with(), batch_size=4)]
-    assert sizes == [2, 2, 1]
+def test_evaluation_has_one_shape_for_each_padded_length(prepare):
+    # Five of up to 1 s, three of up to 1.5 s, and five of up to 10 s, of which 4 seats of 5 s hold two.
+    speech = prepare(*[9_000] * 3, *[20_000] * 3, *[16_000] * 2, *[150_000] * 5)
+    batches = list(evaluation_batches(speech, config_with(), batch_size=4))
+    frames = {seconds: 1 + int(seconds * 16_000 - 512) // 160 for seconds in (1, 1.5, 10)}
+    shapes = [(4, frames[1])] * 2 + [(4, frames[1.5])] + [(2, frames[10])] * 3
+    assert [inputs["spectrogram"].shape for inputs, _ in batches] == [(*shape, 257) for shape in shapes]
+    # The last batch of each length begins again with the length's first utterances.
+    assert [places.tolist() for _, places in batches] == [
+        [0, 1, 2, 6], [7, 0, 1, 2], [3, 4, 5, 3], [8, 9], [10, 11], [12, 8]
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("normalisation", ["global", "per_bin", "per_frame"])
 def test_prediction_and_evaluation_agree(prepare, normalisation):
     speech = prepare(20_000, 9_000, 23_456)
     config = dataclasses.replace(config_with(), spectrogram=SpectrogramConfig(normalisation=normalisation))
-    for inputs, places in evaluation_dataset(speech, config):
-        for row, place in enumerate(places.numpy()):
+    for inputs, places in evaluation_batches(speech, config):
+        for row, place in enumerate(places):
             alone = inputs_of(speech_of(speech[place]), config)
-            assert alone["frames"].numpy().tolist() == [inputs["frames"][row]]
+            assert alone["frames"].tolist() == [inputs["frames"][row]]
             np.testing.assert_allclose(alone["spectrogram"][0], inputs["spectrogram"][row], atol=1e-5)
 
 
 def test_speech_of_more_than_60_s_has_no_inputs():
-    assert inputs_of(np.zeros(960_000, np.float32), Config())["frames"].numpy().tolist() == [5_997]
+    assert inputs_of(np.zeros(960_000, np.float32), Config())["frames"].tolist() == [5_997]
     with pytest.raises(UserError, match=r"speech: expected at most 60 s of speech. Received: 60.1 s; cut it into"):
         inputs_of(np.zeros(961_600, np.float32), Config())
 
@@ -181,7 +186,7 @@ def test_real_recordings_go_through_every_route(shared_data, tmp_path):
     paths = sorted((shared_data / "ravdess" / "Actor_01").glob("*.flac"))[::10]
     utterances = [Utterance(path.stem, Path(path), "ravdess:01", "sad") for path in paths]
     speech = prepare_speech(utterances, Config(), tmp_path).items
-    for inputs, places in evaluation_dataset(speech, Config()):
-        for row, place in enumerate(places.numpy()):
+    for inputs, places in evaluation_batches(speech, Config()):
+        for row, place in enumerate(places):
             alone = inputs_of(remove_silence(read_waveform(paths[place]), VadConfig()).waveform, Config())
             np.testing.assert_allclose(alone["spectrogram"][0], inputs["spectrogram"][row], atol=1e-4)

@@ -15,7 +15,7 @@ from ser_tf.config import PRESETS, TrainingConfig
 from ser_tf.corpora import Utterance
 from ser_tf.corpora.synthetic import synthesise
 from ser_tf.network.se_resnet import embedding_network, with_softmax_head
-from ser_tf.pipeline import evaluation_dataset, inputs_of, prepare_speech, training_dataset
+from ser_tf.pipeline import evaluation_batches, inputs_of, prepare_speech, training_dataset
 from ser_tf.serving.predict import Recogniser
 
 CONFIG = PRESETS["tiny"]
@@ -83,7 +83,7 @@ def test_every_route_gives_the_same_spectrogram(recordings, tmp_path):
     assert len(prepared.items) == len(recordings)
     evaluated = {
         int(place): (values, int(frames))
-        for inputs, places in evaluation_dataset(prepared.items, CONFIG).as_numpy_iterator()
+        for inputs, places in evaluation_batches(prepared.items, CONFIG)
         for values, frames, place in zip(inputs["spectrogram"], inputs["frames"], places, strict=True)
     }
     for place, item in enumerate(prepared.items):
@@ -105,9 +105,9 @@ def test_every_route_gives_the_same_spectrogram(recordings, tmp_path):
 def test_every_kind_of_recording_and_the_corpus_route_get_the_same_emotion(recordings, recogniser, tmp_path):
     utterances = [Utterance(path.stem, path, "table:anna", EMOTIONS[0]) for path in recordings]
     items = prepare_speech(utterances, CONFIG, tmp_path).items
-    for inputs, places in evaluation_dataset(items, CONFIG):
+    for inputs, places in evaluation_batches(items, CONFIG):
         logits = recogniser.features.predict_on_batch(inputs)["logits"]
-        for place, distribution in zip(places.numpy(), recogniser.classifier.probabilities(logits), strict=True):
+        for place, distribution in zip(places, recogniser.classifier.probabilities(logits), strict=True):
             path = recordings[place]
             prediction = recogniser(path)
             np.testing.assert_allclose(list(prediction.probabilities.values()), distribution, atol=1e-5)

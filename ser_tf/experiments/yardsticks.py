@@ -19,7 +19,6 @@ from sklearn.preprocessing import StandardScaler
 
 from ser_tf.audio import egemaps
 from ser_tf.audio.mfcc import mfcc_statistics
-from ser_tf.audio.vad import Speech
 from ser_tf.classifier import fit_svm, require_every_emotion
 from ser_tf.config import Config
 from ser_tf.corpora import Corpus, crema_d
@@ -27,7 +26,6 @@ from ser_tf.corpora.folds import Scheme
 from ser_tf.errors import UserError
 from ser_tf.experiments.splits import RANDOM_SPLIT, SPEAKER_INDEPENDENT, Split, honest_splits, random_splits
 from ser_tf.pipeline import PreparedSpeech, SpeechFile
-from ser_tf.pipeline.speech_cache import HEADER_WORDS
 from ser_tf.training.results import write_results
 from ser_tf.training.run_folder import RunFolder, read_json
 
@@ -140,13 +138,9 @@ def _majority(corpus: Corpus) -> Yardstick:
 
 
 def _mfcc_svm(corpus: Corpus) -> Yardstick:
-    def of_one(item: SpeechFile) -> np.ndarray:
-        samples = np.fromfile(item.path, "<i2")[HEADER_WORDS:]
-        return mfcc_statistics(Speech(samples, item.kept_whole).waveform)
-
     def describe(items: Sequence[SpeechFile]) -> np.ndarray:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return np.stack(list(pool.map(of_one, items)))
+            return np.stack(list(pool.map(lambda item: mfcc_statistics(item.waveform), items)))
 
     return Yardstick("mfcc_svm", "speech: mean and deviation of 20 MFCCs and their deltas", describe, _by_svm)
 

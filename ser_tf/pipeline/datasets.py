@@ -1,8 +1,8 @@
-"""speech files -> tf.data: batches for training, evaluation and prediction, all with the one spectrogram code."""
+"""speech files -> batches for training (tf.data), evaluation and prediction, all with the one spectrogram code."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, reduce
+from functools import cache
 
 import numpy as np
 import tensorflow as tf
@@ -21,7 +21,8 @@ _FULL_BATCH_SECONDS = 5
 _THREADS = min(4, os.cpu_count() or 1)
 _READ_AHEAD_BATCHES = 4
 
-Inputs = dict[str, tf.Tensor]
+Inputs = dict[str, np.ndarray]
+"""Arrays, which every Keras backend takes."""
 
 
 def training_dataset(
@@ -78,7 +79,9 @@ def training_dataset(
         cropped = _random_crop(_read(tf.gather(paths, utterance)), crop_samples, crop_seed)
         return with_noise(cropped, noise_seed, config.augmentation), mask_seed, tf.gather(classes, utterance)
 
-    def batch(crops: tf.Tensor, mask_seeds: tf.Tensor, batch_labels: tf.Tensor) -> tuple[Inputs, tf.Tensor]:
+    def batch(
+        crops: tf.Tensor, mask_seeds: tf.Tensor, batch_labels: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         inputs = _inputs(crops, tf.fill([training.batch_size], crop_samples), config)
         if config.augmentation.time_masks or config.augmentation.frequency_masks:
             inputs["spectrogram"] = tf.map_fn(
@@ -100,45 +103,34 @@ def training_dataset(
     )
 
 
-def evaluation_dataset(speech: Sequence[SpeechFile], config: Config, batch_size: int = 16) -> tf.data.Dataset:
+def evaluation_batches(
+    speech: Sequence[SpeechFile], config: Config, batch_size: int = 16
+) -> Iterator[tuple[Inputs, np.ndarray]]:
     """Batches of whole utterances, the short ones first, each padded with zeros to the next of `PADDED_SECONDS`.
+
+    JAX compiles a network for every shape, so that all batches of a length have the same: the last is filled up with
+    utterances of that length once more.
 
     Args:
         speech: the utterances.
         config: the spectrogram.
-        batch_size: utterances of up to 5 s in a batch; of longer ones fewer, and the last batch of each length is not
-            filled up.
+        batch_size: utterances of up to 5 s in a batch; longer ones come in smaller batches.
 
-    Returns:
-        A dataset of ({"spectrogram": float32 [B, T, bins], "frames": int32 [B]}, int32 [B]), the last the places of the
-        utterances in `speech`.
+    Yields:
+        ({"spectrogram": float32 [B, T, bins], "frames": int32 [B]}, int [B]), the last the places of the utterances in
+        `speech`, each at least once.
     """
-    lengths = np.array([file.samples for file in speech], np.int32)
-    padded = np.array([_padded_samples(length) for length in lengths], np.int32)
-    paths = np.array([str(file.path) for file in speech])
-    order = np.argsort(lengths, kind="stable").astype(np.int32)
-
-    def of_one_length(padded_samples: int) -> tf.data.Dataset:
-        places = order[padded[order] == padded_samples]
+    padded = np.array([_padded_samples(file.samples) for file in speech])
+    for padded_samples in np.unique(padded):
+        places = np.flatnonzero(padded == padded_samples)
         full_batch = batch_size * _FULL_BATCH_SECONDS * SAMPLE_RATE_HZ // padded_samples
-
-        def read(path: tf.Tensor) -> tf.Tensor:
-            samples = _read(path)
-            return tf.ensure_shape(tf.pad(samples, [[0, padded_samples - tf.size(samples)]]), [padded_samples])
-
-        return (
-            tf.data.Dataset.from_tensor_slices((paths[places], lengths[places], places))
-            .map(lambda path, length, place: (read(path), length, place), num_parallel_calls=_THREADS)
-            .batch(max(1, min(batch_size, full_batch)))
-            .map(lambda padded_speech, length, place: (_inputs(padded_speech, length, config), place))
-        )
-
-    datasets = [of_one_length(int(padded_samples)) for padded_samples in np.unique(padded)]
-    return reduce(tf.data.Dataset.concatenate, datasets).prefetch(_READ_AHEAD_BATCHES).with_options(_options())
+        seats = max(1, min(batch_size, full_batch))
+        for batch in np.resize(places, (-(-len(places) // seats), seats)):  # where places end, they begin again
+            yield _padded_inputs([speech[place].waveform for place in batch], padded_samples, config), batch
 
 
 def inputs_of(speech: np.ndarray, config: Config) -> Inputs:
-    """What the network takes of one utterance, padded like those of `evaluation_dataset`.
+    """What the network takes of one utterance, padded like those of `evaluation_batches`.
 
     Args:
         speech: float32 [N] in [-1, 1] at 16 kHz, without silence (`Speech.waveform`).
@@ -150,17 +142,24 @@ def inputs_of(speech: np.ndarray, config: Config) -> Inputs:
     Raises:
         UserError: more than 60 s of speech.
     """
-    padded = np.pad(speech, (0, _padded_samples(len(speech)) - len(speech)))
-    return _compiled_inputs(config)(tf.constant(padded[np.newaxis]), tf.constant([len(speech)], tf.int32))
+    return _padded_inputs([speech], _padded_samples(len(speech)), config)
+
+
+def _padded_inputs(speech: Sequence[np.ndarray], padded_samples: int, config: Config) -> Inputs:
+    """What the network takes of waveforms that are padded to one length."""
+    padded = np.stack([np.pad(samples, (0, padded_samples - len(samples))) for samples in speech])
+    lengths = np.array([len(samples) for samples in speech], "int32")
+    return {name: value.numpy() for name, value in _compiled_inputs(config)(padded, lengths).items()}
 
 
 @cache
-def _compiled_inputs(config: Config) -> Callable[[tf.Tensor, tf.Tensor], Inputs]:
-    """`_inputs` as a graph, which is faster than operation by operation."""
-    return tf.function(lambda speech, samples: _inputs(speech, samples, config))
+def _compiled_inputs(config: Config) -> Callable[[np.ndarray, np.ndarray], dict[str, tf.Tensor]]:
+    """`_inputs` as a graph of any batch and length, which is faster than operation by operation."""
+    signature = (tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.int32))
+    return tf.function(lambda speech, samples: _inputs(speech, samples, config), input_signature=signature)
 
 
-def _inputs(speech: tf.Tensor, samples: tf.Tensor, config: Config) -> Inputs:
+def _inputs(speech: tf.Tensor, samples: tf.Tensor, config: Config) -> dict[str, tf.Tensor]:
     values, frames = spectrogram(speech, samples, config.spectrogram)
     return {"spectrogram": values, "frames": frames}
 

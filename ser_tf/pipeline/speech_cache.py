@@ -56,6 +56,11 @@ class SpeechFile:
     kept_whole: bool
     content_hash: str
 
+    @property
+    def waveform(self) -> np.ndarray:
+        """The speech, float32 [N] in [-1, 1] at 16 kHz."""
+        return Speech(np.fromfile(self.path, "<i2")[HEADER_WORDS:], self.kept_whole).waveform
+
 
 @dataclass(frozen=True)
 class PreparedSpeech:

@@ -23,7 +23,7 @@ from ser_tf.errors import UserError
 from ser_tf.metrics import unweighted_average_recall
 from ser_tf.network.losses import EmotionTripletLoss, TripletLoss
 from ser_tf.network.se_resnet import SOFTMAX_HEAD, embedding_network, precision, with_softmax_head
-from ser_tf.pipeline import PreparedSpeech, SpeechFile, evaluation_dataset, prepare_speech, training_dataset
+from ser_tf.pipeline import PreparedSpeech, SpeechFile, evaluation_batches, prepare_speech, training_dataset
 from ser_tf.training.monitor import CollapseMonitor, metric_monitors
 from ser_tf.training.progress import Progress
 from ser_tf.training.results import Side, side_of, write_results
@@ -176,15 +176,12 @@ class FoldNetwork:
     def describe(self, speech: Sequence[SpeechFile], config: Config) -> dict[str, np.ndarray]:
         """Embeddings [N, K*D], and logits [N, C] where there is a softmax head, in the order of `speech`."""
         names = [name for name in self.features.output if name != "ghost_share"]
-        collected: dict[str, list[np.ndarray]] = {name: [] for name in names}
-        order: list[np.ndarray] = []
-        for inputs, index in evaluation_dataset(speech, config):
-            outputs = self.features.predict_on_batch(inputs)
-            order.append(np.asarray(index))
-            for name in names:
-                collected[name].append(np.asarray(outputs[name]))
-        position = np.argsort(np.concatenate(order))
-        return {name: np.concatenate(values)[position] for name, values in collected.items()}
+        outputs, places = [], []
+        for inputs, of_batch in evaluation_batches(speech, config):
+            outputs.append(self.features.predict_on_batch(inputs))
+            places.append(of_batch)
+        _, first = np.unique(np.concatenate(places), return_index=True)
+        return {name: np.concatenate([batch[name] for batch in outputs])[first] for name in names}
 
 
 def finetune(
