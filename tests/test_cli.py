@@ -118,7 +118,9 @@ def test_evaluate_keeps_what_is_finished_and_prints_a_table(ser_tf, finetuned, t
     options = ("--preset", "preset.yaml", "--network.head-units", small.network.head_units)
     answer = ser_tf(*command, *options)
     assert answer.status == 0
-    assert f"left out: {tones.parent / 'broken.wav'}: expected a recording. " in answer.out
+    assert answer.err.count("\n") == 1
+    assert answer.err.startswith(f"ser-tf: left out: {tones.parent / 'broken.wav'}: expected a recording. ")
+    assert "runs/S1-fold2-seed0: run 2 of 2, S1 from random weights" in answer.out
     assert "runs/S1-fold1-seed0: already finished" in answer.out  # the file, and what the option changes, took effect
     first, second = (Path(f"runs/S1-fold{fold}-seed0") for fold in (1, 2))
     assert Config.load(second / "config.yaml") == Config.load(first / "config.yaml")
@@ -132,7 +134,8 @@ def test_evaluate_keeps_what_is_finished_and_prints_a_table(ser_tf, finetuned, t
     # The standard deviation of two numbers is their distance divided by the square root of 2.
     expected = [np.mean(was), min(was), max(was), abs(was[0] - was[1]) / 2**0.5]
     np.testing.assert_allclose([float(cell) for cell in (mean, least, most, deviation)], expected, atol=0.051)
-    assert sentence.startswith("These trained models of S1 reach ")
+    assert row.endswith("  random weights")
+    assert sentence.startswith("These trained models of S1 from random weights reach ")
     pooled = json.loads(Path("runs/summary-S1.json").read_text())["strategies"]["S1"]["scores"]["pooled"]
     assert pooled["wa"]["value"] == pytest.approx(np.mean(was) / 100)  # both folds test as many
 

@@ -2,8 +2,11 @@
 
 import re
 import shutil
+from collections import Counter
 from dataclasses import replace
 
+import keras
+import numpy as np
 import pytest
 
 from ser_tf.corpora import open_corpus
@@ -11,6 +14,9 @@ from ser_tf.corpora.folds import load_scheme
 from ser_tf.errors import UserError
 from ser_tf.experiments import cross_validation
 from ser_tf.experiments.cross_validation import CrossValidation
+from ser_tf.training.finetune import finetune
+from ser_tf.training.progress import Progress
+from ser_tf.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
@@ -18,14 +24,14 @@ pytestmark = pytest.mark.usefixtures("shallow")
 @pytest.fixture
 def cross_validate(tones, small, tmp_path):
     """Makes some runs of the product, and gives the results and what was reported."""
-    short = replace(small, training=replace(small.training, maximum_epochs=2))
+    short = replace(small, training=replace(small.training, maximum_epochs=1))
 
     def run(strategies, folds, seeds=(0,), weights=None, start_from=None, folder="runs"):
         corpus = open_corpus(tones)
         scheme = load_scheme("complete", corpus)
         runs = CrossValidation(corpus, scheme, short, strategies, folds, seeds, weights, start_from, tmp_path / folder)
         lines = []
-        return list(runs.run(lines.append)), lines
+        return list(runs.run(runs.tasks(), lines.append)), lines
 
     return run
 
@@ -48,14 +54,71 @@ def untrained(monkeypatch):
     return built, used
 
 
-def test_a_run_brings_the_same_after_others_as_alone(cross_validate, tmp_path):
-    cross_validate(["S4"], [1, 2], seeds=[0, 1], folder="after others")
-    cross_validate(["S4"], [2], seeds=[1], folder="alone")
+@pytest.fixture
+def states(monkeypatch):
+    """The value of every variable that training changes, as it was saved last in each run folder."""
+    states = {}
+    save = Progress.save
+
+    def saved(self, path, variables):
+        save(self, path, variables)
+        states[path.parent] = [(variable.name, keras.ops.convert_to_numpy(variable).copy()) for variable in variables]
+
+    monkeypatch.setattr(Progress, "save", saved)
+    return states
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """After each run, how often Keras had traced a step of training or prediction, and JAX had compiled anything."""
+    counts, after_each = Counter(), []
+
+    def counted(name):
+        step = getattr(keras.Model, name)
+
+        def traced(self, *arguments, **options):
+            counts[name] += 1  # what is compiled runs without coming here
+            return step(self, *arguments, **options)
+
+        return traced
+
+    for name in ("train_step", "predict_step"):
+        monkeypatch.setattr(keras.Model, name, counted(name))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        def compiled_by_jax(event, seconds, **_):
+            counts["jax"] += event == "/jax/core/compile/backend_compile_duration"
+
+        jax.monitoring.register_event_duration_secs_listener(compiled_by_jax)
+
+    def run(*arguments):
+        result = finetune(*arguments)
+        after_each.append(dict(counts))
+        return result
+
+    monkeypatch.setattr(cross_validation, "finetune", run)
+    return after_each
+
+
+@pytest.mark.parametrize(("strategy", "seeds"), [("S3", [0]), ("S5", [0, 1])], ids=["S3", "S5"])
+def test_a_run_brings_the_same_after_others_as_alone(cross_validate, states, compiled, tmp_path, strategy, seeds):
+    cross_validate([strategy], [1, 2], seeds, folder="after others")
+    first, *others = compiled
+    assert (first["train_step"], first["predict_step"]) == (1, 1)  # batches of one length have one shape
+    assert others == [first] * (2 * len(seeds) - 1)  # later runs compile nothing
+
+    cross_validate([strategy], [2], seeds[-1:], folder="alone")
+    after, alone = (tmp_path / folder / f"{strategy}-fold2-seed{seeds[-1]}" for folder in ("after others", "alone"))
     for file in ("log.csv", "predictions.csv", "confusion.csv", "metrics.json"):
-        after, alone = (tmp_path / folder / "S4-fold2-seed1" / file for folder in ("after others", "alone"))
-        assert after.read_bytes() == alone.read_bytes(), file
-    first, second = (tmp_path / f"after others/S4-fold2-seed{seed}/log.csv" for seed in (0, 1))
-    assert first.read_bytes() != second.read_bytes()
+        assert (after / file).read_bytes() == (alone / file).read_bytes(), file
+    names = [name for name, _ in states[alone]]
+    assert {"kernel", "moving_mean", "iteration", "learning_rate"} <= set(names)
+    assert any(name.endswith("kernel_momentum") for name in names)
+    for (name, value), (_, expected) in zip(states[after], states[alone], strict=True):
+        np.testing.assert_array_equal(value, expected, err_msg=name)
+    logs = {path.read_bytes() for path in (tmp_path / "after others").glob("*/log.csv")}
+    assert len(logs) == 2 * len(seeds)  # every fold and seed is another training
 
 
 def test_all_runs_of_a_fold_come_before_the_next_fold_and_share_networks(cross_validate, untrained):
@@ -63,18 +126,22 @@ def test_all_runs_of_a_fold_come_before_the_next_fold_and_share_networks(cross_v
     _, lines = cross_validate(["S1", "S3"], [2, 1], seeds=[0, 1])
     assert built == ["S1", "S3"]
     assert used == [(fold, network) for fold in (2, 1) for _seed in (0, 1) for network in built]
-    left_out, *runs = lines
-    assert left_out.startswith("left out: ")
-    assert [re.search(r"run \d of \d", line)[0] for line in runs] == [f"run {number} of 8" for number in range(1, 9)]
+    assert [re.search(r"run \d of \d, .. from random weights", line)[0] for line in lines] == [
+        f"run {number} of 8, {strategy} from random weights" for number, (_, strategy) in enumerate(used, start=1)
+    ]
     # The time to go is told as soon as each strategy has run once; before, it would be a guess.
-    assert ["about 0 min to go" in line for line in runs] == [False] * 2 + [True] * 6
+    assert ["about 0 min to go" in line for line in lines] == [False] * 2 + [True] * 6
 
 
 def test_runs_start_from_another_strategy_of_the_same_fold_and_seed(cross_validate, untrained, finetuned, tmp_path):
     with pytest.raises(UserError, match="S3-fold1-seed0: expected the folder of a run; there is none"):
         cross_validate(["S4"], [1], start_from="S3")
     shutil.copytree(finetuned("S3").path, tmp_path / "runs/S3-fold1-seed0")
-    results, _ = cross_validate(["S4", "S5"], [1], start_from="S3")
+    results, lines = cross_validate(["S4", "S5"], [1], start_from="S3")
+    assert [re.search(r"S\d from .*", line)[0] for line in lines] == [
+        "S4 from S3 from random weights",
+        "S5 from S3 from random weights",
+    ]
     assert [result["weights"] for result in results] == [tmp_path / "runs/S3-fold1-seed0/embedding.weights.h5"] * 2
 
 
@@ -90,3 +157,11 @@ def test_what_cannot_be_done_is_said_before_anything_is(cross_validate, tmp_path
     with pytest.raises(UserError, match=message):
         cross_validate(**arguments)
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_folder_of_another_run_is_refused_before_anything_is_trained(cross_validate, task_of, small, tmp_path):
+    task = task_of("S1", config=replace(small, training=replace(small.training, learning_rate=0.5)))
+    RunFolder(tmp_path / "runs/S1-fold1-seed0").begin(task.identity(), task.config)
+    with pytest.raises(UserError, match="S1-fold1-seed0: holds a run with another configuration; choose another --run"):
+        cross_validate(["S1"], [2, 1])
+    assert [folder.name for folder in (tmp_path / "runs").iterdir()] == ["S1-fold1-seed0"]

@@ -167,6 +167,12 @@ def test_the_same_run_twice_is_refused(run_of):
         read_predictions([first, other])
 
 
+def test_a_table_says_what_each_strategy_started_from_and_yardsticks_do_not(run_of):
+    weights = {"strategy": "S3", "speakers": ["ravdess:03"]}
+    folders = [run_of("S5", weights=weights), run_of("S3", strategy="S3"), run_of("svm", strategy="mfcc_svm")]
+    assert read_predictions(folders).starts == {"S5": "S3 from random weights", "S3": "random weights"}
+
+
 @pytest.mark.parametrize(
     "changed", [{"config": Config(loss=LossConfig(alpha=0.2))}, {"weights": {"speakers": ["ravdess:03"]}}]
 )

@@ -196,6 +196,12 @@ def test_one_seed_speaks_of_the_trained_models(table_of):
     )
 
 
+def test_a_sentence_says_what_the_networks_started_from(table_of):
+    table = replace(table_of({"S1": 0}), starts={"S1": "random weights"})
+    assert strategy_scores(table, "S1").start == "random weights"
+    assert sentence_of(table).startswith("These trained models of S1 from random weights reach ")
+
+
 def test_three_seeds_speak_of_the_strategy_and_say_how_they_spread(table_of):
     table = certain(table_of({"S1": 0}, seeds=3, speakers=10), 10)
     rows = table.rows

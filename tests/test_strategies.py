@@ -5,7 +5,7 @@ import pytest
 
 from ser_tf.config import PRESETS, Config, NetworkConfig, TrainingConfig
 from ser_tf.errors import UserError
-from ser_tf.training.strategies import STRATEGIES, configure
+from ser_tf.training.strategies import STRATEGIES, configure, start_in_words
 
 
 def test_the_table_is_the_papers():
@@ -74,3 +74,17 @@ def test_softmax_strategies_train_in_plain_batches_too(name):
 def test_what_does_not_go_together_is_refused(name, config, weights, message):
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         configure(name, config, weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("provenance", "words"),
+    [
+        (None, "random weights"),
+        ({"strategy": "S3"}, "S3 from random weights"),
+        ({"strategy": "S5", "started_from": {"strategy": "S3"}}, "S5 from S3 from random weights"),
+        ({"speakers": ["voxceleb2"]}, "pre-trained weights"),
+        ({"strategy": "S3", "started_from": {"speakers": ["voxceleb2"]}}, "S3 from pre-trained weights"),
+    ],
+)
+def test_a_start_is_told_back_to_the_beginning(provenance, words):
+    assert start_in_words(provenance) == words

@@ -1,13 +1,12 @@
 """Commands that measure: simple methods on the same folds."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from ser_tf.cli.options import FoldOptions, import_tensorflow, open_folds
+from ser_tf.cli.options import FoldOptions, import_tensorflow, name_left_out, open_folds
 from ser_tf.config import Config
 
 
@@ -31,7 +30,6 @@ class Yardsticks(FoldOptions):
 
         yardsticks, reasons = choose(self.methods, corpus)
         prepared = prepare_speech(corpus.utterances, Config())
-        for reason in (*reasons, *(reason for _, reason in prepared.failures)):
-            print(f"ser-tf: left out: {reason}", file=sys.stderr)
+        name_left_out([*reasons, *(reason for _, reason in prepared.failures)])
         folder = self.run_folder or Path("runs") / f"{corpus.name}-{scheme.name}-yardsticks"
         print(compare(yardsticks, corpus, scheme, prepared, protocol=self.protocol, folder=folder, report=print))

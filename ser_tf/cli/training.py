@@ -1,7 +1,6 @@
 """Commands that train: one fold, or all of them."""
 
 import math
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from ser_tf.cli.options import TrainingOptions, import_tensorflow, open_folds
+from ser_tf.cli.options import TrainingOptions, import_tensorflow, name_left_out, open_folds
 from ser_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,10 +35,10 @@ class Finetune(TrainingOptions):
 
         name = f"{corpus.name}-{self.scheme}-fold{self.fold}-{self.strategy}-{Path(self.preset).stem}"
         folder = self.run_folder or Path("runs") / f"{name}-seed{self.config.training.seed}"
-        print(f"{folder}: {corpus.name}, {self.scheme} fold {self.fold}, {self.strategy}", flush=True)
+        start = self.weights or "random weights"
+        print(f"{folder}: {corpus.name}, {self.scheme} fold {self.fold}, {self.strategy} from {start}", flush=True)
         task = FoldTask.make(corpus, scheme, self.fold, self.strategy, self.config, self.weights)
-        for _, reason in task.prepared.failures:
-            print(f"ser-tf: left out: {reason}", file=sys.stderr)
+        name_left_out(reason for _, reason in task.prepared.failures)
         print(_summary(finetune(task, RunFolder(folder), report=print)))
 
 
@@ -75,7 +74,9 @@ class Evaluate(TrainingOptions):
             start_from=self.start_from,
             folder=self.run_folder or Path("runs") / f"{corpus.name}-{self.scheme}-{Path(self.preset).stem}",
         )
-        for result in cross_validation.run(report=partial(print, flush=True)):
+        tasks = cross_validation.tasks()
+        name_left_out(reason for task in tasks[:1] for _, reason in task.prepared.failures)
+        for result in cross_validation.run(tasks, report=partial(print, flush=True)):
             print(_summary(result), flush=True)
         summary = cross_validation.summarise()
         print(_table_of_folds(summary))
@@ -108,7 +109,7 @@ def _summary(result: dict[str, Any]) -> str:
 
 
 def _table_of_folds(summary: "Summary") -> str:
-    lines = ["strategy  folds  seeds     WA: mean    min    max    std   UAR: mean    min    max    std"]
+    lines = ["strategy  folds  seeds     WA: mean    min    max    std   UAR: mean    min    max    std  started from"]
     for name, strategy in summary.strategies.items():
         cells = []
         for score in ("wa", "uar"):
@@ -117,5 +118,5 @@ def _table_of_folds(summary: "Summary") -> str:
             shares = (100 * share for share in (spread.mean, spread.minimum, spread.maximum, deviation))
             cells.append("{:11.1f} {:6.1f} {:6.1f} {:6.1f}".format(*shares))
         counts = f"{len(strategy.scores.folds):5d} {len(strategy.scores.seeds):6d}"
-        lines.append(f"{name:<9} {counts} {'  '.join(cells)}")
+        lines.append(f"{name:<9} {counts} {'  '.join(cells)}  {strategy.scores.start}")
     return "\n".join(lines)

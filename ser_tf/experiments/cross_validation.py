@@ -19,7 +19,7 @@ from ser_tf.experiments.summary import Summary, summarise
 from ser_tf.pipeline import prepare_speech
 from ser_tf.training.finetune import FoldNetwork, FoldTask, finetune
 from ser_tf.training.run_folder import RunFolder, write_json
-from ser_tf.training.strategies import configure
+from ser_tf.training.strategies import configure, start_in_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,36 +69,50 @@ class CrossValidation:
             for fold, seed in product(self.folds, self.seeds):
                 self.run_folder(self.start_from, fold, seed).require_finished()
 
-    def run(self, report: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-        """Train and test what is not finished, fold by fold, so that a table of the first folds is balanced.
-
-        The runs of a strategy share one compiled network, which gets its initial weights back before each.
-
-        Args:
-            report: takes one line about what goes on.
-
-        Yields:
-            What each run's `metrics.json` holds, in the order of folds, seeds and strategies.
+    def tasks(self) -> list[FoldTask]:
+        """All runs, fold by fold, so that a table of the first folds is balanced.
 
         Raises:
-            UserError: as `check`, or what a training cannot do.
+            UserError: as `check`, or a fold of this speech cannot be trained and tested, or a folder holds another run.
         """
         self.check()
         prepared = prepare_speech(self.corpus.utterances, self.config)
-        for _, reason in prepared.failures:
-            report(f"left out: {reason}")
-        networks: dict[str, FoldNetwork] = {}
-        seconds: dict[str, list[float]] = defaultdict(list)
-        runs = list(product(self.folds, self.seeds, self.strategies))
-        for number, (fold, seed, strategy) in enumerate(runs):
-            run = self.run_folder(strategy, fold, seed)
+        tasks = []
+        for fold, seed, strategy in product(self.folds, self.seeds, self.strategies):
             config = dataclasses.replace(self.config, training=dataclasses.replace(self.config.training, seed=seed))
             weights = self.weights
             if self.start_from is not None:
                 weights = self.run_folder(self.start_from, fold, seed).weights
-            remaining = [left for *_, left in runs[number:]]
-            report(f"{run.path}: run {number + 1} of {len(runs)}{_time_to_go(remaining, seconds)}")
             task = FoldTask.make(self.corpus, self.scheme, fold, strategy, config, weights, prepared)
+            run = self.run_folder(strategy, fold, seed)
+            if run.identity.is_file():
+                run.begin(task.identity(), task.config)  # refuses another run
+            tasks.append(task)
+        return tasks
+
+    def run(self, tasks: Sequence[FoldTask], report: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+        """Train and test what is not finished.
+
+        The runs of a strategy share one compiled network, which gets its initial weights back before each.
+
+        Args:
+            tasks: what `tasks` gave.
+            report: takes one line about what goes on.
+
+        Yields:
+            What each run's `metrics.json` holds, in the order of the tasks.
+
+        Raises:
+            UserError: what a training cannot do.
+        """
+        networks: dict[str, FoldNetwork] = {}
+        seconds: dict[str, list[float]] = defaultdict(list)
+        runs = [self.run_folder(task.strategy_name, task.fold.number, task.config.training.seed) for task in tasks]
+        for number, (task, run) in enumerate(zip(tasks, runs, strict=True), start=1):
+            strategy, start = task.strategy_name, start_in_words(task.identity()["weights"])
+            unfinished = [left for left, its_run in zip(tasks, runs, strict=True) if not its_run.finished]
+            to_go = _time_to_go([left.strategy_name for left in unfinished], seconds)
+            report(f"{run.path}: run {number} of {len(tasks)}, {strategy} from {start}{to_go}")
             if not run.finished and strategy not in networks:
                 networks[strategy] = FoldNetwork(task)
             began, trained = time.monotonic(), not run.finished
@@ -121,7 +135,7 @@ class CrossValidation:
 
 def _time_to_go(remaining: Sequence[str], seconds: dict[str, list[float]]) -> str:
     """What the remaining runs will take if they take as long as this call's own; empty before each strategy had one."""
-    if not all(seconds.get(strategy) for strategy in remaining):
+    if not remaining or not all(seconds.get(strategy) for strategy in remaining):
         return ""
     minutes = sum(mean(seconds[strategy]) for strategy in remaining) / 60
     return f", about {minutes / 60:.1f} h to go" if minutes >= 90 else f", about {minutes:.0f} min to go"

@@ -1,7 +1,7 @@
 """The predictions of many runs in one table, and their confusion counts."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from ser_tf.config import Config
 from ser_tf.corpora import KNOWN_CORPORA
 from ser_tf.errors import UserError
 from ser_tf.training.run_folder import RunFolder
+from ser_tf.training.strategies import STRATEGIES, start_in_words
 
 FIRST_COLUMNS = ("side", "file", "speaker", "truth", "prediction")
 """Of a run's predictions.csv; a column of probabilities per emotion follows."""
@@ -37,6 +38,8 @@ class PredictionTable:
     rows: pd.DataFrame
     """One row per run and utterance, with the columns strategy, seed, fold, utterance (its name in the corpus), file,
     speaker, truth and prediction (both categories in label order), and per emotion its probability."""
+    starts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What the networks of each strategy started from, in words; yardsticks have no such thing."""
 
     @property
     def strategies(self) -> tuple[str, ...]:
@@ -109,8 +112,10 @@ class _Run:
     scheme_hash: str
     data_hash: str
     emotions: tuple[str, ...]
-    method: tuple[Config, bool]
-    """Configuration with seed 0, and whether it started from given weights."""
+    start: str
+    """What the network started from, in words; empty for a yardstick."""
+    method: tuple[Config, str]
+    """Configuration with seed 0, and the start."""
     rows: pd.DataFrame
 
 
@@ -154,6 +159,7 @@ def read_predictions(folders: Sequence[Path], side: Literal["test", "validation"
         **{what: getattr(first, what) for what in SHARED},
         side=side,
         rows=pd.concat([run.rows for run in runs], ignore_index=True),
+        starts={run.strategy: run.start for run in runs if run.start},
     )
 
 
@@ -166,6 +172,7 @@ def _read_run(folder: RunFolder, side: str) -> _Run:
     config = Config.load(folder.config)
     seed = config.training.seed
     same_seed = dataclasses.replace(config, training=dataclasses.replace(config.training, seed=0))
+    start = start_in_words(identity["weights"]) if identity["strategy"] in STRATEGIES else ""
     emotions, rows = _read_rows(folder.predictions, side, identity["corpus"])
     rows.insert(0, "strategy", identity["strategy"])
     rows.insert(1, "seed", seed)
@@ -174,7 +181,8 @@ def _read_run(folder: RunFolder, side: str) -> _Run:
         folder=folder.path,
         seed=seed,
         emotions=emotions,
-        method=(same_seed, identity["weights"] is not None),
+        start=start,
+        method=(same_seed, start),
         rows=rows,
         **{key: identity[key] for key in ("strategy", "fold", *SHARED[:-1])},
     )

@@ -84,6 +84,8 @@ class StrategyScores:
     """The scores of one strategy."""
 
     strategy: str
+    start: str
+    """What its networks started from, in words; empty where that is unknown or there are none."""
     seeds: list[int]
     folds: list[int]
     pooled: PooledScores
@@ -105,14 +107,16 @@ def strategy_scores(table: PredictionTable, strategy: str) -> StrategyScores:
     by_speaker, _ = own.confusions("seed", "speaker")
     pooled = pooled_scores(by_speaker, table.emotions)
     over_seeds = _spreads(score_confusions(by_speaker.sum(axis=1)))
+    start = table.starts.get(strategy, "")
     return StrategyScores(
         strategy=strategy,
+        start=start,
         seeds=[int(seed) for seed in seeds],
         folds=[int(fold) for fold in folds],
         pooled=pooled,
         over_folds=_spreads(score_confusions(by_fold).mean(axis=0)),
         over_seeds=over_seeds,
-        sentence=_sentence(strategy, pooled, over_seeds["uar"]),
+        sentence=_sentence(f"{strategy} from {start}" if start else strategy, pooled, over_seeds["uar"]),
     )
 
 

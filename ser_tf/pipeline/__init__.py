@@ -1,12 +1,13 @@
 """Pipeline: utterances -> cached speech -> batches."""
 
 from ser_tf.pipeline.batches import epoch_batches
-from ser_tf.pipeline.datasets import evaluation_batches, inputs_of, training_dataset
+from ser_tf.pipeline.datasets import deal, evaluation_batches, inputs_of, training_dataset
 from ser_tf.pipeline.speech_cache import PreparedSpeech, SpeechFile, prepare_speech
 
 __all__ = [
     "PreparedSpeech",
     "SpeechFile",
+    "deal",
     "epoch_batches",
     "evaluation_batches",
     "inputs_of",

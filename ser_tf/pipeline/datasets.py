@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ser_tf.audio.spectrogram import spectrogram
 from ser_tf.audio.vad import INT16_SCALE, check_speech_length
-from ser_tf.config import SAMPLE_RATE_HZ, Config
+from ser_tf.config import SAMPLE_RATE_HZ, Config, TrainingConfig
 from ser_tf.pipeline.augmentation import with_masks, with_noise
 from ser_tf.pipeline.batches import epoch_batches
 from ser_tf.pipeline.speech_cache import HEADER_WORDS, SpeechFile
@@ -47,26 +47,13 @@ def training_dataset(
         UserError: such batches cannot be dealt from this speech.
     """
     training = config.training
-    emotions = [file.utterance.emotion for file in speech]
-    speakers = [file.utterance.speaker for file in speech]
     crop_samples = round(training.crop_seconds * SAMPLE_RATE_HZ)
-
-    def dealt(epoch: int) -> np.ndarray:
-        return epoch_batches(
-            emotions,
-            speakers,
-            batch_size=training.batch_size,
-            balanced=training.batches == "balanced",
-            seed=training.seed,
-            epoch=epoch,
-        )
-
-    dealt(first_epoch)  # what cannot be dealt is said now, not by a thread of the pipeline
+    deal(speech, training, first_epoch)  # what cannot be dealt is said now, not by a thread of the pipeline
 
     def epochs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         epoch = first_epoch
         while True:
-            utterances = dealt(epoch).ravel()
+            utterances = deal(speech, training, epoch).ravel()
             places = np.arange(len(utterances), dtype=np.int64)
             yield utterances, np.stack([np.full_like(places, training.seed), (epoch << 32) + places], axis=1)
             epoch += 1
@@ -100,6 +87,22 @@ def training_dataset(
         .map(batch, num_parallel_calls=_THREADS)
         .prefetch(_READ_AHEAD_BATCHES)
         .with_options(_options())
+    )
+
+
+def deal(speech: Sequence[SpeechFile], training: TrainingConfig, epoch: int) -> np.ndarray:
+    """Who comes with whom in an epoch of `training_dataset`: places in `speech`, int [batches, B].
+
+    Raises:
+        UserError: such batches cannot be dealt from this speech.
+    """
+    return epoch_batches(
+        [file.utterance.emotion for file in speech],
+        [file.utterance.speaker for file in speech],
+        batch_size=training.batch_size,
+        balanced=training.batches == "balanced",
+        seed=training.seed,
+        epoch=epoch,
     )
 
 

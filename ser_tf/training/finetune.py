@@ -23,7 +23,7 @@ from ser_tf.errors import UserError
 from ser_tf.metrics import unweighted_average_recall
 from ser_tf.network.losses import EmotionTripletLoss, TripletLoss
 from ser_tf.network.se_resnet import SOFTMAX_HEAD, embedding_network, precision, with_softmax_head
-from ser_tf.pipeline import PreparedSpeech, SpeechFile, evaluation_batches, prepare_speech, training_dataset
+from ser_tf.pipeline import PreparedSpeech, SpeechFile, deal, evaluation_batches, prepare_speech, training_dataset
 from ser_tf.training.monitor import CollapseMonitor, metric_monitors
 from ser_tf.training.progress import Progress
 from ser_tf.training.results import Side, side_of, write_results
@@ -91,7 +91,7 @@ class FoldTask:
         training, validation, _ = (task.side(speakers) for speakers in (fold.train, fold.validation, fold.test))
         require_every_emotion(training.labels, corpus.emotions, "training")
         require_every_emotion(validation.labels, corpus.emotions, "validation")
-        training_dataset(training.speech, training.labels, resolved)  # refuses batches that cannot be dealt
+        deal(training.speech, resolved.training, epoch=0)  # refuses batches that cannot be dealt
         return task
 
     def side(self, speakers: Sequence[str]) -> Side:
@@ -201,10 +201,13 @@ def finetune(
     if run.finished:
         run.begin(task.identity(), task.config)
         report(f"{run.path}: already finished")
-        return read_json(run.metrics, remedy="remove the folder and start again")
-    with _exhaustion_explained(run):
-        network, progress = train(task, run, report, network)
-        return judge(task, run, network, progress, report)
+        result = read_json(run.metrics, remedy="remove the folder and start again")
+    else:
+        with _exhaustion_explained(run):
+            network, progress = train(task, run, report, network)
+            result = judge(task, run, network, progress, report)
+    run.state.unlink(missing_ok=True)  # also what a kill after the result left behind
+    return result
 
 
 def train(
@@ -300,9 +303,7 @@ def judge(
         "inverse_temperature": classifier.inverse_temperature,
         "validation_served_for": "best epoch, temperature" + (", C, gamma" if task.strategy.metric else ""),
     }
-    result = write_results(run, task.corpus, task.prepared, sides, probabilities, about)
-    run.state.unlink(missing_ok=True)
-    return result
+    return write_results(run, task.corpus, task.prepared, sides, probabilities, about)
 
 
 def make_deterministic(seed: int) -> None:
@@ -356,8 +357,8 @@ class _EpochEnd(keras.callbacks.Callback):
             save_weights(self.network.embedding, self.run.weights, provenance)
             if self.network.head is not None:
                 save_weights(self.network.head, self.run.head_weights, provenance)
-        self.progress.save(self.run.state, self.network.state())
         _write_log(self.run, self.progress)
+        self.progress.save(self.run.state, self.network.state())  # last: what stands before it is written again
         schedule = self.task.config.training
         self.model.stop_training = self.progress.finished(
             maximum_epochs=schedule.maximum_epochs, patience_epochs=schedule.patience_epochs

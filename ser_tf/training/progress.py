@@ -35,7 +35,9 @@ class Progress:
     def save(self, path: Path, variables: Sequence[keras.Variable]) -> None:
         """Write the epochs and the value of every variable into one `.npz`, atomically."""
         unfinished = path.with_name(f"unfinished-{path.name}")
-        arrays: dict[str, Any] = {str(index): np.asarray(variable) for index, variable in enumerate(variables)}
+        arrays: dict[str, Any] = {
+            str(index): keras.ops.convert_to_numpy(variable) for index, variable in enumerate(variables)
+        }
         np.savez(unfinished, epochs=np.array(json.dumps(self.epochs)), **arrays)
         unfinished.replace(path)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ser_tf.config import Config
 from ser_tf.errors import UserError
@@ -65,3 +65,16 @@ def configure(name: str, config: Config, *, weights: bool) -> tuple[Strategy, Co
     elif config.network.ghost_clusters == 0:
         raise UserError(f"strategy {name} has ghost clusters; expected network.ghost_clusters above 0. Received: 0")
     return strategy, config
+
+
+def start_in_words(provenance: dict[str, Any] | None) -> str:
+    """What a network started from, back to the beginning, as in "random weights" or "S3 from random weights".
+
+    Args:
+        provenance: of the weights it started from; None without weights.
+    """
+    if provenance is None:
+        return "random weights"
+    if "strategy" not in provenance:
+        return "pre-trained weights"
+    return f"{provenance['strategy']} from {start_in_words(provenance.get('started_from'))}"

@@ -1,0 +1,31 @@
+"""The second backend: what must hold of a cross-validation holds with KERAS_BACKEND=jax."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def test_folds_on_jax_compile_once_and_do_not_depend_on_each_other(tmp_path):
+    pytest.importorskip("jax", reason="the second backend is not installed: pip install 'ser_tf[jax]'")
+    test = Path(__file__).with_name("test_cross_validation.py")
+    chosen = f"{test}::test_a_run_brings_the_same_after_others_as_alone[S5]"
+    finished = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", chosen],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": "jax",
+            "JAX_PLATFORMS": "cpu",
+            # Compiling without optimisation, and once for both networks, takes a third of the time.
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+            "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout
+    assert "1 passed" in finished.stdout
