@@ -45,7 +45,7 @@ def remove_silence(waveform: np.ndarray, config: VadConfig, name: str = "recordi
     Raises:
         UserError: more than 60 s of speech.
     """
-    samples = _as_int16(waveform)
+    samples = as_int16(waveform)
     speech = samples[_voiced(samples, config)]
     least = max(config.minimum_speech_seconds * SAMPLE_RATE_HZ, MINIMUM_SAMPLES)
     kept_whole = len(speech) < least
@@ -57,7 +57,7 @@ def remove_silence(waveform: np.ndarray, config: VadConfig, name: str = "recordi
 
 def voiced(waveform: np.ndarray, config: VadConfig) -> np.ndarray:
     """Which samples the detector takes for speech, bool [N], of a waveform float32 [N] mono 16 kHz in [-1, 1]."""
-    return _voiced(_as_int16(waveform), config)
+    return _voiced(as_int16(waveform), config)
 
 
 def _voiced(samples: np.ndarray, config: VadConfig) -> np.ndarray:
@@ -79,7 +79,8 @@ def check_speech_length(samples: int, name: str) -> None:
         )
 
 
-def _as_int16(waveform: np.ndarray) -> np.ndarray:
+def as_int16(waveform: np.ndarray) -> np.ndarray:
+    """The samples that the detector hears, int16 [N], of a waveform float32 [N] in [-1, 1]."""
     return np.clip(np.rint(waveform * INT16_SCALE), -32_768, 32_767).astype(np.int16)
 
 

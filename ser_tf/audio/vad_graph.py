@@ -18,8 +18,8 @@ import tensorflow as tf
 from ser_tf.audio.waveform import MINIMUM_SAMPLES
 from ser_tf.config import SAMPLE_RATE_HZ, VadConfig
 
-PIECES_HZ = 100
-"""The filters go through pieces of 10 ms side by side. A frame is one, two or three of them."""
+LONGEST_PIECE = 20
+"""Samples that a filter goes through one after the other; what 10 ms hold, where that is less."""
 
 BRANCHES = slice(None), None, None, None
 """Turns one number per branch of a filter into [2, 1, 1, 1]."""
@@ -46,6 +46,9 @@ NO_LOUDNESS = 10_000
 FIRST_BACKGROUND = 1600
 FALLING, RISING = 6553, 32_439
 """How much of the background's last value remains, Q15."""
+
+
+Signals = list[tf.Tensor]
 
 
 def _table(noise: Sequence[int], speech: Sequence[int]) -> np.ndarray:
@@ -81,16 +84,20 @@ BAND_WEIGHTS = np.int32([6, 8, 10, 12, 14, 16])
 
 
 class Thresholds(NamedTuple):
-    """What a mode asks of frames of 10, 20 and 30 ms."""
+    """What a mode asks, for frames of 10, 20 and 30 ms."""
 
     one_band: Sequence[int]
     """log2 of the likelihood ratio, Q2, that any one band must exceed."""
     all_bands: Sequence[int]
-    """Sum over the bands, weighted by `BAND_WEIGHTS`, that must be reached."""
+    """Or the sum over the bands, weighted by `BAND_WEIGHTS`, must reach this."""
     short_hangover: Sequence[int]
-    """Frames that still count as speech after it."""
+    """Frames after speech that count as speech, too."""
     long_hangover: Sequence[int]
-    """After more than six frames of speech in a row."""
+    """The same after more than `LONG_RUN_FRAMES` in a row."""
+
+    def at(self, frame_milliseconds: int) -> list[int]:
+        """The four for frames of that length."""
+        return [each[frame_milliseconds // 10 - 1] for each in self]
 
 
 MODES = (
@@ -103,26 +110,28 @@ LONG_RUN_FRAMES = 6
 
 
 def _per_model(noise: int, speech: int) -> np.ndarray:
-    return np.int32([noise, speech])[BRANCHES[:3]]
+    """int32 [model, band, Gaussian]: TensorFlow is quicker without broadcasting."""
+    return np.int32([noise, speech]).repeat(12).reshape(2, 6, 2)
 
 
+IS_SPEECH_MODEL = _per_model(0, 1) == 1
 LEARNING_RATES = _per_model(655, 6554)
 """Of the means, Q15 and Q14."""
-LEAST_SPEECH_MEANS = np.int32([640, 768])
-LARGEST_MEANS = np.int32([[9216, 9088, 8960, 8832, 8704, 8576], [11_392, 11_392, 11_520, 11_520, 11_520, 11_520]])
-"""Of a model in a band: the mean of both Gaussians, Q7."""
-LARGEST_SPEECH_MEANS = 640 + np.int32([12_800, 11_392, 11_392, 11_520, 11_520, 11_520])[:, None]
-"""Of one Gaussian: 5 dB above what the band below may have."""
-LEAST_NOISE_MEANS = np.int32([5, 6]) << 7
-LARGEST_NOISE_MEANS = (72 + np.arange(2, dtype=np.int32) - np.arange(6, dtype=np.int32)[:, None]) << 7
+SMALLEST_MEANS = np.where(IS_SPEECH_MODEL, [640, 768], [5 << 7, 6 << 7]).astype(np.int32)
+LARGEST_MEANS = _table(
+    noise=[(72 - band) << 7 for band in range(6)] + [(73 - band) << 7 for band in range(6)],
+    speech=[13_440, 12_032, 12_032, 12_160, 12_160, 12_160] * 2,
+)
+LARGEST_CENTRES = np.int32([[9216, 9088, 8960, 8832, 8704, 8576], [11_392, 11_392, 11_520, 11_520, 11_520, 11_520]])
+"""Of both Gaussians together, [model, band]."""
 BACKGROUND_PULL = 154
 """How fast the background moves the noise's means, Q8."""
 LEAST_DIFFERENCES = np.int32([544, 544, 576, 576, 576, 576])
-"""Between the mean of speech and that of noise in a band, Q5."""
+"""Between the centres of speech and noise in a band, Q5."""
 
 
 def remove_silence(samples: tf.Tensor, lengths: tf.Tensor, config: VadConfig) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Join the voiced frames of each waveform, as `ser_tf.audio.vad.remove_silence` does; it refuses none for its length.
+    """Join the voiced frames of each waveform as `ser_tf.audio.vad.remove_silence` does; none is refused as too long.
 
     Args:
         samples: int16 [B, N] at 16 kHz, padded with anything to a common N.
@@ -133,7 +142,7 @@ def remove_silence(samples: tf.Tensor, lengths: tf.Tensor, config: VadConfig) ->
         The speech, int16 [B, N'], zero beyond its end; its lengths, int32 [B]; and where a waveform was kept whole
         because it holds too little speech, bool [B].
     """
-    frame_samples = _frame_samples(config)
+    frame_samples = _samples(config, SAMPLE_RATE_HZ)
     count = tf.shape(samples)[1]
     is_true = tf.sequence_mask(lengths, count)  # [B, N]
     filled = tf.pad(tf.where(is_true, samples, 0), [[0, 0], [0, -count % frame_samples]])
@@ -158,21 +167,17 @@ def voiced_frames(samples: tf.Tensor, lengths: tf.Tensor, config: VadConfig) -> 
     Returns:
         bool [B, N // frame samples]: speech; false beyond a row's whole frames.
     """
-    frame_samples = _frame_samples(config)
+    frame_samples = _samples(config, SAMPLE_RATE_HZ)
     frames = tf.shape(samples)[1] // frame_samples
     narrow = _decimated(tf.cast(samples[:, : frames * frame_samples], tf.int32))
-    loudness, is_sound = _loudness(_bands(narrow, _pieces(config)), _pieces(config))
+    loudness, is_sound = _loudness(_bands(narrow, config), config)
     is_speech = _decisions(loudness, is_sound, _background(loudness, is_sound), config)
     return tf.transpose(is_speech) & tf.sequence_mask(lengths // frame_samples, frames)
 
 
-def _pieces(config: VadConfig) -> int:
-    """Pieces in a frame."""
-    return config.frame_milliseconds * PIECES_HZ // 1000
-
-
-def _frame_samples(config: VadConfig) -> int:
-    return _pieces(config) * SAMPLE_RATE_HZ // PIECES_HZ
+def _samples(config: VadConfig, rate_hz: int) -> int:
+    """Of one frame."""
+    return rate_hz * config.frame_milliseconds // 1000
 
 
 def _dilated(is_speech: tf.Tensor, frames: int) -> tf.Tensor:
@@ -184,121 +189,129 @@ def _dilated(is_speech: tf.Tensor, frames: int) -> tf.Tensor:
 
 
 def _decimated(samples: tf.Tensor) -> tf.Tensor:
-    """int32 [B, N] at 16 kHz to 8 kHz, as int32 [samples of a piece, 1, B, pieces]: a pair of all-pass filters."""
-    batch, count = tf.unstack(tf.shape(samples))
-    piece_samples = SAMPLE_RATE_HZ // PIECES_HZ
-    pairs = tf.reshape(samples, [batch, count // piece_samples, piece_samples // 2, 2])
-    branches = tf.transpose(pairs, [2, 3, 0, 1])[:, :, None]  # [steps, branches, 1, B, pieces]
+    """int32 [B, T] at 16 kHz -> int32 [1, B, T / 2] at 8 kHz, by a pair of all-pass filters."""
+    branches = _alternating(samples[None])
 
-    def step(states: list[tf.Tensor], sample: tf.Tensor, scaled: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def step(states: Signals, sample: tf.Tensor, scaled: tf.Tensor) -> tuple[Signals, tf.Tensor]:
         output = _int16(_shifted(states[0], 1) + scaled)
         return [sample - _shifted(DECIMATOR * output, 12)], output
 
-    outputs = _recursion(step, [branches, _shifted(DECIMATOR * branches, 14)], state_count=1)
-    return _int16(outputs[:, 0] + outputs[:, 1])
+    outputs = _recursion(step, [branches, _shifted(DECIMATOR * branches, 14)], 8000, states=1)
+    return _int16(outputs[0] + outputs[1])
 
 
-def _bands(narrow: tf.Tensor, frame_pieces: int) -> list[tf.Tensor]:
-    """The six bands of a signal at 8 kHz from low to high, each int32 [samples of a piece, 1, B, pieces]."""
-    low, high = _split(narrow, frame_pieces)  # 0-2 and 2-4 kHz
-    lower, upper = _split(tf.concat([low, high], axis=1), frame_pieces)  # 0-1 and 2-3, 1-2 and 3-4 kHz
-    lowest, band_2 = _split(lower[:, :1], frame_pieces)
-    lowest, band_1 = _split(lowest, frame_pieces)
-    return [_high_passed(lowest), band_1, band_2, upper[:, :1], lower[:, 1:], upper[:, 1:]]
+def _bands(narrow: tf.Tensor, config: VadConfig) -> Signals:
+    """The six bands of a signal at 8 kHz from low to high, each int32 [1, B, T]."""
+    low, high = _split(narrow, 4000, config)  # 0-2 and 2-4 kHz
+    lower, upper = _split(tf.concat([low, high], axis=0), 2000, config)  # 0-1 and 2-3, 1-2 and 3-4 kHz
+    lowest, band_2 = _split(lower[:1], 1000, config)
+    lowest, band_1 = _split(lowest, 500, config)
+    return [_high_passed(lowest), band_1, band_2, upper[:1], lower[1:], upper[1:]]
 
 
-def _split(signals: tf.Tensor, frame_pieces: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The lower and the upper half of the spectrum of int32 [n, signals, B, pieces], each at half the rate.
+def _split(signals: tf.Tensor, rate_hz: int, config: VadConfig) -> tuple[tf.Tensor, tf.Tensor]:
+    """The halves of the spectrum of int32 [signals, B, T], lower and upper: int32 [signals, B, T / 2] at `rate_hz`.
 
-    When a frame ends, WebRTC keeps 16 of the 32 bits of a filter's state.
+    At the end of a frame WebRTC keeps 16 of the 32 bits of the filters' states.
     """
-    steps = signals.shape[0] // 2
-    branches = tf.reshape(signals, tf.concat([[steps, 2], tf.shape(signals)[1:]], axis=0))
-    begins_frame = tf.range(tf.shape(signals)[-1]) % frame_pieces == 0
+    branches = _alternating(signals)
 
-    def step(states: list[tf.Tensor], sample: tf.Tensor, scaled: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def step(states: Signals, sample: tf.Tensor, scaled: tf.Tensor) -> tuple[Signals, tf.Tensor]:
         output = _shifted(states[0] + scaled, 16)
         return [sample - 2 * SPLITTER * output], output
 
-    inputs = [branches * (1 << 15), branches * SPLITTER]
-    outputs = _recursion(step, inputs, state_count=1, kept_bits=tf.where(begins_frame, -1 << 16, -1))
-    return _int16(outputs[:, 0] + outputs[:, 1]), _int16(outputs[:, 0] - outputs[:, 1])
+    inputs = [(1 << 15) * branches, SPLITTER * branches]
+    outputs = _recursion(step, inputs, rate_hz, states=1, rounded_every=_samples(config, rate_hz))
+    return _int16(outputs[0] + outputs[1]), _int16(outputs[0] - outputs[1])
 
 
 def _high_passed(signal: tf.Tensor) -> tf.Tensor:
-    """int32 [n, 1, B, pieces] at 500 Hz, without what lies below 80 Hz."""
-    step_count, _, batch, pieces = tf.unstack(tf.shape(signal))
-    in_order = tf.reshape(tf.transpose(signal, [1, 2, 3, 0]), [1, batch, pieces * step_count])
-    history = tf.pad(in_order, [[0, 0], [0, 0], [2, 0]])
-    zeros = [HIGH_PASS_ZEROS[age] * history[..., 2 - age : tf.shape(history)[-1] - age] for age in range(3)]
-    driven = tf.transpose(tf.reshape(tf.add_n(zeros), [1, batch, pieces, signal.shape[0]]), [3, 0, 1, 2])
+    """int32 [1, B, T] at 500 Hz, without what lies below 80 Hz."""
+    last_two = tf.pad(signal, [[0, 0], [0, 0], [2, 0]])
+    count = tf.shape(signal)[-1]
+    driven = tf.add_n([zero * last_two[..., 2 - age : 2 - age + count] for age, zero in enumerate(HIGH_PASS_ZEROS)])
 
-    def step(states: list[tf.Tensor], driven: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def step(states: Signals, driven: tf.Tensor) -> tuple[Signals, tf.Tensor]:
         last, last_but_one = states
         output = _int16(_shifted(driven + HIGH_PASS_POLES[0] * last + HIGH_PASS_POLES[1] * last_but_one, 14))
         return [output, last], output
 
-    return _recursion(step, [driven], state_count=2)
+    return _recursion(step, [driven], 500, states=2)
 
 
 def _recursion(
-    step: Callable[..., tuple[list[tf.Tensor], tf.Tensor]],
-    inputs: list[tf.Tensor],
-    state_count: int,
-    kept_bits: tf.Tensor | int = -1,
+    step: Callable[..., tuple[Signals, tf.Tensor]],
+    inputs: Signals,
+    rate_hz: int,
+    states: int,
+    rounded_every: int | None = None,
 ) -> tf.Tensor:
-    """Run a filter over all pieces at once, exactly as if it went through one after the other.
+    """Run a filter over all pieces of a signal side by side, exactly as if it went through one after the other.
 
     Each piece starts from rest, and then again from where the piece before it ended, until that changes nothing: then
-    every piece has started where its predecessor ends, and the first one from rest. Filters forget, so that happens
-    soon; at the worst, one more piece is right after each pass.
+    all starts are right. Filters forget, so that happens soon; at the worst, every pass sets one more piece right.
 
     Args:
-        step: states and the inputs of one sample -> states and output, each int32 [..., pieces].
-        inputs: int32 [samples of a piece, ..., pieces].
-        state_count: how many tensors the state is made of.
-        kept_bits: int32 [pieces], the bits of the state with which a piece starts.
+        step: states and the inputs at one time -> states and output, each int32 [..., pieces].
+        inputs: int32 [..., T].
+        rate_hz: of the inputs.
+        states: how many tensors the filter remembers.
+        rounded_every: after so many samples the states lose their lower 16 bits.
 
     Returns:
-        The outputs, int32 [samples of a piece, ..., pieces].
+        The outputs, int32 [..., T].
     """
+    shape = tf.shape(inputs[0])
+    piece = min(LONGEST_PIECE, rate_hz // 100)
+    pieces = shape[-1] // piece
+    in_pieces = [tf.reshape(each, tf.concat([shape[:-1], [pieces, piece]], axis=0)) for each in inputs]
+    kept_bits = -1
+    if rounded_every is not None:
+        kept_bits = tf.where(piece * tf.range(pieces) % rounded_every == 0, -1 << 16, -1)
 
-    def go_through(starts: list[tf.Tensor], outputs: tf.Tensor, settled: tf.Tensor) -> tuple[Any, ...]:
-        states, outputs = starts, []
-        for sample in zip(*map(tf.unstack, inputs), strict=True):
-            states, output = step(states, *sample)
+    def go_through(starts: Signals, outputs: tf.Tensor, settled: tf.Tensor) -> tuple[Signals, tf.Tensor, tf.Tensor]:
+        ends, outputs = starts, []
+        for at_one_time in zip(*(tf.unstack(each, axis=-1) for each in in_pieces), strict=True):
+            ends, output = step(ends, *at_one_time)
             outputs.append(output)
-        follow = [tf.bitwise.bitwise_and(_delayed(state), kept_bits) for state in states]
+        follow = [tf.concat([tf.zeros_like(end[..., :1]), end[..., :-1]], axis=-1) for end in ends]
+        follow = [tf.bitwise.bitwise_and(start, kept_bits) for start in follow]
         settled = tf.reduce_all([tf.reduce_all(a == b) for a, b in zip(starts, follow, strict=True)])
-        return follow, tf.stack(outputs), settled
+        return follow, tf.stack(outputs, axis=-1), settled
 
-    rest = [tf.zeros_like(inputs[0][0])] * state_count
-    _, outputs, _ = tf.while_loop(
-        lambda _starts, _outputs, settled: ~settled, go_through, (rest, tf.zeros_like(inputs[0]), False)
-    )
-    return outputs
+    rest = [tf.zeros_like(in_pieces[0][..., 0])] * states
+    loop = (rest, tf.zeros_like(in_pieces[0]), False)
+    _, outputs, _ = tf.while_loop(lambda _starts, _outputs, settled: ~settled, go_through, loop)
+    return tf.reshape(outputs, shape)
 
 
-def _loudness(bands: list[tf.Tensor], frame_pieces: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _alternating(signals: tf.Tensor) -> tf.Tensor:
+    """int32 [signals, B, T] -> [branches, signals, B, T / 2]: even samples for the upper branch, odd for the lower."""
+    return tf.stack([signals[..., ::2], signals[..., 1::2]])
+
+
+def _loudness(bands: Signals, config: VadConfig) -> tuple[tf.Tensor, tf.Tensor]:
     """Loudness of the bands in each frame, int32 [F, B, 6] in dB, Q4; and whether there is a sound, bool [F, B]."""
-    measured = [_band_loudness(band[:, 0], frame_pieces) for band in bands]
+    rates_hz = 500, 500, 1000, 2000, 2000, 2000
+    measured = [
+        _band_loudness(band[0], _samples(config, rate_hz)) for band, rate_hz in zip(bands, rates_hz, strict=True)
+    ]
     loudness, energy = (tf.transpose(tf.stack(each), [2, 1, 0]) for each in zip(*measured, strict=True))
     return loudness + LOUDNESS_OFFSETS, tf.reduce_sum(energy, axis=-1) > LEAST_ENERGY
 
 
-def _band_loudness(band: tf.Tensor, frame_pieces: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Of int32 [n, B, pieces]: loudness in dB, Q4, and energy up to `LEAST_ENERGY` + 1, both int32 [B, F].
+def _band_loudness(band: tf.Tensor, frame_samples: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of int32 [B, T]: loudness in dB, Q4, and energy up to `LEAST_ENERGY` + 1, both int32 [B, F].
 
-    The energy is first shifted so far to the right that it fits into 31 bits, then normalised to 15 bits, of which the
-    lower 14 serve as the fraction of its logarithm.
+    The squares are shifted so that their sum fits into 31 bits, and that is normalised to 15: the leading one, and 14
+    that serve as the fraction of its logarithm.
     """
-    steps, batch, pieces = band.shape[0], tf.shape(band)[1], tf.shape(band)[2]
-    framed = tf.reshape(band, [steps, batch, pieces // frame_pieces, frame_pieces])
-    peak = tf.reduce_max(tf.where(framed == -(1 << 15), 0, tf.abs(framed)), axis=[0, 3])  # -2 ** 15 has no absolute value
+    batch, count = tf.unstack(tf.shape(band))
+    framed = tf.reshape(band, [batch, count // frame_samples, frame_samples])
+    peak = tf.reduce_max(tf.where(framed == -(1 << 15), 0, tf.abs(framed)), axis=-1)  # 16 bits hold no 2 ** 15
     headroom = 31 - _bit_length(peak * peak)
-    shift = tf.maximum((steps * frame_pieces).bit_length() - headroom, 0)
-    squares = _shifted(framed * framed, shift[..., None])
-    energy = tf.reduce_sum(tf.cast(squares, tf.int64), axis=[0, 3])
+    shift = tf.maximum(frame_samples.bit_length() - headroom, 0)
+    energy = tf.reduce_sum(tf.cast(_shifted(framed * framed, shift[..., None]), tf.int64), axis=-1)
 
     normalising = _bit_length(energy) - 15
     mantissa = tf.cast(_shifted(energy, tf.cast(tf.maximum(normalising, 0), tf.int64)), tf.int32)
@@ -311,173 +324,171 @@ def _band_loudness(band: tf.Tensor, frame_pieces: int) -> tuple[tf.Tensor, tf.Te
 
 
 class _Memory(NamedTuple):
-    """The lowest loudnesses of each band, in order: int32 [B, 6, 16]."""
+    """The lowest values of each band's loudness."""
 
     values: tf.Tensor
+    """int32 [B, 6, 16], in order."""
     ages: tf.Tensor
-    """Frames since a value came."""
+    """In frames with a sound."""
     background: tf.Tensor
     """int32 [B, 6]: the third lowest, smoothed."""
-    frames: tf.Tensor
-    """int32 [B, 1]: how many with a sound there were."""
 
 
 def _background(loudness: tf.Tensor, is_sound: tf.Tensor) -> tf.Tensor:
-    """What each band's loudness [F, B, 6] does not fall below for long, int32 [F, B, 6] in dB, Q4."""
+    """What each band's loudness [F, B, 6] seldom falls below, int32 [F, B, 6] in dB, Q4."""
     batch = tf.shape(loudness)[1]
     memory = _Memory(
         values=tf.fill([batch, 6, REMEMBERED], NO_LOUDNESS),
         ages=tf.zeros([batch, 6, REMEMBERED], tf.int32),
         background=tf.fill([batch, 6], FIRST_BACKGROUND),
-        frames=tf.zeros([batch, 1], tf.int32),
     )
+    is_sound = is_sound[..., None]
+    earlier = tf.cumsum(tf.cast(is_sound, tf.int32), exclusive=True)  # frames with a sound before this one
 
-    def step(memory: _Memory, loudness: tf.Tensor, is_sound: tf.Tensor) -> tuple[_Memory, tf.Tensor]:
+    def step(
+        memory: _Memory, loudness: tf.Tensor, is_sound: tf.Tensor, earlier: tf.Tensor
+    ) -> tuple[_Memory, tf.Tensor]:
         values, ages = _remember(memory, loudness)
-        lowest = tf.where(memory.frames > 2, values[..., 2], values[..., 0])
-        lowest = tf.where(memory.frames > 0, lowest, FIRST_BACKGROUND)
+        lowest = tf.where(earlier > 2, values[..., 2], values[..., 0])
+        lowest = tf.where(earlier > 0, lowest, FIRST_BACKGROUND)
         remains = tf.where(lowest < memory.background, FALLING, RISING)
         smoothed = (remains + 1) * memory.background + ((1 << 15) - 1 - remains) * lowest + (1 << 14)
-        new = _Memory(values, ages, _shifted(smoothed, 15), memory.frames + 1)
-        kept = _Memory(*(_chosen(is_sound, *pair) for pair in zip(new, memory, strict=True)))
-        return kept, kept.background
+        background = tf.where(is_sound, _shifted(smoothed, 15), memory.background)
+        values = tf.where(is_sound[..., None], values, memory.values)
+        ages = tf.where(is_sound[..., None], ages, memory.ages)
+        return _Memory(values, ages, background), background
 
-    return _frame_by_frame(step, memory, (loudness, is_sound), tf.int32)
+    return _frame_by_frame(step, memory, (loudness, is_sound, earlier), tf.int32)
 
 
 def _remember(memory: _Memory, loudness: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Values and ages of the memory one frame later, with the loudness [B, 6] of that frame if it is among the lowest.
+    """Values and ages one frame later, with the loudness [B, 6] of that frame if it is among the lowest.
 
-    WebRTC walks through the memory from its lowest value. When it drops one that is too old, the next one moves up into
-    the place just looked at: it grows no older in this frame, and is not dropped either.
+    WebRTC walks through the memory from its lowest value. When it forgets one, the next moves up into the place just
+    looked at and is passed over: in this frame it neither grows older nor is it forgotten.
     """
     places = tf.range(REMEMBERED)
     is_old = memory.ages == OLDEST_FRAMES
-    is_before = places <= places[:, None]
-    last_young = tf.reduce_max(tf.where(is_before & ~is_old[:, :, None], places, -1), axis=-1)  # [B, 6, 16]
-    is_dropped = (places - last_young) % 2 == 1
-    is_passed_over = tf.pad(is_dropped, [[0, 0], [0, 0], [1, 0]])[..., :-1]
-    values = tf.where(is_dropped, NO_LOUDNESS, memory.values)
-    ages = memory.ages + tf.where(is_passed_over, 0, 1)
+    comes_before = places < places[:, None]
+    last_young = tf.reduce_max(tf.where(comes_before & ~is_old[:, :, None], places, -1), axis=-1)  # [B, 6, 16]
+    passed_over = (places - 1 - last_young) % 2  # of old ones in a row, every other one is forgotten
+    is_forgotten = is_old & (passed_over == 0)
 
-    loudness = loudness[..., None]
-    place = tf.reduce_sum(tf.cast(memory.values <= loudness, tf.int32), axis=-1, keepdims=True)
-    order = tf.concat([tf.where(is_dropped, 3 * REMEMBERED, 2 * places), 2 * place - 1], axis=-1)
-    first = tf.math.top_k(-order, REMEMBERED).indices
-    values = tf.gather(tf.concat([values, loudness], axis=-1), first, batch_dims=2)
-    ages = tf.gather(tf.concat([ages, tf.ones_like(loudness)], axis=-1), first, batch_dims=2)
-    return values, ages
+    newest = loudness[..., None]
+    values = tf.concat([tf.where(is_forgotten, NO_LOUDNESS, memory.values), newest], axis=-1)
+    ages = tf.concat([memory.ages + 1 - passed_over, tf.ones_like(newest)], axis=-1)
+    place = tf.reduce_sum(tf.cast(memory.values <= newest, tf.int32), axis=-1, keepdims=True)
+    rank = tf.concat([tf.where(is_forgotten, 2 * REMEMBERED, 2 * places), 2 * place - 1], axis=-1)
+    order = tf.math.top_k(-rank, REMEMBERED).indices
+    return tf.gather(values, order, batch_dims=2), tf.gather(ages, order, batch_dims=2)
 
 
-class _Detector(NamedTuple):
-    """What adapts while a waveform is heard."""
+class _Models(NamedTuple):
+    """Two mixtures of two Gaussians for each band, int32 [B, model, band, Gaussian] in dB, Q7."""
 
     means: tf.Tensor
-    """int32 [B, model, band, Gaussian] in dB, Q7; the models are noise and speech."""
     deviations: tf.Tensor
+
+
+class _Hangover(NamedTuple):
     run: tf.Tensor
-    """int32 [B], frames of speech in a row, up to six."""
-    hangover: tf.Tensor
+    """int32 [B], frames of speech in a row."""
+    left: tf.Tensor
     """int32 [B], frames that will still count as speech."""
 
 
 def _decisions(loudness: tf.Tensor, is_sound: tf.Tensor, background: tf.Tensor, config: VadConfig) -> tf.Tensor:
     """Whether each frame is speech, bool [F, B], from loudness and background [F, B, 6]."""
-    one_band, all_bands, short_hangover, long_hangover = (each[_pieces(config) - 1] for each in MODES[config.mode])
+    one_band, all_bands, short_hangover, long_hangover = MODES[config.mode].at(config.frame_milliseconds)
     batch = tf.shape(loudness)[1]
-    detector = _Detector(
-        means=tf.tile(FIRST_MEANS[None], [batch, 1, 1, 1]),
-        deviations=tf.tile(FIRST_DEVIATIONS[None], [batch, 1, 1, 1]),
-        run=tf.zeros([batch], tf.int32),
-        hangover=tf.zeros([batch], tf.int32),
+    models = _Models(
+        means=tf.tile(FIRST_MEANS[None], [batch, 1, 1, 1]), deviations=tf.tile(FIRST_DEVIATIONS[None], [batch, 1, 1, 1])
     )
+    hangover = _Hangover(run=tf.zeros([batch], tf.int32), left=tf.zeros([batch], tf.int32))
 
     def step(
-        detector: _Detector, loudness: tf.Tensor, is_sound: tf.Tensor, background: tf.Tensor
-    ) -> tuple[_Detector, tf.Tensor]:
-        slopes, likelihoods, shares = _likelihoods(detector, loudness)
+        state: tuple[_Models, _Hangover], loudness: tf.Tensor, background: tf.Tensor, is_sound: tf.Tensor
+    ) -> tuple[tuple[_Models, _Hangover], tf.Tensor]:
+        models, hangover = state
+        slopes, likelihoods, shares = _likelihoods(models, loudness)
         octaves = _bit_length(likelihoods)
         ratios = octaves[:, 1] - octaves[:, 0]  # log2 [B, 6]
         is_speech = tf.reduce_any(4 * ratios > one_band, axis=-1)
         is_speech |= tf.reduce_sum(BAND_WEIGHTS * ratios, axis=-1) >= all_bands
         is_speech &= is_sound
-
-        means, deviations = _learned(detector, loudness, background, slopes, shares, is_speech)
-        run = tf.where(is_speech, detector.run + 1, 0)
-        hangover = tf.where(run > LONG_RUN_FRAMES, long_hangover, short_hangover)
-        adapted = _Detector(
-            means=_chosen(is_sound, means, detector.means),
-            deviations=_chosen(is_sound, deviations, detector.deviations),
-            run=tf.minimum(run, LONG_RUN_FRAMES),
-            hangover=tf.where(is_speech, hangover, tf.maximum(detector.hangover - 1, 0)),
+        learned = _learned(models, loudness, background, slopes, shares, is_speech[:, None, None, None])
+        models = _Models(
+            *(tf.where(is_sound[:, None, None, None], *pair) for pair in zip(learned, models, strict=True))
         )
-        return adapted, is_speech | (detector.hangover > 0)
 
-    return _frame_by_frame(step, detector, (loudness, is_sound, background), tf.bool)
+        run = tf.where(is_speech, hangover.run + 1, 0)
+        after = tf.where(run > LONG_RUN_FRAMES, long_hangover, short_hangover)
+        left = tf.where(is_speech, after, tf.maximum(hangover.left - 1, 0))
+        return (models, _Hangover(run, left)), is_speech | (hangover.left > 0)
+
+    per_gaussian = tf.tile(loudness[:, :, None, :, None], [1, 1, 2, 1, 2])
+    return _frame_by_frame(step, (models, hangover), (per_gaussian, background, is_sound), tf.bool)
 
 
-def _likelihoods(detector: _Detector, loudness: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """How well the models explain the loudness [B, 6] of a frame.
+def _likelihoods(models: _Models, loudness: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """How well the models explain the loudness of a frame, int32 [B, model, band, Gaussian], Q4.
 
     Returns:
         (x - mean) / deviation ** 2 of each Gaussian, int32 [B, model, band, Gaussian], Q11; each model's likelihood,
         int32 [B, model, band], Q27; and the Gaussians' shares in it, [B, model, band, Gaussian], Q14.
     """
-    inverse = ((1 << 17) + _shifted(detector.deviations, 1)) // detector.deviations  # Q10
+    inverse = ((1 << 17) + _shifted(models.deviations, 1)) // models.deviations  # Q10
     precision = _shifted(tf.square(_shifted(inverse, 2)), 2)  # Q14
-    distance = 8 * loudness[:, None, :, None] - detector.means  # Q7
+    distance = 8 * loudness - models.means  # Q7
     slopes = _shifted(precision * distance, 10)
     exponent = tf.minimum(_shifted(slopes * distance, 9), LARGEST_EXPONENT)  # Q10
     octaves = _shifted(LOG2_E * exponent, 12)
     # 2 ** -octaves: its fraction by a straight line, then shifted by its whole part. Q10
-    fraction = tf.bitwise.bitwise_or(1 << 10, tf.bitwise.bitwise_and(-octaves, (1 << 10) - 1))
-    density = inverse * _shifted(fraction, _shifted(octaves - 1, 10) + 1)  # Q20
+    fraction = tf.bitwise.bitwise_or(tf.bitwise.bitwise_and(-octaves, (1 << 10) - 1), 1 << 10)
+    density = inverse * _shifted(fraction, _shifted(octaves + (1 << 10) - 1, 10))  # Q20
     parts = WEIGHTS * density
     likelihoods = tf.reduce_sum(parts, axis=-1)
 
-    whole = _shifted(likelihoods, 12)  # Q15
-    first = tf.bitwise.left_shift(_shifted(parts[..., 0], 12), 14) // tf.maximum(whole, 1)
-    shares = tf.where((whole > 0)[..., None], tf.stack([first, CERTAIN - first], axis=-1), SHARES_WITHOUT_EVIDENCE)
+    whole = _shifted(likelihoods, 12)[..., None]  # Q15
+    first = (_shifted(parts[..., :1], 12) * CERTAIN) // tf.maximum(whole, 1)
+    shares = tf.where(whole > 0, tf.concat([first, CERTAIN - first], axis=-1), SHARES_WITHOUT_EVIDENCE)
     return slopes, likelihoods, shares
 
 
 def _learned(
-    detector: _Detector,
+    models: _Models,
     loudness: tf.Tensor,
     background: tf.Tensor,
     slopes: tf.Tensor,
     shares: tf.Tensor,
     is_speech: tf.Tensor,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Means and deviations after a frame: the model of what was heard learns from it, the noise also its background."""
-    means, deviations = detector.means, detector.deviations
-    is_speech = is_speech[:, None, None]
+) -> _Models:
+    """The models after a frame: that of what was heard learns from it, and the noise also follows the background."""
+    means, deviations = models
+    learns = is_speech == IS_SPEECH_MODEL
 
     pull = _int16(_shifted(shares * slopes, 11))
-    moved = means + _shifted(_shifted(pull * LEARNING_RATES, 21) + _per_model(0, 1), 1)  # only speech is rounded
-    heard = tf.clip_by_value(moved[:, 1], LEAST_SPEECH_MEANS, LARGEST_SPEECH_MEANS)
-    speech = tf.where(is_speech, heard, means[:, 1])
-
-    noise = tf.where(is_speech, means[:, 0], moved[:, 0])
+    step = _shifted(_shifted(pull * LEARNING_RATES, 21) + _per_model(0, 1), 1)  # only speech is rounded
     away = 16 * background - _shifted(_weighted(means)[:, 0], 6)  # Q8
-    noise += _shifted(BACKGROUND_PULL * away, 9)[..., None]
-    noise = tf.clip_by_value(noise, LEAST_NOISE_MEANS, LARGEST_NOISE_MEANS)
+    follow = tf.stack([_shifted(BACKGROUND_PULL * away, 9), tf.zeros_like(away)], axis=1)[..., None]
+    moved = tf.where(learns, means + step, means) + follow
+    moved = tf.where(learns | ~IS_SPEECH_MODEL, tf.clip_by_value(moved, SMALLEST_MEANS, LARGEST_MEANS), moved)
 
-    offset = loudness[:, None, :, None] - _shifted(means + _per_model(0, 4), 3)  # Q4
+    offset = loudness - _shifted(means + _per_model(0, 4), 3)  # Q4
     excess = _shifted(slopes * offset, 3) - (1 << 12)  # ((x - mean) / deviation) ** 2 - 1, Q12
     gain = _shifted(_shifted(shares + _per_model(2, 0), 2) * excess, _per_model(14, 4))
-    change = _int16(tf.truncatediv(gain, _int16(deviations * _per_model(1, 10))) + _per_model(32, 128))
-    widened = tf.maximum(deviations + _shifted(change, _per_model(6, 8)), LEAST_DEVIATION)
-    learns = tf.stack([~is_speech, is_speech], axis=1)
-    return _separated(tf.stack([noise, speech], axis=1)), tf.where(learns, widened, deviations)
+    change = tf.truncatediv(gain, _int16(deviations * _per_model(1, 10)))
+    change = _shifted(_int16(change + _per_model(32, 128)), _per_model(6, 8))
+    widened = tf.maximum(deviations + change, LEAST_DEVIATION)
+    return _Models(_separated(moved), tf.where(learns, widened, deviations))
 
 
 def _separated(means: tf.Tensor) -> tf.Tensor:
-    """The means [B, model, band, Gaussian], moved apart where noise and speech are too close, and below their limits."""
+    """The means [B, model, band, Gaussian], moved apart where noise and speech are too close, and below a limit."""
     centre = _shifted(_weighted(means), 9)  # Q5
     lack = tf.maximum(LEAST_DIFFERENCES - (centre[:, 1] - centre[:, 0]), 0)
     means += tf.stack([-_shifted(3 * lack, 2), _shifted(13 * lack, 2)], axis=1)[..., None]
-    return means - tf.maximum(_shifted(_weighted(means), 7) - LARGEST_MEANS, 0)[..., None]
+    return means - tf.maximum(_shifted(_weighted(means), 7) - LARGEST_CENTRES, 0)[..., None]
 
 
 def _weighted(means: tf.Tensor) -> tf.Tensor:
@@ -495,20 +506,8 @@ def _frame_by_frame(
         state, output = step(state, *(tf.gather(each, number) for each in frames))
         return number + 1, state, outputs.write(number, output)
 
-    _, _, outputs = tf.while_loop(
-        lambda number, *_: number < count, body, (0, state, tf.TensorArray(dtype, count))
-    )
-    return outputs.stack()
-
-
-def _delayed(values: tf.Tensor) -> tf.Tensor:
-    """Each piece's value is that of the piece before; the first one's is zero."""
-    return tf.pad(values, [[0, 0]] * (values.shape.rank - 1) + [[1, 0]])[..., :-1]
-
-
-def _chosen(condition: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-    """Rows of `one` where the condition [B] holds, else of `other`."""
-    return tf.where(tf.reshape(condition, [-1] + [1] * (one.shape.rank - 1)), one, other)
+    outputs = tf.TensorArray(dtype, count)
+    return tf.while_loop(lambda number, *_: number < count, body, (0, state, outputs))[-1].stack()
 
 
 def _shifted(values: tf.Tensor, bits: tf.Tensor | int) -> tf.Tensor:
@@ -518,7 +517,7 @@ def _shifted(values: tf.Tensor, bits: tf.Tensor | int) -> tf.Tensor:
 
 def _int16(values: tf.Tensor) -> tf.Tensor:
     """What 16 bits hold of int32: beyond them it wraps around."""
-    return _shifted(tf.bitwise.left_shift(values, 16), 16)
+    return tf.cast(tf.cast(values, tf.int16), tf.int32)
 
 
 def _bit_length(values: tf.Tensor) -> tf.Tensor:
