@@ -249,7 +249,7 @@ def _recursion(
     """Run a filter over all pieces of a signal side by side, exactly as if it went through one after the other.
 
     Each piece starts from rest, and then again from where the piece before it ended, until that changes nothing: then
-    all starts are right. Filters forget, so that happens soon; at the worst, every pass sets one more piece right.
+    all starts are right. Filters forget, so that is soon; every pass sets one more piece right at least.
 
     Args:
         step: states and the inputs at one time -> states and output, each int32 [..., pieces].
@@ -265,6 +265,8 @@ def _recursion(
     piece = min(LONGEST_PIECE, rate_hz // 100)
     pieces = shape[-1] // piece
     in_pieces = [tf.reshape(each, tf.concat([shape[:-1], [pieces, piece]], axis=0)) for each in inputs]
+    is_silent = tf.reduce_all([tf.reduce_all(each == 0, axis=-1) for each in in_pieces], axis=0)
+    follows_silence = tf.concat([tf.zeros_like(is_silent[..., :1]), is_silent[..., :-1]], axis=-1)
     kept_bits = -1
     if rounded_every is not None:
         kept_bits = tf.where(piece * tf.range(pieces) % rounded_every == 0, -1 << 16, -1)
@@ -274,15 +276,33 @@ def _recursion(
         for at_one_time in zip(*(tf.unstack(each, axis=-1) for each in in_pieces), strict=True):
             ends, output = step(ends, *at_one_time)
             outputs.append(output)
-        follow = [tf.concat([tf.zeros_like(end[..., :1]), end[..., :-1]], axis=-1) for end in ends]
-        follow = [tf.bitwise.bitwise_and(start, kept_bits) for start in follow]
+        follow = [tf.bitwise.bitwise_and(_delayed(end), kept_bits) for end in ends]
         settled = tf.reduce_all([tf.reduce_all(a == b) for a, b in zip(starts, follow, strict=True)])
-        return follow, tf.stack(outputs, axis=-1), settled
+        return _further(starts, follow, follows_silence), tf.stack(outputs, axis=-1), settled
 
     rest = [tf.zeros_like(in_pieces[0][..., 0])] * states
     loop = (rest, tf.zeros_like(in_pieces[0]), False)
     _, outputs, _ = tf.while_loop(lambda _starts, _outputs, settled: ~settled, go_through, loop)
     return tf.reshape(outputs, shape)
+
+
+def _further(starts: Signals, follow: Signals, is_silent: tf.Tensor) -> Signals:
+    """Better starts than `follow`, where the pieces before ended.
+
+    In digital silence a filter never forgets its last small oscillation: a silent piece that handed on what it got will
+    do so again, and the oscillation need not travel through the silence piece by piece.
+    """
+    handed_on = is_silent
+    for before, after in zip(starts, follow, strict=True):
+        handed_on &= after == _delayed(before)
+    is_new = tf.reshape(tf.concat([tf.ones_like(handed_on[..., :1]), ~handed_on[..., 1:]], axis=-1), [-1])
+    source = tf.cumsum(tf.cast(is_new, tf.int32)) - 1
+    return [tf.reshape(tf.gather(tf.reshape(each, [-1])[is_new], source), tf.shape(each)) for each in follow]
+
+
+def _delayed(values: tf.Tensor) -> tf.Tensor:
+    """For each piece the value of the piece before it, and zero for the first."""
+    return tf.concat([tf.zeros_like(values[..., :1]), values[..., :-1]], axis=-1)
 
 
 def _alternating(signals: tf.Tensor) -> tf.Tensor:
