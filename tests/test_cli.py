@@ -30,7 +30,7 @@ from ser_tf.training.monitor import CollapseWarning
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
-COMMANDS = ("audit", "synthesise", "pretrain", "finetune", "evaluate", "yardsticks", "predict", "describe")
+COMMANDS = ("audit", "synthesise", "pretrain", "finetune", "evaluate", "yardsticks", "noise", "predict", "describe")
 
 
 @dataclass
@@ -205,6 +205,25 @@ def test_a_yardstick_that_is_not_there_gets_one_line(ser_tf, tones):
     assert not Path("runs").exists()
 
 
+def test_noise_is_measured_once_and_told(ser_tf, finetuned, tones):
+    command = ("noise", "--corpus", tones, finetuned("S3").path)
+    answer = ser_tf(*command)
+    assert (answer.status, answer.err) == (0, "")
+    folder = Path("runs/table-noise")
+    left_out, fold, measured, heading, *table = answer.out.splitlines()
+    assert left_out.startswith(f"left out: {tones.parent / 'broken.wav'}: ")
+    assert fold == "fold 1: S3-fold1-seed0"
+    assert measured.startswith("S3-fold1-seed0: 12 utterances x 25 conditions, ")
+    assert heading.startswith("UAR in percent with 95 % intervals by resampling speakers (1), and its loss")
+    assert table[-1] == "What ghosts do can be told from runs with and runs without them, such as S3 and S1."
+    summary = json.loads((folder / "noise.json").read_text())["summary"]
+    clean = json.loads(finetuned("S3").metrics.read_text())["test"]["uar"]
+    assert summary["strategies"]["S3"]["uar"][0]["value"] == pytest.approx(clean)
+
+    again = ser_tf(*command)
+    assert again.out.splitlines() == [left_out, heading, *table]
+
+
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
 def test_predict_names_each_recording(ser_tf, finetuned, tones, form):
     run = finetuned("S5")
@@ -300,6 +319,16 @@ BAD_INPUT = {
     ),
     "missing run": (lambda: None, ("predict", "run", "a.wav"), "run: expected the folder of a run; there is none"),
     "no run": (lambda: Path("run").mkdir(), ("predict", "run", "a.wav"), "run/run.json: expected a readable JSON file"),
+    "noise without runs": (
+        lambda: corpus_of(*RAVDESS),
+        ("noise", "--corpus", "corpus"),
+        "runs: expected at least one run folder; give those that ser-tf evaluate wrote",
+    ),
+    "noise in an absent run": (
+        lambda: corpus_of(*RAVDESS),
+        ("noise", "--corpus", "corpus", "run"),
+        "run: expected the folder of a run; there is none",
+    ),
     "report into a missing folder": (
         lambda: corpus_of(*RAVDESS),
         ("audit", "corpus", "--json", "absent/report.json"),

@@ -12,7 +12,14 @@ from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import AugmentationConfig, Config, SpectrogramConfig, TrainingConfig, VadConfig
 from ser_tf.corpora import Utterance
 from ser_tf.errors import UserError
-from ser_tf.pipeline import epoch_batches, evaluation_batches, inputs_of, prepare_speech, training_dataset
+from ser_tf.pipeline import (
+    epoch_batches,
+    evaluation_batches,
+    inputs_of,
+    inputs_of_each,
+    prepare_speech,
+    training_dataset,
+)
 from ser_tf.pipeline.datasets import PADDED_SECONDS
 
 EMOTIONS = ("sad", "happy")
@@ -174,6 +181,18 @@ def test_prediction_and_evaluation_agree(prepare, normalisation):
             alone = inputs_of(speech_of(speech[place]), config)
             assert alone["frames"].tolist() == [inputs["frames"][row]]
             np.testing.assert_allclose(alone["spectrogram"][0], inputs["spectrogram"][row], atol=1e-5)
+
+
+def test_utterances_in_memory_come_in_the_batches_of_evaluation(prepare):
+    speech = prepare(40_000, 8_000, 16_000, 7_000, 150_000, 100_000, 7_500)
+    config = config_with()
+    in_memory = list(inputs_of_each([speech_of(item) for item in speech], config, batch_size=2))
+    for (inputs, places), (expected, expected_places) in zip(
+        in_memory, evaluation_batches(speech, config, batch_size=2), strict=True
+    ):
+        np.testing.assert_array_equal(places, expected_places)
+        np.testing.assert_array_equal(inputs["frames"], expected["frames"])
+        np.testing.assert_allclose(inputs["spectrogram"], expected["spectrogram"], atol=1e-5)
 
 
 def test_speech_of_more_than_60_s_has_no_inputs():

@@ -18,6 +18,7 @@ from ser_tf.network.se_resnet import (
     describe,
     descriptor_count,
     embedding_network,
+    frames_per_descriptor,
     minimum_frames,
     with_softmax_head,
 )
@@ -144,6 +145,13 @@ def test_all_of_an_utterance_and_its_length_matter(rng: np.random.Generator) -> 
 )
 def test_descriptor_count(config: NetworkConfig, frames: int, expected: int) -> None:
     assert descriptor_count(frames, config) == expected
+
+
+@pytest.mark.parametrize("preset", ["paper", "compact"])
+def test_a_descriptor_more_takes_that_many_frames_more(preset: str) -> None:
+    config = PRESETS[preset].network
+    assert frames_per_descriptor(config) == 32
+    assert descriptor_count(197 + 32, config) == descriptor_count(197, config) + 1
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,9 @@ LONGEST_PIECE = 20
 
 BRANCHES = slice(None), None, None, None
 """Turns one number per branch of a filter into [2, 1, 1, 1]."""
-DECIMATOR = np.int32([5243, 1392])[BRANCHES]
+DECIMATOR = np.array([5243, 1392], np.int32)[BRANCHES]
 """All-pass coefficients of the upper and the lower branch, Q13."""
-SPLITTER = np.int32([20_972, 5571])[BRANCHES]
+SPLITTER = np.array([20_972, 5571], np.int32)[BRANCHES]
 """The same, Q15."""
 HIGH_PASS_ZEROS = 6631, -13_262, 6631
 """80 Hz for samples at 500 Hz, Q14."""
@@ -53,7 +53,7 @@ Signals = list[tf.Tensor]
 
 def _table(noise: Sequence[int], speech: Sequence[int]) -> np.ndarray:
     """int32 [model, band, Gaussian], from the six bands of each model's first Gaussian, then of its second."""
-    return np.int32([noise, speech]).reshape(2, 2, 6).swapaxes(1, 2)
+    return np.array([noise, speech], np.int32).reshape(2, 2, 6).swapaxes(1, 2)
 
 
 WEIGHTS = _table(
@@ -77,10 +77,10 @@ LARGEST_EXPONENT = 22_005
 """Of a Gaussian, Q10. Its density is zero long before."""
 CERTAIN = 1 << 14
 """A share of 1, Q14."""
-SHARES_WITHOUT_EVIDENCE = np.int32([[[CERTAIN, 0]], [[0, 0]]])
+SHARES_WITHOUT_EVIDENCE = np.array([[[CERTAIN, 0]], [[0, 0]]], np.int32)
 """Of the two Gaussians, when the model gives the frame no likelihood."""
 
-BAND_WEIGHTS = np.int32([6, 8, 10, 12, 14, 16])
+BAND_WEIGHTS = np.array([6, 8, 10, 12, 14, 16], np.int32)
 
 
 class Thresholds(NamedTuple):
@@ -111,7 +111,7 @@ LONG_RUN_FRAMES = 6
 
 def _per_model(noise: int, speech: int) -> np.ndarray:
     """int32 [model, band, Gaussian]: TensorFlow is quicker without broadcasting."""
-    return np.int32([noise, speech]).repeat(12).reshape(2, 6, 2)
+    return np.array([noise, speech], np.int32).repeat(12).reshape(2, 6, 2)
 
 
 IS_SPEECH_MODEL = _per_model(0, 1) == 1
@@ -122,11 +122,13 @@ LARGEST_MEANS = _table(
     noise=[(72 - band) << 7 for band in range(6)] + [(73 - band) << 7 for band in range(6)],
     speech=[13_440, 12_032, 12_032, 12_160, 12_160, 12_160] * 2,
 )
-LARGEST_CENTRES = np.int32([[9216, 9088, 8960, 8832, 8704, 8576], [11_392, 11_392, 11_520, 11_520, 11_520, 11_520]])
+LARGEST_CENTRES = np.array(
+    [[9216, 9088, 8960, 8832, 8704, 8576], [11_392, 11_392, 11_520, 11_520, 11_520, 11_520]], np.int32
+)
 """Of both Gaussians together, [model, band]."""
 BACKGROUND_PULL = 154
 """How fast the background moves the noise's means, Q8."""
-LEAST_DIFFERENCES = np.int32([544, 544, 576, 576, 576, 576])
+LEAST_DIFFERENCES = np.array([544, 544, 576, 576, 576, 576], np.int32)
 """Between the centres of speech and noise in a band, Q5."""
 
 

@@ -66,7 +66,9 @@ def import_tensorflow() -> None:
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)  # its first remarks heed no level, and go past sys.stderr
     try:
-        import tensorflow  # noqa: F401
+        import tensorflow
+
+        tensorflow.get_logger().setLevel("ERROR")
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)

@@ -61,7 +61,7 @@ def _agreement(waveforms: list[np.ndarray], config: VadConfig) -> str:
             whole = len(waveform) // frame_samples
             wanted = voiced(waveform, config)[::frame_samples][:whole]
             frames += whole
-            same_frames += np.count_nonzero(is_speech[:whole] == wanted)
+            same_frames += int(np.count_nonzero(is_speech[:whole] == wanted))
             reference = remove_silence(waveform, config)
             same = np.array_equal(speech[:length], reference.samples) and kept_whole == reference.kept_whole
             same_speech += same

@@ -124,6 +124,12 @@ def descriptor_count(frames: int, config: NetworkConfig) -> int:
     return max(1, _before_final_pool(frames, config) // config.final_pool_time_stride)
 
 
+def frames_per_descriptor(config: NetworkConfig) -> int:
+    """Spectrogram frames from one descriptor to the next: the product of all strides in time, 32 in the paper."""
+    strides = (stage.stride for stage in STAGES)
+    return config.stem_stride * 2 * math.prod(strides) * config.final_pool_time_stride
+
+
 def minimum_frames(config: NetworkConfig) -> int:
     """Fewest spectrogram frames that make a descriptor; shorter utterances are padded to as many."""
     return next(

@@ -1,7 +1,7 @@
 """Pipeline: utterances -> cached speech -> batches."""
 
 from ser_tf.pipeline.batches import epoch_batches
-from ser_tf.pipeline.datasets import deal, evaluation_batches, inputs_of, training_dataset
+from ser_tf.pipeline.datasets import deal, evaluation_batches, inputs_of, inputs_of_each, training_dataset
 from ser_tf.pipeline.speech_cache import PreparedSpeech, SpeechFile, prepare_speech
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "epoch_batches",
     "evaluation_batches",
     "inputs_of",
+    "inputs_of_each",
     "prepare_speech",
     "training_dataset",
 ]

@@ -123,13 +123,28 @@ def evaluation_batches(
         ({"spectrogram": float32 [B, T, bins], "frames": int32 [B]}, int [B]), the last the places of the utterances in
         `speech`, each at least once.
     """
-    padded = np.array([_padded_samples(file.samples) for file in speech])
-    for padded_samples in np.unique(padded):
-        places = np.flatnonzero(padded == padded_samples)
-        full_batch = batch_size * _FULL_BATCH_SECONDS * SAMPLE_RATE_HZ // padded_samples
-        seats = max(1, min(batch_size, full_batch))
-        for batch in np.resize(places, (-(-len(places) // seats), seats)):  # where places end, they begin again
-            yield _padded_inputs([speech[place].waveform for place in batch], padded_samples, config), batch
+    for places, padded_samples in _alike([file.samples for file in speech], batch_size):
+        yield _padded_inputs([speech[place].waveform for place in places], padded_samples, config), places
+
+
+def inputs_of_each(
+    speech: Sequence[np.ndarray], config: Config, batch_size: int = 16
+) -> Iterator[tuple[Inputs, np.ndarray]]:
+    """The batches of `evaluation_batches`, of utterances that are in memory.
+
+    Args:
+        speech: float32 [N] of each, in [-1, 1] at 16 kHz, without silence (`Speech.waveform`).
+        config: the spectrogram.
+        batch_size: as in `evaluation_batches`.
+
+    Yields:
+        As `evaluation_batches`.
+
+    Raises:
+        UserError: more than 60 s of speech.
+    """
+    for places, padded_samples in _alike([len(waveform) for waveform in speech], batch_size):
+        yield _padded_inputs([speech[place] for place in places], padded_samples, config), places
 
 
 def inputs_of(speech: np.ndarray, config: Config) -> Inputs:
@@ -146,6 +161,17 @@ def inputs_of(speech: np.ndarray, config: Config) -> Inputs:
         UserError: more than 60 s of speech.
     """
     return _padded_inputs([speech], _padded_samples(len(speech)), config)
+
+
+def _alike(samples: Sequence[int], batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Places of the utterances of each batch, and the length they are padded to."""
+    padded = np.array([_padded_samples(count) for count in samples])
+    for padded_samples in np.unique(padded):
+        places = np.flatnonzero(padded == padded_samples)
+        full_batch = batch_size * _FULL_BATCH_SECONDS * SAMPLE_RATE_HZ // padded_samples
+        seats = max(1, min(batch_size, full_batch))
+        for batch in np.resize(places, (-(-len(places) // seats), seats)):  # where places end, they begin again
+            yield batch, int(padded_samples)
 
 
 def _padded_inputs(speech: Sequence[np.ndarray], padded_samples: int, config: Config) -> Inputs:

@@ -1,7 +1,9 @@
 """Name the emotion of a recording with a finished run; the corpus is not needed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -78,10 +80,9 @@ class Recogniser:
         waveform = _waveform(recording, rate_hz)
         speech = remove_silence(waveform, self.config.vad, name)
         inputs = inputs_of(speech.waveform, self.config)
-        outputs = {name: np.asarray(value) for name, value in self.features.predict_on_batch(inputs).items()}
+        probabilities, outputs = self.judge(inputs)
         descriptors = descriptor_count(int(inputs["frames"][0]), self.config.network)
-        used = "logits" if self.classifier.svm is None else "embedding"
-        distribution = self.classifier.probabilities(outputs[used])[0]
+        distribution = probabilities[0]
         best = int(distribution.argmax())
         return Prediction(
             self.emotions[best],
@@ -91,6 +92,20 @@ class Recogniser:
             outputs["embedding"][0],
             outputs["ghost_share"][0, :descriptors],
         )
+
+    def judge(self, inputs: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Name the emotions of a batch.
+
+        Args:
+            inputs: {"spectrogram": float32 [B, T, bins], "frames": int32 [B]}.
+
+        Returns:
+            Distributions over the emotions, float64 [B, C]; and what the network gave: `embedding` [B, K*D],
+            `ghost_share` [B, M], 0 beyond an utterance's own descriptors, and where there is a softmax head `logits`.
+        """
+        outputs = {name: np.asarray(value) for name, value in self.features.predict_on_batch(inputs).items()}
+        used = "logits" if self.classifier.svm is None else "embedding"
+        return self.classifier.probabilities(outputs[used]), outputs
 
 
 def load(run: str | Path) -> Recogniser:

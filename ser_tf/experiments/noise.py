@@ -1,0 +1,409 @@
+"""What noise does to finished runs: their own test speakers, heard through white noise, pink noise and babble.
+
+The noise is mixed into the waveform before its silence is removed, and the mixture goes the way of every prediction:
+voice activity detector, spectrogram, network, classifier. Runs of one fold hear the very same mixtures, and so do all
+ratios and both portions: an utterance has one noise of each kind, made louder or softer, and over half of it the other
+half is left out. The babble is that of training speakers of the fold, six at once where there are as many, each with
+recordings in random order; the networks know their voices, and the test speakers are never among them.
+
+`noise.csv` holds counts by speaker, emotion, noise and descriptors, `noise.json` what they were made of. Both are
+written after each fold, the second last: a run that stands in it is finished.
+"""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ser_tf.audio import noise as audio
+from ser_tf.audio.vad import Speech, remove_silence, voiced
+from ser_tf.audio.waveform import read_waveform
+from ser_tf.config import Config
+from ser_tf.corpora import Corpus, Utterance
+from ser_tf.errors import UserError
+from ser_tf.experiments.noise_folder import COLUMNS, NoiseFolder
+from ser_tf.experiments.predictions import PredictionTable, read_predictions
+from ser_tf.network.se_resnet import descriptor_count, frames_per_descriptor
+from ser_tf.pipeline import PreparedSpeech, SpeechFile, inputs_of_each, prepare_speech
+from ser_tf.serving.predict import Recogniser, load
+from ser_tf.training.run_folder import RunFolder, environment
+
+NOISES = ("white", "pink", "babble")
+PORTIONS = ("whole", "half")
+SNR_DB = (20, 10, 5, 0)
+TALKERS = 6
+FEWEST_TALKERS = 2
+NOISE_SEED = 0
+MEASUREMENT_VERSION = 1
+"""To be raised when the same runs and recordings give other numbers than before."""
+SNR_DEFINITION = (
+    "mean square of the clean waveform over that of the noise, both over the samples that the voice activity detector "
+    "takes for speech in the clean recording; over half of the utterance the same noise, in one half of that speech"
+)
+DESCRIPTORS = ("1", "2", "3+")
+"""As they are counted; with one descriptor ghosts can change nothing."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way to hear an utterance."""
+
+    noise: str
+    portion: str
+    snr_db: int | None
+    """None without noise."""
+
+
+CLEAN = Condition("none", "none", None)
+CONDITIONS = (CLEAN, *(Condition(*values) for values in product(NOISES, PORTIONS, SNR_DB)))
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An utterance in one condition.
+
+    Attributes:
+        utterance: who says what.
+        condition: the noise.
+        speech: what silence removal leaves of the mixture.
+        noisy: which of its samples are of the noisy half; None where the noise is not over half.
+        clipped: samples that left full scale and were cut.
+    """
+
+    utterance: Utterance
+    condition: Condition
+    speech: Speech
+    noisy: slice | None
+    clipped: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run to be measured."""
+
+    folder: RunFolder
+    identity: dict[str, Any]
+    config: Config
+
+    @classmethod
+    def read(cls, path: Path) -> "Run":
+        """Read what the run is.
+
+        Raises:
+            UserError: the folder holds no finished run with weights.
+        """
+        folder = RunFolder(path)
+        folder.require_finished()
+        if not folder.weights.is_file():
+            raise UserError(f"{folder.weights}: expected the weights of the run; give a run that still has them")
+        return cls(folder, folder.read_identity(), Config.load(folder.config))
+
+    @property
+    def name(self) -> str:
+        """STRATEGY-foldN-seedN."""
+        return f"{self.identity['strategy']}-fold{self.identity['fold']}-seed{self.config.training.seed}"
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits that name identity, configuration, weights and classifier."""
+        content = hashlib.sha256(json.dumps([self.identity, dataclasses.asdict(self.config)]).encode())
+        for file in sorted([*self.folder.path.glob("*.h5"), *self.folder.path.glob("*.skops")]):
+            content.update(file.read_bytes())
+        content.update((self.folder.path / "classifier.json").read_bytes())
+        return content.hexdigest()[:16]
+
+
+def measure(corpus: Corpus, folders: Sequence[Path], out: Path, report: Callable[[str], None]) -> NoiseFolder:
+    """Let every run hear its test speakers in every condition; runs that are finished in `out` are kept.
+
+    Args:
+        corpus: the recordings that the runs were made with.
+        folders: finished runs of any strategies, folds and seeds, whose networks differ in their ghosts alone.
+        out: folder of the result.
+        report: takes one line about what goes on.
+
+    Raises:
+        UserError: the runs do not belong together or to the corpus, lack their weights, or `out` holds other ones.
+    """
+    runs = {run.name: run for run in map(Run.read, folders)}
+    tested = read_predictions(folders)
+    tested.of(*tested.strategies)  # refuses what cannot be compared
+    config = _shared_config(list(runs.values()))
+    prepared = prepare_speech(corpus.utterances, config)
+    for _, reason in prepared.failures:
+        report(f"left out: {reason}")
+    if (corpus.name, prepared.data_hash) != (tested.corpus, tested.data_hash):
+        raise UserError(
+            f"{corpus.root}: expected the recordings of the runs: {tested.corpus}, data hash {tested.data_hash}. "
+            f"Received: {corpus.name}, {prepared.data_hash}; give that corpus, with --keep-excluded where they had it"
+        )
+    settings = _settings(tested, config)
+    folder = NoiseFolder(out)
+    hashes = {name: run.hash for name, run in runs.items()}
+    finished = folder.begin(settings, hashes)
+    rows = [folder.read_rows()] if finished else []
+    for fold, of_fold in _by_fold([run for run in runs.values() if run.name not in finished]).items():
+        began = time.monotonic()
+        names = ", ".join(run.name for run in of_fold)
+        report(f"fold {fold}: {names}")
+        measured, clipped = _measure_fold(of_fold, prepared, tested)
+        seconds = (time.monotonic() - began) / len(of_fold)
+        for run in of_fold:
+            own = measured[measured["run"] == run.name]
+            clean = own[own["noise"] == CLEAN.noise]
+            finished[run.name] = {
+                "strategy": run.identity["strategy"],
+                "fold": fold,
+                "seed": run.config.training.seed,
+                "ghost_clusters": run.config.network.ghost_clusters,
+                "hash": hashes[run.name],
+                "utterances": len(clean),
+                "clean_as_in_predictions": int((clean["emotion_named"] == clean["emotion_tested"]).sum()),
+                "clipped_mixtures": clipped,
+                "seconds": round(seconds, 1),
+                "made_with": environment(),
+            }
+            rows.append(_counted(own))
+            agreeing = finished[run.name]["clean_as_in_predictions"]
+            report(
+                f"{run.name}: {len(clean)} utterances x {len(CONDITIONS)} conditions, {seconds:.0f} s; without noise "
+                f"{agreeing} are named as in predictions.csv"
+            )
+        folder.write(pd.concat(rows), {"settings": settings, "runs": finished})
+    return folder
+
+
+def heard_utterance(
+    recording: SpeechFile, talkers: Mapping[str, Sequence[SpeechFile]], config: Config, seed: int = NOISE_SEED
+) -> Iterator[Heard]:
+    """One utterance in every condition.
+
+    Every draw depends on the seed, the utterance's name and the kind of noise alone; that of the babble also on who
+    the talkers are and what they say.
+
+    Args:
+        recording: the utterance; it is decoded anew, and nothing of it goes into the cache.
+        talkers: speaker -> recordings, for the babble; the speaker himself is left out.
+        config: silence removal.
+        seed: of the noises and the halves.
+    """
+    utterance = recording.utterance
+    waveform = read_waveform(utterance.path)
+    is_speech = np.ones(len(waveform), bool) if recording.kept_whole else voiced(waveform, config.vad)
+    noisy_half = audio.half(is_speech, audio.generator_of(seed, utterance.name, "half"))
+    noises = {name: _noise(name, recording, len(waveform), talkers, seed) for name in NOISES}
+    for condition in CONDITIONS:
+        mixture, clipped, noisy = waveform, 0, None
+        where = noisy_half if condition.portion == "half" else slice(0, len(waveform))
+        if condition.snr_db is not None:
+            noise = audio.scaled(noises[condition.noise], waveform, is_speech, condition.snr_db)
+            mixture = audio.mixed(waveform, noise, where)
+            clipped = int(np.sum(np.abs(waveform[where] + noise[where]) > 1))
+        speech = remove_silence(mixture, config.vad, str(utterance.path))
+        if condition.portion == "half":
+            noisy = _kept(mixture, speech, where, config)
+        yield Heard(utterance, condition, speech, noisy, clipped)
+
+
+def draw_talkers(
+    utterance: Utterance, talkers: Mapping[str, Sequence[SpeechFile]], samples: int, generator: np.random.Generator
+) -> list[list[SpeechFile]]:
+    """Who babbles behind an utterance, and the recordings of each, in order, that fill `samples`.
+
+    Raises:
+        UserError: fewer than two others are there.
+    """
+    others = sorted(speaker for speaker in talkers if speaker != utterance.speaker)
+    if len(others) < FEWEST_TALKERS:
+        raise UserError(
+            f"babble: expected at least {FEWEST_TALKERS} training speakers beside {utterance.speaker}. "
+            f"Received: {len(others)}; measure runs with more speakers"
+        )
+    drawn = []
+    for speaker in generator.permutation(others)[:TALKERS]:
+        items = sorted(talkers[speaker], key=lambda item: item.utterance.name)
+        order = generator.permutation(len(items))
+        ends = np.cumsum([items[place].samples for place in order])
+        enough = int(np.searchsorted(ends, samples)) + 1
+        drawn.append([items[place] for place in order[:enough]])
+    return drawn
+
+
+def _noise(
+    name: str, recording: SpeechFile, samples: int, talkers: Mapping[str, Sequence[SpeechFile]], seed: int
+) -> np.ndarray:
+    generator = audio.generator_of(seed, recording.utterance.name, name)
+    if name != "babble":
+        return {"white": audio.white, "pink": audio.pink}[name](samples, generator)
+    drawn = draw_talkers(recording.utterance, talkers, samples, generator)
+    return audio.babble([np.concatenate([item.waveform for item in items]) for items in drawn], samples, generator)
+
+
+def _kept(mixture: np.ndarray, speech: Speech, where: slice, config: Config) -> slice:
+    """Which samples of the speech are of the stretch `where`, the first or second half of the mixture."""
+    middle = where.stop if where.start == 0 else where.start
+    before = middle if speech.kept_whole else int(voiced(mixture, config.vad)[:middle].sum())
+    return slice(0, before) if where.start == 0 else slice(before, len(speech.samples))
+
+
+def _measure_fold(runs: Sequence[Run], prepared: PreparedSpeech, tested: PredictionTable) -> tuple[pd.DataFrame, int]:
+    """A row per run, utterance and condition, and how many mixtures were clipped."""
+    recognisers = {run.name: load(run.folder.path) for run in runs}
+    config, identity = runs[0].config, runs[0].identity
+    sides = {
+        side: [item for item in prepared.items if item.utterance.speaker in identity[f"{side}_speakers"]]
+        for side in ("train", "test")
+    }
+    talkers: dict[str, list[SpeechFile]] = defaultdict(list)
+    for item in sides["train"]:
+        talkers[item.utterance.speaker].append(item)
+    named = tested.rows[tested.rows["fold"] == identity["fold"]]
+    parts, clipped = [], 0
+    speakers = sorted({item.utterance.speaker for item in sides["test"]})
+    for speaker in speakers:  # one after another, so that few mixtures are in memory
+        spoken = [item for item in sides["test"] if item.utterance.speaker == speaker]
+        heard = [one for item in spoken for one in heard_utterance(item, talkers, config)]
+        clipped += sum(one.clipped > 0 for one in heard)
+        judged = _judged(heard, recognisers)
+        for run in runs:
+            own = named[(named["strategy"] == run.identity["strategy"]) & (named["seed"] == run.config.training.seed)]
+            part = judged[run.name]
+            part["emotion_tested"] = part["utterance"].map(dict(zip(own["utterance"], own["prediction"], strict=True)))
+            place = {"run": run.name, "strategy": run.identity["strategy"], "fold": identity["fold"]}
+            parts.append(part.assign(**place, seed=run.config.training.seed))
+    return pd.concat(parts, ignore_index=True), clipped
+
+
+def _judged(heard: Sequence[Heard], recognisers: Mapping[str, Recogniser]) -> dict[str, pd.DataFrame]:
+    """Per recogniser a row for each that was heard."""
+    config = next(iter(recognisers.values())).config
+    rows: dict[str, list[dict[str, Any]]] = {name: [{} for _ in heard] for name in recognisers}
+    for inputs, places in inputs_of_each([one.speech.waveform for one in heard], config):
+        frames = np.asarray(inputs["frames"])
+        for name, recogniser in recognisers.items():
+            probabilities, outputs = recogniser.judge(inputs)
+            for row, place in enumerate(places):
+                one = heard[place]
+                shares = outputs["ghost_share"][row, : descriptor_count(int(frames[row]), config.network)]
+                emotion = recogniser.emotions[int(probabilities[row].argmax())]
+                rows[name][place] = _row(one, emotion, shares, recogniser.config)
+    tables = {name: pd.DataFrame(table) for name, table in rows.items()}
+    for table in tables.values():
+        clean = table[table["noise"] == CLEAN.noise].set_index("utterance")["correct"]
+        table["clean_correct"] = table["utterance"].map(clean)
+    return tables
+
+
+def _row(one: Heard, emotion: str, shares: np.ndarray, config: Config) -> dict[str, Any]:
+    has_ghosts = config.network.ghost_clusters > 0
+    halves = (np.nan, np.nan)
+    if has_ghosts and one.noisy is not None:
+        halves = _shares_of_halves(shares, one.noisy, config)
+    return {
+        "utterance": one.utterance.name,
+        "speaker": one.utterance.speaker,
+        "emotion": one.utterance.emotion,
+        **dataclasses.asdict(one.condition),
+        "condition": CONDITIONS.index(one.condition),
+        "descriptors": len(shares),
+        "emotion_named": emotion,
+        "correct": emotion == one.utterance.emotion,
+        "ghost_share": shares.mean() if has_ghosts else np.nan,
+        "ghost_share_noisy": halves[0],
+        "ghost_share_clean": halves[1],
+    }
+
+
+def _shares_of_halves(shares: np.ndarray, noisy: slice, config: Config) -> tuple[float, float]:
+    """Mean ghost share of the descriptors of the noisy and of the clean half; both NaN where one has none.
+
+    A descriptor counts to a half when all of its own frames, those up to the next descriptor, lie in it. It sees about
+    2 s around them, and squeeze-and-excitation lets it see everything, so that a difference is blurred from the start.
+    """
+    step = frames_per_descriptor(config.network)
+    hop, window = config.spectrogram.hop_samples, config.spectrogram.window_samples
+    begins = np.arange(len(shares)) * step * hop
+    ends = begins + (step - 1) * hop + window
+    inside = (begins >= noisy.start) & (ends <= noisy.stop)
+    outside = (ends <= noisy.start) | (begins >= noisy.stop)
+    if not inside.any() or not outside.any():
+        return np.nan, np.nan
+    return float(shares[inside].mean()), float(shares[outside].mean())
+
+
+def _counted(rows: pd.DataFrame) -> pd.DataFrame:
+    """Counts and mean shares by speaker, emotion, condition and descriptors, as text in the columns of `noise.csv`."""
+    snr_db = rows["snr_db"].map(lambda value: "" if pd.isna(value) else f"{value:.0f}")
+    descriptors = rows["descriptors"].map(lambda count: DESCRIPTORS[min(count, len(DESCRIPTORS)) - 1])
+    rows = rows.assign(snr_db=snr_db, descriptors=descriptors)
+    keys = COLUMNS[: COLUMNS.index("utterances")]
+    groups = rows.sort_values(["speaker", "emotion", "condition", "descriptors"]).groupby(keys, sort=False)
+    counts = groups.agg(
+        utterances=("correct", "size"),
+        correct=("correct", "sum"),
+        clean_correct=("clean_correct", "sum"),
+        ghost_share=("ghost_share", "mean"),
+        both_halves=("ghost_share_noisy", "count"),
+        ghost_share_noisy=("ghost_share_noisy", "mean"),
+        ghost_share_clean=("ghost_share_clean", "mean"),
+    ).reset_index()
+    has_ghosts = counts["ghost_share"].notna()
+    for name in ("ghost_share", "ghost_share_noisy", "ghost_share_clean"):
+        counts[name] = counts[name].map(lambda share: "" if np.isnan(share) else f"{share:.4f}")
+    return counts[COLUMNS].astype(str).assign(both_halves=lambda text: text["both_halves"].where(has_ghosts, ""))
+
+
+def _settings(tested: PredictionTable, config: Config) -> dict[str, Any]:
+    """What decides the numbers, beside the runs; as JSON values."""
+    return {
+        "corpus": tested.corpus,
+        "scheme": tested.scheme,
+        "scheme_hash": tested.scheme_hash,
+        "data_hash": tested.data_hash,
+        "emotions": list(tested.emotions),
+        "noises": list(NOISES),
+        "portions": list(PORTIONS),
+        "snr_db": list(SNR_DB),
+        "snr_definition": SNR_DEFINITION,
+        "talkers": TALKERS,
+        "talkers_from": "training speakers of the fold",
+        "noise_seed": NOISE_SEED,
+        "vad": dataclasses.asdict(config.vad),
+        "version": MEASUREMENT_VERSION,
+    }
+
+
+def _shared_config(runs: Sequence[Run]) -> Config:
+    """The configuration of the first run, when all others have its input and its network but for the ghosts.
+
+    Raises:
+        UserError: they have not.
+    """
+
+    def compared(config: Config) -> tuple[Any, ...]:
+        return config.audio, config.vad, config.spectrogram, dataclasses.replace(config.network, ghost_clusters=0)
+
+    first = runs[0]
+    for run in runs:
+        if compared(run.config) != compared(first.config):
+            raise UserError(
+                f"{run.folder.path}: expected audio, vad, spectrogram and network of {first.folder.path}, but for the "
+                "ghost clusters. Received: others; measure these runs apart"
+            )
+    return first.config
+
+
+def _by_fold(runs: Sequence[Run]) -> dict[int, list[Run]]:
+    folds: dict[int, list[Run]] = defaultdict(list)
+    for run in runs:
+        folds[run.identity["fold"]].append(run)
+    return dict(sorted(folds.items()))
