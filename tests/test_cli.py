@@ -376,8 +376,8 @@ def test_what_cannot_be_trained_gets_one_line_before_anything_is(ser_tf, tones, 
 
 def test_weights_of_another_network_get_one_line(ser_tf, tones, finetuned):
     weights = finetuned("S3").weights
-    answer = ser_tf("finetune", "--corpus", tones, "--preset", "tiny", "--weights", weights, "--strategy", "S3")
-    assert_one_line(answer, f"{weights}: these weights were trained with network.")
+    answer = ser_tf("finetune", "--corpus", tones, "--preset", "compact", "--weights", weights, "--strategy", "S3")
+    assert_one_line(answer, f"{weights}: these weights were trained with network.width 0.125, and this run has 0.25")
 
 
 def test_a_corpus_of_pointers_gets_one_line_with_the_remedy(ser_tf):

@@ -188,13 +188,27 @@ def test_weights_that_heard_a_held_out_speaker_are_refused(finetuned, task_of):
 @pytest.mark.parametrize(
     ("room", "change", "message"),
     [
-        ("network", {"clusters": 3}, r"network\.clusters 2, and this run has 3"),
+        ("network", {"squeeze_reduction": 8}, r"network\.squeeze_reduction 4, and this run has 8"),
         ("spectrogram", {"compression": "none"}, r"spectrogram\.compression log, and this run has none"),
     ],
 )
 def test_weights_of_another_network_or_spectrogram_are_refused(finetuned, task_of, small, room, change, message):
     with pytest.raises(UserError, match=r"embedding\.weights\.h5: these weights were trained with " + message):
         task_of("S3", config=changed(small, room, **change), weights=finetuned("S3").weights)
+
+
+def test_weights_with_other_clusters_give_the_backbone(finetuned, task_of, small, tmp_path):
+    config = changed(changed(small, "network", clusters=3, ghost_clusters=1), "training", maximum_epochs=1)
+    weights, run, lines = finetuned("S3").weights, RunFolder(tmp_path / "run"), []
+    finetune(task_of("S3", config=config, weights=weights), run, report=lines.append)
+    # The descriptors have 16 numbers; 2 clusters and 2 ghosts in the file, 3 and 1 here; biases are 4 in both.
+    assert lines[0].startswith(f"weights from {weights}:\nstem ")
+    assert lines[0].endswith("3 afresh (ghost_vlad/centres: 2x16 in the file, 3x16 in this network)")
+    before = read_provenance(weights) | {"afresh": ["ghost_vlad"]}
+    assert json.loads(run.identity.read_text())["identity"]["weights"] == before
+    provenance = read_provenance(run.weights)
+    assert (provenance["speakers"], provenance["started_from"]) == (TRAINING_SPEAKERS, before)
+    assert metrics_of(run)["start"] == f"{weights}, ghost_vlad afresh"
 
 
 KILLED = """
@@ -255,7 +269,10 @@ def test_a_killed_run_goes_on_and_ends_like_an_undisturbed_one(finetuned, task_o
 
     lines = []
     finetune(task_of("S5", config=config, weights=weights), run, report=lines.append)
-    assert lines[0] == f"resumed after epoch {epochs}"
+    assert lines[:2] == [
+        f"weights from {weights}:\nall {len(weights_in(weights))} arrays taken",
+        f"resumed after epoch {epochs}",
+    ]
     for name in ("log.csv", "predictions.csv", "confusion.csv", "metrics.json", "classifier.json"):
         assert (run.path / name).read_text() == (undisturbed.path / name).read_text(), name
     for name in ("embedding.weights.h5", "head.weights.h5"):

@@ -8,14 +8,18 @@ import pytest
 
 from ser_tf.config import Config, NetworkConfig, SpectrogramConfig
 from ser_tf.errors import UserError
+from ser_tf.network.layers import GhostVLAD, SqueezeExcitation
 from ser_tf.training.weights import (
     PROVENANCE,
+    ArrayFate,
+    layers_afresh,
     load_weights,
     method_of,
     read_provenance,
     refuse_leak,
-    refuse_other_method,
     save_weights,
+    table_of_fates,
+    take_weights,
 )
 
 METHOD = method_of(Config())
@@ -91,7 +95,11 @@ def test_weights_of_another_shape_are_refused(saved, path):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("read", [read_provenance, lambda path: load_weights(network(), path)], ids=["read", "load"])
+@pytest.mark.parametrize(
+    "read",
+    [read_provenance, lambda path: load_weights(network(), path), lambda path: take_weights(network(), path)],
+    ids=["read", "load", "take"],
+)
 @pytest.mark.parametrize("make", ["absent", "directory"])
 def test_missing_weights_are_said(read, make, path):
     if make == "directory":
@@ -110,6 +118,8 @@ def test_damaged_weights_are_refused(damage, saved, path):
         read_provenance(path)
     with pytest.raises(UserError, match="do not fit this network"):
         load_weights(network(), path)
+    with pytest.raises(UserError, match="expected weights whose layers are named"):
+        take_weights(network(), path)
 
 
 @pytest.mark.parametrize("attribute", [None, "no JSON", '["a list"]', '{"strategy": "S3"}', '{"speakers": ["x"]}', 7])
@@ -134,7 +144,7 @@ def test_weights_that_heard_a_held_out_speaker_are_refused(path):
 
 def test_weights_of_another_method_are_refused_even_where_the_shapes_fit(path):
     provenance = json.loads(json.dumps({"speakers": [], "method": METHOD}))
-    refuse_other_method(provenance, Config(network=NetworkConfig(head_units=7)), path)
+    assert layers_afresh(provenance, Config(network=NetworkConfig(head_units=7)), path) == ()
     for config, difference in (
         (
             Config(spectrogram=SpectrogramConfig(compression="log")),
@@ -142,7 +152,113 @@ def test_weights_of_another_method_are_refused_even_where_the_shapes_fit(path):
         ),
         (Config(spectrogram=SpectrogramConfig(hop_samples=80)), "spectrogram.hop_samples 160, and this run has 80"),
         (Config(network=NetworkConfig(stem_stride=2)), "network.stem_stride 1, and this run has 2"),
-        (Config(network=NetworkConfig(ghost_clusters=0)), "network.ghost_clusters 2, and this run has 0"),
+        (Config(network=NetworkConfig(width=0.5, clusters=4)), "network.width 1.0, and this run has 0.5"),
     ):
         with pytest.raises(UserError, match=f"^{path}: these weights were trained with {difference}; choose"):
-            refuse_other_method(provenance, config, path)
+            layers_afresh(provenance, config, path)
+
+
+def test_layers_of_another_shape_start_afresh(path):
+    provenance = {"method": METHOD}
+    vlad = Config(network=NetworkConfig(clusters=4, ghost_clusters=0))
+    assert layers_afresh(provenance, vlad, path) == ("ghost_vlad",)
+    narrow = Config(network=NetworkConfig(descriptor_size=64))
+    assert layers_afresh(provenance, narrow, path) == ("descriptor_convolution", "ghost_vlad")
+    # While a parameter is compared, no value of it may be ahead by what the weights know.
+    assert layers_afresh(provenance, Config(), path, compared=["network.clusters", "loss.alpha"]) == ("ghost_vlad",)
+
+
+def test_a_parameter_younger_than_the_weights_had_its_default(path):
+    older = {"method": {name: value for name, value in METHOD.items() if name != "network.ghost_clusters"}}
+    assert layers_afresh(older, Config(), path) == ()
+    assert layers_afresh(older, Config(network=NetworkConfig(ghost_clusters=1)), path) == ("ghost_vlad",)
+
+
+def aggregator(ghosts: int = 2, beside: bool = False) -> keras.Model:
+    """Two descriptors of 8 -> gate -> GhostVLAD with 2 clusters; `beside` puts a dense layer before."""
+    inputs = keras.Input((2, 1, 8))
+    count = keras.Input((), dtype="int32")
+    maps = keras.layers.Dense(8, name="beside")(inputs) if beside else inputs
+    maps = SqueezeExcitation(2, name="stage1_block1_gate")(maps, count)
+    maps = keras.layers.Dense(8, name="stage1_block2_reduce")(maps)
+    maps = keras.layers.BatchNormalization(name="stage1_block2_reduce_norm")(maps)
+    descriptors = keras.layers.Reshape((2, 8))(maps)
+    embedding, _ = GhostVLAD(2, ghosts, name="ghost_vlad")(descriptors, count)
+    return keras.Model([inputs, count], embedding)
+
+
+def values_of(model: keras.Model) -> dict[str, np.ndarray]:
+    return {variable.path: keras.ops.convert_to_numpy(variable).copy() for variable in model.weights}
+
+
+@pytest.fixture
+def trained(path) -> dict[str, np.ndarray]:
+    """What stands in `path`: every array of an aggregator with two ghosts, no two alike."""
+    first = aggregator()
+    for number, variable in enumerate(first.weights):
+        variable.assign(np.random.default_rng(number).normal(size=variable.shape))
+    save_weights(first, path, PROVENANCE_OF_A_RUN)
+    return values_of(first)
+
+
+def test_weights_that_fit_are_taken_in_full(trained, path):
+    other = aggregator()
+    fates = take_weights(other, path)
+    assert [fate.name for fate in fates] == list(trained)
+    assert {fate.fate for fate in fates} == {"taken"}
+    for name, value in values_of(other).items():
+        np.testing.assert_array_equal(value, trained[name])
+    # Gate 2 x 2, dense 2, batch normalisation 4, GhostVLAD 3.
+    assert table_of_fates(fates) == "all 13 arrays taken"
+
+
+@pytest.mark.parametrize("ghosts", [0, 2])
+def test_a_layer_named_afresh_keeps_its_initial_values_and_the_others_are_taken(trained, path, ghosts):
+    other = aggregator(ghosts)
+    before = values_of(other)
+    fates = take_weights(other, path, afresh=["ghost_vlad"])
+    for name, value in values_of(other).items():
+        np.testing.assert_array_equal(value, (before if name.startswith("ghost_vlad/") else trained)[name])
+    kernel = next(fate for fate in fates if fate.name == "ghost_vlad/kernel")
+    assert (kernel.in_file, kernel.in_network, kernel.fate) == ((8, 4), (8, 2 + ghosts), "afresh")
+    why = {0: "ghost_vlad/kernel: 8x4 in the file, 8x2 in this network", 2: "its layer starts afresh"}[ghosts]
+    assert table_of_fates(fates).splitlines() == ["stage1       10 taken", f"ghost_vlad    3 afresh ({why})"]
+
+
+def test_layers_are_matched_by_name_whatever_stands_beside_them(path):
+    # In the file Keras counts the layers of a class, so that `beside` moves the place of every other dense layer.
+    save_weights(larger := aggregator(beside=True), path, PROVENANCE_OF_A_RUN)
+    other = aggregator()
+    fates = take_weights(other, path, afresh=["beside"])
+    for name, value in values_of(other).items():
+        np.testing.assert_array_equal(value, values_of(larger)[name])
+    assert [fate for fate in fates if fate.fate == "refused"] == [
+        ArrayFate(f"beside/{number}", shape, None, "refused", "this network has no such array")
+        for number, shape in enumerate([(8, 8), (8,)])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("saved_with", "loaded_with", "message"),
+    [
+        # Of 13 arrays kernel and bias have another shape.
+        ({}, {"ghosts": 1}, "2 of 13 arrays .* such as ghost_vlad/kernel: 8x4 in the file, 8x3 in this network"),
+        ({"beside": True}, {}, "2 of 15 arrays .* such as beside/0: this network has no such array"),
+        ({}, {"beside": True}, "2 of 15 arrays .* such as beside/kernel: none in the file, 8x8 in this network"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_and_nothing_is_taken(path, saved_with, loaded_with, message):
+    save_weights(aggregator(**saved_with), path, PROVENANCE_OF_A_RUN)
+    other = aggregator(**loaded_with)
+    before = values_of(other)
+    with pytest.raises(UserError, match=f"^{path}: {message}; choose the preset and options"):
+        take_weights(other, path)
+    for name, value in values_of(other).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_weights_whose_layers_have_no_names_are_refused(trained, path):
+    with h5py.File(path, "a") as file:
+        del file["layers/ghost_vlad/vars"].attrs["name"]
+    with pytest.raises(UserError, match=f"^{path}: expected weights whose layers are named"):
+        take_weights(aggregator(), path)

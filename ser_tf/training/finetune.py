@@ -30,12 +30,14 @@ from ser_tf.training.results import Side, side_of, write_results
 from ser_tf.training.run_folder import RunFolder, read_json, write_text
 from ser_tf.training.strategies import Strategy, configure
 from ser_tf.training.weights import (
+    layers_afresh,
     load_weights,
     method_of,
     read_provenance,
     refuse_leak,
-    refuse_other_method,
     save_weights,
+    table_of_fates,
+    take_weights,
 )
 
 
@@ -52,6 +54,7 @@ class FoldTask:
         strategy: its row of the table.
         config: resolved: what the run really uses.
         weights: file the network starts from; None for random weights.
+        afresh: layers that do not start from it, since they have another shape there.
     """
 
     corpus: Corpus
@@ -62,6 +65,7 @@ class FoldTask:
     strategy: Strategy
     config: Config
     weights: Path | None
+    afresh: tuple[str, ...] = ()
 
     @classmethod
     def make(
@@ -82,12 +86,13 @@ class FoldTask:
         """
         strategy, resolved = configure(strategy_name, config, weights=weights is not None)
         fold = scheme.fold(fold_number)
+        afresh: tuple[str, ...] = ()
         if weights is not None:
             provenance = read_provenance(weights)
             refuse_leak(provenance, fold.validation + fold.test, weights)
-            refuse_other_method(provenance, resolved, weights)
+            afresh = layers_afresh(provenance, resolved, weights)
         prepared = prepared or prepare_speech(corpus.utterances, resolved)
-        task = cls(corpus, scheme, fold, prepared, strategy_name, strategy, resolved, weights)
+        task = cls(corpus, scheme, fold, prepared, strategy_name, strategy, resolved, weights, afresh)
         training, validation, _ = (task.side(speakers) for speakers in (fold.train, fold.validation, fold.test))
         require_every_emotion(training.labels, corpus.emotions, "training")
         require_every_emotion(validation.labels, corpus.emotions, "validation")
@@ -115,8 +120,20 @@ class FoldTask:
             "train_speakers": list(self.fold.train),
             "validation_speakers": list(self.fold.validation),
             "test_speakers": list(self.fold.test),
-            "weights": None if self.weights is None else read_provenance(self.weights),
+            "weights": self.started_from(),
         }
+
+    def started_from(self) -> dict[str, Any] | None:
+        """Provenance of the weights it starts from, and `afresh`, the layers that do not, where there are such."""
+        if self.weights is None:
+            return None
+        return read_provenance(self.weights) | ({"afresh": list(self.afresh)} if self.afresh else {})
+
+    def start(self) -> str:
+        """What it starts from, in words."""
+        if self.weights is None:
+            return "random weights"
+        return f"{self.weights}, {' and '.join(self.afresh)} afresh" if self.afresh else str(self.weights)
 
 
 class FoldNetwork:
@@ -227,7 +244,8 @@ def train(
     network.reset(task)
     make_deterministic(schedule.seed)
     if task.weights is not None:
-        load_weights(network.embedding, task.weights)
+        fates = take_weights(network.embedding, task.weights, task.afresh)
+        report(f"weights from {task.weights}:\n{table_of_fates(fates)}")
     run.begin(task.identity(), task.config)  # not earlier: what is refused leaves no folder behind
     progress = Progress()
     if run.state.is_file():
@@ -296,7 +314,7 @@ def judge(
     about = {
         **{key: task.identity()[key] for key in ("strategy", "corpus", "scheme", "fold", "weights")},
         "seed": task.config.training.seed,
-        "start": "random weights" if task.weights is None else str(task.weights),
+        "start": task.start(),
         "best_epoch": progress.best_epoch + 1,
         "epochs": len(progress.epochs),
         "svm": chosen or None,
@@ -350,8 +368,8 @@ class _EpochEnd(keras.callbacks.Callback):
                 "strategy": self.task.strategy_name,
                 "method": method_of(self.task.config),
             }
-            if self.task.weights is not None:
-                before = read_provenance(self.task.weights)
+            before = self.task.started_from()
+            if before is not None:
                 provenance["speakers"] = sorted({*before["speakers"], *self.task.fold.train})
                 provenance["started_from"] = before
             save_weights(self.network.embedding, self.run.weights, provenance)

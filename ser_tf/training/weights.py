@@ -3,9 +3,11 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import keras
@@ -18,6 +20,36 @@ PROVENANCE = "ser_tf_provenance"
 """HDF5 attribute that holds the provenance as JSON."""
 HDF5_BYTES_PER_ARRAY = 4096
 """More than HDF5 adds to an array for its names and groups."""
+AFRESH: dict[str, tuple[str, ...]] = {
+    "network.clusters": ("ghost_vlad",),
+    "network.ghost_clusters": ("ghost_vlad",),
+    "network.descriptor_size": ("descriptor_convolution", "ghost_vlad"),
+}
+"""Parameters that may differ from those the weights were trained with, and the layers that then start afresh."""
+
+
+@dataclass(frozen=True)
+class ArrayFate:
+    """What becomes of one array when weights start a network.
+
+    Attributes:
+        name: layer and array, as in "ghost_vlad/kernel"; a number stands for an array that only the file has.
+        in_file: its shape in the file; None where the file lacks it.
+        in_network: its shape in the network; None where the network lacks it.
+        fate: taken from the file, initialised afresh, or refused.
+        reason: why it is not taken; empty where it is.
+    """
+
+    name: str
+    in_file: tuple[int, ...] | None
+    in_network: tuple[int, ...] | None
+    fate: Literal["taken", "afresh", "refused"]
+    reason: str = ""
+
+    @property
+    def layer(self) -> str:
+        """The layer of the network, without what is inside it."""
+        return self.name.split("/")[0]
 
 
 def save_weights(network: keras.Model, path: Path, provenance: dict[str, Any]) -> None:
@@ -53,6 +85,69 @@ def load_weights(network: keras.Model, path: Path) -> None:
             f"{path}: the weights do not fit this network; expected the same preset, width, clusters and ghost "
             f"clusters as the run that wrote them. {_first_line(error)}"
         ) from error
+
+
+def take_weights(network: keras.Model, path: Path, afresh: Collection[str] = ()) -> list[ArrayFate]:
+    """Start the network from the file's weights, all but those of some layers, which keep their initial values.
+
+    Layers are matched by their names, so that the file may be of a network with other layers beside them.
+
+    Args:
+        network: an embedding network, newly initialised.
+        path: what `save_weights` wrote.
+        afresh: names of layers that are not taken, whether they fit or not.
+
+    Returns:
+        What became of each array, in the order of the network.
+
+    Raises:
+        UserError: the file is missing or damaged, or an array of another layer does not fit; nothing is taken then.
+    """
+    stored = _read_arrays(path)
+    variables = _variables_by_place(network)
+    fates = []
+    for place in [*variables, *(place for place in stored if place not in variables)]:
+        in_file = stored[place].shape if place in stored else None
+        in_network = tuple(variables[place].shape) if place in variables else None
+        name = variables[place].path if place in variables else place
+        is_afresh = place.split("/")[0] in afresh
+        if in_network is None:
+            fates.append(ArrayFate(name, in_file, in_network, "refused", "this network has no such array"))
+        elif in_file == in_network and not is_afresh:
+            fates.append(ArrayFate(name, in_file, in_network, "taken"))
+        else:
+            reason = "its layer starts afresh"
+            if in_file != in_network:
+                reason = f"{_by(in_file)} in the file, {_by(in_network)} in this network"
+            fates.append(ArrayFate(name, in_file, in_network, "afresh" if is_afresh else "refused", reason))
+    refused = [fate for fate in fates if fate.fate == "refused" and fate.layer not in afresh]
+    if refused:
+        raise UserError(
+            f"{path}: {len(refused)} of {len(fates)} arrays do not fit this network, such as {refused[0].name}: "
+            f"{refused[0].reason}; choose the preset and options of the run that wrote them"
+        )
+    for (place, variable), fate in zip(variables.items(), fates, strict=False):
+        if fate.fate == "taken":
+            variable.assign(stored[place])
+    return fates
+
+
+def table_of_fates(fates: Sequence[ArrayFate]) -> str:
+    """How many arrays of each part of the network were taken, initialised afresh or refused, and why; a line each."""
+    groups: dict[tuple[str, str], list[ArrayFate]] = {}
+    for fate in fates:
+        part = fate.layer.partition("_block")[0].removesuffix("_norm")
+        groups.setdefault((part, fate.fate), []).append(fate)
+    if len({what for _, what in groups}) == 1:
+        return f"all {len(fates)} arrays {fates[0].fate}"
+    width = max(len(part) for part, _ in groups)
+    lines = []
+    for (part, what), members in groups.items():
+        # Of several reasons the one that caused the others: an array that does not fit.
+        reasons = [f"{member.name}: {member.reason}" for member in members if member.in_file != member.in_network]
+        why = f" ({(reasons or [members[0].reason])[0]})" if what != "taken" else ""
+        lines.append(f"{part:<{width}} {len(members):4d} {what}{why}")
+    return "\n".join(lines)
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -101,19 +196,79 @@ def method_of(config: Config) -> dict[str, Any]:
     }
 
 
-def refuse_other_method(provenance: dict[str, Any], config: Config, path: Path) -> None:
-    """Refuse weights that learned from other spectrograms or stand in another network, even where the shapes fit.
+def layers_afresh(
+    provenance: dict[str, Any], config: Config, path: Path, compared: Collection[str] = ()
+) -> tuple[str, ...]:
+    """The layers that the weights cannot give to this network; refuses what is of another method in any other way.
+
+    Weights that learned from other spectrograms or stand in another network are refused even where the shapes fit.
+
+    Args:
+        provenance: of the weights.
+        config: what the network is built from.
+        path: where the weights are.
+        compared: parameters whose values are being compared. Their layers start afresh for every value, so that the
+            one which the weights were trained with has no head start.
+
+    Returns:
+        Names for `take_weights`, sorted; none when the weights fit in full.
 
     Raises:
-        UserError: they do; the line names the first parameter that differs.
+        UserError: a parameter differs that leaves nothing to take; the line names the first.
     """
+    defaults = method_of(Config())  # of parameters that are younger than the weights
+    layers = {layer for name in compared for layer in AFRESH.get(name, ())}
     for name, value in method_of(config).items():
-        before = provenance["method"].get(name)
-        if before != value:
+        before = provenance["method"].get(name, defaults[name])
+        if before == value:
+            continue
+        if name not in AFRESH:
             raise UserError(
                 f"{path}: these weights were trained with {name} {before}, and this run has {value}; choose the preset "
                 "and options of the run that wrote them"
             )
+        layers.update(AFRESH[name])
+    return tuple(sorted(layers))
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Every array of a file by layer and place in it, as in "stem_norm/0"."""
+    if not path.is_file():
+        raise UserError(f"{path}: expected a file of weights (.weights.h5); there is none")
+    arrays: dict[str, np.ndarray] = {}
+
+    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if not isinstance(item, h5py.Dataset):
+            return
+        *groups, _, number = name.split("/")  # as in layers/batch_normalization/vars/0
+        above = ["/".join([*groups[: depth + 1], "vars"]) for depth in range(len(groups))]
+        layers = [str(file[group].attrs["name"]) for group in above if group in file]
+        arrays["/".join([*layers, number])] = item[()]
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(visit)
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path}: expected weights whose layers are named, as ser-tf writes them; the file is damaged or was "
+            "written with a Keras older than 3.9"
+        ) from error
+    return arrays
+
+
+def _variables_by_place(network: keras.Model) -> dict[str, keras.Variable]:
+    """Every variable by layer and place in it, as `_read_arrays` names them."""
+    counts = Counter[str]()
+    places = {}
+    for variable in network.weights:
+        layer = variable.path.rpartition("/")[0]
+        places[f"{layer}/{counts[layer]}"] = variable
+        counts[layer] += 1
+    return places
+
+
+def _by(shape: tuple[int, ...] | None) -> str:
+    return "none" if shape is None else "x".join(map(str, shape)) or "one number"
 
 
 def _first_line(error: Exception) -> str:
