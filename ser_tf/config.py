@@ -6,6 +6,7 @@ The resolved configuration is written beside every checkpoint and read back from
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -218,6 +219,30 @@ def preset(name: str) -> Config:
     if name not in PRESETS:
         raise UserError(f"preset: expected one of {', '.join(PRESETS)}. Received: {name}")
     return PRESETS[name]
+
+
+def changed(config: Config, parameters: Mapping[str, Any]) -> Config:
+    """The configuration with other values of some parameters.
+
+    Args:
+        config: what all others are taken from.
+        parameters: full names, as in "network.clusters", and values as the YAML form has them.
+
+    Raises:
+        UserError: there is no such parameter, or it cannot have that value.
+    """
+    for name, value in parameters.items():
+        room, _, parameter = name.partition(".")
+        rooms = get_type_hints(Config)
+        hints = get_type_hints(rooms[room]) if room in rooms else {}
+        if parameter not in hints:
+            expected = [f"{room}.{known}" for known in hints] or [f"{known}.PARAMETER" for known in rooms]
+            raise UserError(f"unknown parameter {name!r}; expected one of {', '.join(expected)}")
+        checked = _checked(value, hints[parameter], where=name)
+        config = dataclasses.replace(
+            config, **{room: dataclasses.replace(getattr(config, room), **{parameter: checked})}
+        )
+    return config
 
 
 def _plain(value: Any) -> Any:

@@ -30,7 +30,19 @@ from ser_tf.training.monitor import CollapseWarning
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
-COMMANDS = ("audit", "synthesise", "pretrain", "finetune", "evaluate", "yardsticks", "noise", "predict", "describe")
+COMMANDS = (
+    "audit",
+    "synthesise",
+    "pretrain",
+    "finetune",
+    "evaluate",
+    "yardsticks",
+    "sweep",
+    "cross-corpus",
+    "noise",
+    "predict",
+    "describe",
+)
 
 
 @dataclass

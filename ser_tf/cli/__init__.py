@@ -10,7 +10,7 @@ from typing import Annotated, Any, TextIO
 import tyro
 
 from ser_tf.cli.corpora import Audit, Synthesise
-from ser_tf.cli.experiments import Noise, Yardsticks
+from ser_tf.cli.experiments import CrossCorpus, Noise, Sweep, Yardsticks
 from ser_tf.cli.options import TrainingOptions
 from ser_tf.cli.recognise import Describe, Predict
 from ser_tf.cli.training import Evaluate, Finetune, Pretrain
@@ -54,6 +54,10 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Finetune, tyro.conf.subcommand("finetune", default=Finetune(corpus, config=config))]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate", default=Evaluate(corpus, config=config))]
         | Annotated[Yardsticks, tyro.conf.subcommand("yardsticks")]
+        | Annotated[Sweep, tyro.conf.subcommand("sweep", default=Sweep(corpus, config=config))]
+        | Annotated[
+            CrossCorpus, tyro.conf.subcommand("cross-corpus", default=CrossCorpus(corpus, corpus, config=config))
+        ]
         | Annotated[Noise, tyro.conf.subcommand("noise")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
         | Annotated[Describe, tyro.conf.subcommand("describe", default=Describe(config=config))]

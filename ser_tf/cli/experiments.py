@@ -1,14 +1,15 @@
-"""Commands that measure: simple methods on the same folds, and what noise does to finished runs."""
+"""Commands that measure: simple methods on the same folds, grids of parameters, one corpus against another, noise."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from ser_tf.cli.options import FoldOptions, import_tensorflow, name_left_out, open_folds
+from ser_tf.cli.options import FoldOptions, Method, TrainingOptions, import_tensorflow, name_left_out, open_folds
+from ser_tf.cli.training import summary_of
 from ser_tf.config import Config
 
 
@@ -64,3 +65,89 @@ class Noise:
         summary = summarise_noise(folder)
         folder.write_summary(dataclasses.asdict(summary))
         print(noise_text(summary))
+
+
+@dataclass(frozen=True)
+class Sweep(TrainingOptions):
+    """Train every point of a grid over parameters on some folds, and judge it on their validation speakers."""
+
+    over: tuple[str, ...] = ()
+    """Parameters and their values, such as `loss.alpha=0.05,0.1 loss.beta=0.1,0.15`; the grid is their product."""
+    strategy: str = "S5"
+    """S1 to S5 of the paper."""
+    only: tuple[int, ...] = ()
+    """Just these folds."""
+    seeds: tuple[int, ...] = ()
+    """Every fold once with each of these seeds; by default with training.seed."""
+    start_from: Path | None = None
+    """FOLDER/STRATEGY of runs that evaluate made: each training starts from the one of its fold and seed."""
+    run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
+    """Folder of the sweep; by default runs/CORPUS-SCHEME-PRESET-sweep-STRATEGY-PARAMETERS."""
+
+    def run(self) -> None:
+        """Train, and print the table."""
+        corpus, scheme = open_folds(self)
+        import_tensorflow()
+        from ser_tf.experiments import sweep
+
+        grid = sweep.parse_grid(self.over, self.config)
+        name = f"{corpus.name}-{self.scheme}-{Path(self.preset).stem}-sweep-{self.strategy}-{'-'.join(grid)}"
+        trainings = sweep.Sweep(
+            corpus,
+            scheme,
+            self.config,
+            self.strategy,
+            grid,
+            folds=self.only or tuple(fold.number for fold in scheme.folds),
+            seeds=self.seeds or (self.config.training.seed,),
+            weights=self.weights,
+            start_from=self.start_from,
+            folder=self.run_folder or Path("runs") / name,
+        )
+        trainings.run(report=partial(print, flush=True))
+        print(trainings.table())
+
+
+@dataclass(frozen=True)
+class CrossCorpus:
+    """Train on one corpus and test on every recording of another, over the emotions that both have."""
+
+    train_on: Path
+    """Corpus of training and validation: a folder or a table, as for finetune."""
+    test_on: Path
+    """Corpus of the test."""
+    strategy: str = "S3"
+    """S1 to S5 of the paper."""
+    scheme: str = "complete"
+    """Scheme of the corpus trained on."""
+    fold: int = 1
+    """Its validation speakers serve for validation; all others are trained on."""
+    weights: Path | None = None
+    """Start from these weights (embedding.weights.h5 of a run)."""
+    preset: str = "compact"
+    """paper, compact, tiny, or a configuration in YAML; the options below change single parameters."""
+    config: Method = field(default_factory=Config)
+    run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
+    """Run folder; by default runs/CORPUS-to-CORPUS-foldN-STRATEGY-PRESET-seedN."""
+
+    def run(self) -> None:
+        """Train and test."""
+        from ser_tf.corpora import open_corpus
+        from ser_tf.corpora.folds import load_scheme
+
+        trained_on, tested_on = open_corpus(self.train_on), open_corpus(self.test_on)
+        scheme = load_scheme(self.scheme, trained_on)
+        import_tensorflow()
+        from ser_tf.experiments.cross_corpus import cross_corpus_task
+        from ser_tf.training.finetune import finetune
+        from ser_tf.training.run_folder import RunFolder
+
+        task = cross_corpus_task(trained_on, tested_on, scheme, self.fold, self.strategy, self.config, self.weights)
+        name = f"{task.corpus.name}-fold{self.fold}-{self.strategy}-{Path(self.preset).stem}"
+        folder = self.run_folder or Path("runs") / f"{name}-seed{self.config.training.seed}"
+        print(f"{folder}: {task.corpus.name}, {task.scheme.name} fold {self.fold}, {self.strategy}", flush=True)
+        for corpus, side in ((trained_on, "trained_on"), (tested_on, "tested_on")):
+            left_out = ", ".join(f"{count} {emotion}" for emotion, count in task.protocol["left_out"][side].items())
+            print(f"{corpus.name}: left out, since the other corpus has no such emotion: {left_out or 'nothing'}")
+        name_left_out(reason for _, reason in task.prepared.failures)
+        print(summary_of(finetune(task, RunFolder(folder), report=print)))

@@ -39,7 +39,7 @@ class Finetune(TrainingOptions):
         print(f"{folder}: {corpus.name}, {self.scheme} fold {self.fold}, {self.strategy} from {start}", flush=True)
         task = FoldTask.make(corpus, scheme, self.fold, self.strategy, self.config, self.weights)
         name_left_out(reason for _, reason in task.prepared.failures)
-        print(_summary(finetune(task, RunFolder(folder), report=print)))
+        print(summary_of(finetune(task, RunFolder(folder), report=print)))
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Evaluate(TrainingOptions):
         tasks = cross_validation.tasks()
         name_left_out(reason for task in tasks[:1] for _, reason in task.prepared.failures)
         for result in cross_validation.run(tasks, report=partial(print, flush=True)):
-            print(_summary(result), flush=True)
+            print(summary_of(result), flush=True)
         summary = cross_validation.summarise()
         print(_table_of_folds(summary))
         for strategy in summary.strategies.values():
@@ -95,7 +95,8 @@ class Pretrain:
         raise UserError("pretrain: not built yet; finetune takes the embedding.weights.h5 of a run by --weights")
 
 
-def _summary(result: dict[str, Any]) -> str:
+def summary_of(result: dict[str, Any]) -> str:
+    """What a run's `metrics.json` holds, in two lines."""
     test = result["test"]
     lines = [
         f"{result['strategy']} from {result['start']}, {result['corpus']} {result['scheme']} fold {result['fold']}, "

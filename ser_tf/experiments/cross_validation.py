@@ -111,7 +111,7 @@ class CrossValidation:
         for number, (task, run) in enumerate(zip(tasks, runs, strict=True), start=1):
             strategy, start = task.strategy_name, start_in_words(task.identity()["weights"])
             unfinished = [left for left, its_run in zip(tasks, runs, strict=True) if not its_run.finished]
-            to_go = _time_to_go([left.strategy_name for left in unfinished], seconds)
+            to_go = time_to_go([left.strategy_name for left in unfinished], seconds)
             report(f"{run.path}: run {number} of {len(tasks)}, {strategy} from {start}{to_go}")
             if not run.finished and strategy not in networks:
                 networks[strategy] = FoldNetwork(task)
@@ -133,7 +133,7 @@ class CrossValidation:
         return summary
 
 
-def _time_to_go(remaining: Sequence[str], seconds: dict[str, list[float]]) -> str:
+def time_to_go(remaining: Sequence[str], seconds: dict[str, list[float]]) -> str:
     """What the remaining runs will take if they take as long as this call's own; empty before each strategy had one."""
     if not remaining or not all(seconds.get(strategy) for strategy in remaining):
         return ""

@@ -5,9 +5,9 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ class FoldTask:
         strategy: its row of the table.
         config: resolved: what the run really uses.
         weights: file the network starts from; None for random weights.
-        afresh: layers that do not start from it, since they have another shape there.
+        afresh: layers that do not start from it, since they have another shape there or are being compared.
+        protocol: what is said of a run beyond one corpus and its folds, as JSON values; empty for others.
     """
 
     corpus: Corpus
@@ -66,6 +67,7 @@ class FoldTask:
     config: Config
     weights: Path | None
     afresh: tuple[str, ...] = ()
+    protocol: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def make(
@@ -77,22 +79,29 @@ class FoldTask:
         config: Config,
         weights: Path | None,
         prepared: PreparedSpeech | None = None,
+        *,
+        compared: Collection[str] = (),
+        protocol: Mapping[str, Any] | None = None,
     ) -> "FoldTask":
         """Prepare the speech, unless it is given; what would stop the training after hours is said here.
+
+        With `compared`, parameters whose values are being compared, the layers they shape start afresh for every value.
 
         Raises:
             UserError: strategy, weights and fold do not go together; or a side of the fold lacks readable
                 recordings or an emotion, or such batches cannot be dealt from it.
         """
-        strategy, resolved = configure(strategy_name, config, weights=weights is not None)
+        strategy, resolved = configure(strategy_name, config, weights=weights is not None, compared=compared)
         fold = scheme.fold(fold_number)
         afresh: tuple[str, ...] = ()
         if weights is not None:
             provenance = read_provenance(weights)
             refuse_leak(provenance, fold.validation + fold.test, weights)
-            afresh = layers_afresh(provenance, resolved, weights)
+            afresh = layers_afresh(provenance, resolved, weights, compared)
         prepared = prepared or prepare_speech(corpus.utterances, resolved)
-        task = cls(corpus, scheme, fold, prepared, strategy_name, strategy, resolved, weights, afresh)
+        task = cls(
+            corpus, scheme, fold, prepared, strategy_name, strategy, resolved, weights, afresh, dict(protocol or {})
+        )
         training, validation, _ = (task.side(speakers) for speakers in (fold.train, fold.validation, fold.test))
         require_every_emotion(training.labels, corpus.emotions, "training")
         require_every_emotion(validation.labels, corpus.emotions, "validation")
@@ -121,6 +130,7 @@ class FoldTask:
             "validation_speakers": list(self.fold.validation),
             "test_speakers": list(self.fold.test),
             "weights": self.started_from(),
+            **self.protocol,
         }
 
     def started_from(self) -> dict[str, Any] | None:
@@ -312,7 +322,7 @@ def judge(
     used = "embedding" if task.strategy.metric else "logits"
     probabilities = {name: classifier.probabilities(features[name][used]) for name in ("validation", "test")}
     about = {
-        **{key: task.identity()[key] for key in ("strategy", "corpus", "scheme", "fold", "weights")},
+        **{key: task.identity()[key] for key in ("strategy", "corpus", "scheme", "fold", "weights", *task.protocol)},
         "seed": task.config.training.seed,
         "start": task.start(),
         "best_epoch": progress.best_epoch + 1,

@@ -1,6 +1,7 @@
 """The paper's five test strategies (section 5), as a table."""
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,13 +38,15 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
-def configure(name: str, config: Config, *, weights: bool) -> tuple[Strategy, Config]:
+def configure(name: str, config: Config, *, weights: bool, compared: Collection[str] = ()) -> tuple[Strategy, Config]:
     """The strategy of that name, and the configuration it runs with.
 
     Args:
         name: S1 to S5.
         config: the preset with the user's changes.
         weights: whether the network starts from given weights.
+        compared: parameters whose values are being compared; with network.ghost_clusters among them every strategy
+            takes as many as the configuration has, and S3 to S5 none too.
 
     Raises:
         UserError: the strategy does not exist, contradicts the weights, or cannot be trained with this configuration.
@@ -60,6 +63,8 @@ def configure(name: str, config: Config, *, weights: bool) -> tuple[Strategy, Co
             f"strategy {name} mines in balanced batches; expected training.batches balanced. "
             f"Received: {config.training.batches}"
         )
+    if "network.ghost_clusters" in compared:
+        return strategy, config
     if not strategy.ghosts:
         config = dataclasses.replace(config, network=dataclasses.replace(config.network, ghost_clusters=0))
     elif config.network.ghost_clusters == 0:

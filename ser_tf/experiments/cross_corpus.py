@@ -1,0 +1,122 @@
+"""Train on one corpus and test on another, over the emotions that both have."""
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from ser_tf.config import Config
+from ser_tf.corpora import Corpus, check_variety
+from ser_tf.corpora.folds import Fold, Scheme
+from ser_tf.errors import UserError
+from ser_tf.training.finetune import FoldTask
+
+CROSS_CORPUS = "cross-corpus"
+
+
+def cross_corpus_task(
+    trained_on: Corpus,
+    tested_on: Corpus,
+    scheme: Scheme,
+    fold: int,
+    strategy: str,
+    config: Config,
+    weights: Path | None,
+) -> FoldTask:
+    """The task of training on one corpus and testing on another; for the arguments see `join` and `FoldTask.make`.
+
+    Raises:
+        UserError: as both, or a recording is in both corpora.
+    """
+    corpus, joined, protocol = join(trained_on, tested_on, scheme)
+    task = FoldTask.make(corpus, joined, fold, strategy, config, weights, protocol=protocol)
+    heard = {item.content_hash: item for item in task.prepared.items if item.utterance.speaker not in task.fold.test}
+    for item in task.prepared.items:
+        if item.utterance.speaker in task.fold.test and item.content_hash in heard:
+            raise UserError(
+                f"{item.utterance.path}: expected a recording that the corpus trained on lacks. Received: the same as "
+                f"{heard[item.content_hash].utterance.path}; take it out of one of the two"
+            )
+    return task
+
+
+def join(trained_on: Corpus, tested_on: Corpus, scheme: Scheme) -> tuple[Corpus, Scheme, dict[str, Any]]:
+    """One corpus and its folds whose training and validation sides are of one corpus, and whose test side is another.
+
+    Each fold validates on the speakers that it has in `scheme`, trains on all others of that corpus, and tests on
+    every recording of the other corpus.
+
+    Args:
+        trained_on: the corpus of training and validation.
+        tested_on: the corpus of the test.
+        scheme: folds of `trained_on`.
+
+    Returns:
+        The corpus, the folds, and the protocol for `FoldTask.make`: its name, both corpora, and how many utterances of
+        which emotions are left out since the other corpus lacks the emotion.
+
+    Raises:
+        UserError: a speaker is in both corpora, or they share fewer than two emotions.
+    """
+    both = sorted({*trained_on.speakers} & {*tested_on.speakers})
+    if both:
+        raise UserError(
+            f"{tested_on.root}: expected a corpus without the speakers of {trained_on.root}. Received: {len(both)} of "
+            f"them, such as {both[0]}; give another corpus, or name the speakers of your tables apart"
+        )
+    spoken = [{utterance.emotion for utterance in corpus.utterances} for corpus in (trained_on, tested_on)]
+    shared = tuple(emotion for emotion in trained_on.emotions if emotion in spoken[0] & spoken[1])
+    if len(shared) < 2:
+        raise UserError(
+            f"{tested_on.root}: expected at least two emotions of {trained_on.root}: {', '.join(trained_on.emotions)}. "
+            f"Received: {', '.join(tested_on.emotions)}"
+        )
+    sources, targets = (_restricted(corpus, shared) for corpus in (trained_on, tested_on))
+    polarity = dict(zip(trained_on.emotions, trained_on.polarities, strict=True))
+    corpus = Corpus(
+        name=f"{trained_on.name}-to-{tested_on.name}",
+        root=Path(os.path.commonpath([trained_on.root.resolve(), tested_on.root.resolve()])),
+        utterances=sources.utterances + targets.utterances,
+        emotions=shared,
+        polarities=tuple(polarity[emotion] for emotion in shared),
+        exclusions=trained_on.exclusions + tested_on.exclusions,
+    )
+    folds = [
+        Fold(
+            number=fold.number,
+            train=tuple(speaker for speaker in sources.speakers if speaker not in fold.validation),
+            validation=fold.validation,
+            test=targets.speakers,
+        )
+        for fold in scheme.folds
+    ]
+    joined = Scheme(
+        name=f"{CROSS_CORPUS}, validation of {scheme.name}",
+        corpus=corpus.name,
+        folds=tuple(folds),
+        notes=(f"Trains on {trained_on.name}, tests on {tested_on.name}.",),
+        speakers=corpus.speakers,
+        missing_speakers=(),
+    )
+    protocol = {
+        "protocol": CROSS_CORPUS,
+        "trained_on": trained_on.name,
+        "tested_on": tested_on.name,
+        "left_out": {
+            "trained_on": _left_out(trained_on, shared),
+            "tested_on": _left_out(tested_on, shared),
+        },
+    }
+    return corpus, joined, protocol
+
+
+def _restricted(corpus: Corpus, emotions: Collection[str]) -> Corpus:
+    kept = tuple(utterance for utterance in corpus.utterances if utterance.emotion in emotions)
+    return check_variety(dataclasses.replace(corpus, utterances=kept))
+
+
+def _left_out(corpus: Corpus, emotions: Collection[str]) -> dict[str, int]:
+    counts = Counter(utterance.emotion for utterance in corpus.utterances)
+    return {emotion: counts[emotion] for emotion in corpus.emotions if emotion not in emotions and counts[emotion]}

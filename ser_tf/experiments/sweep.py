@@ -1,0 +1,266 @@
+"""A grid over parameters: each point a short training per fold, judged on validation speakers alone."""
+
+import csv
+import dataclasses
+import io
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import keras
+import yaml
+
+from ser_tf.config import Config, changed
+from ser_tf.corpora import Corpus
+from ser_tf.corpora.folds import Scheme
+from ser_tf.errors import UserError
+from ser_tf.experiments.cross_validation import time_to_go
+from ser_tf.pipeline import PreparedSpeech, prepare_speech
+from ser_tf.training.finetune import FoldTask, train
+from ser_tf.training.run_folder import RunFolder, environment, read_json, write_json, write_text
+
+FLATTERING = (
+    "Of validation speakers, each at the epoch that is best for them: these figures flatter, and serve to choose. "
+    "Test speakers took no part."
+)
+FINISHED = "validation.json"
+"""File of a point's folder that is written last; without a metrics.json the folder is no run that predicts."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one training of the grid came to.
+
+    Attributes:
+        fold: counted from 1.
+        seed: of the training.
+        parameters: full names and values of the point.
+        validation_uar: of each epoch.
+    """
+
+    fold: int
+    seed: int
+    parameters: dict[str, Any]
+    validation_uar: list[float]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Trainings to be made: the product of folds, seeds and the points of a grid.
+
+    Attributes:
+        corpus: the utterances.
+        scheme: its folds.
+        config: preset and changes; its seed is replaced by each of `seeds`.
+        strategy: S1 to S5.
+        grid: full name of each parameter -> its values; the points are their product.
+        folds: numbers of the folds.
+        seeds: of initial weights, batches and crops.
+        weights: file that every training starts from; None for random weights or `start_from`.
+        start_from: FOLDER/STRATEGY of runs made by `evaluate`; every training starts from the one of its fold and seed.
+        folder: the trainings stand in it, and `sweep.csv` and `sweep.json` over all of them.
+    """
+
+    corpus: Corpus
+    scheme: Scheme
+    config: Config
+    strategy: str
+    grid: Mapping[str, Sequence[Any]]
+    folds: Sequence[int]
+    seeds: Sequence[int]
+    weights: Path | None
+    start_from: Path | None
+    folder: Path
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """The value of each parameter, for every point of the grid."""
+        return [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
+
+    def run(self, report: Callable[[str], None]) -> None:
+        """Train what is not finished, fold by fold, so that a table of the first folds is balanced.
+
+        Args:
+            report: takes one line about what goes on.
+
+        Raises:
+            UserError: a point, a fold or the weights do not go together, or the folder holds another sweep.
+        """
+        runs = [
+            (RunFolder(self.folder / f"fold{fold}-seed{seed}-{_label(point)}"), task, point)
+            for fold, seed, point, task in self._tasks(report)
+        ]
+        self._begin(runs[0][1])
+        left = sum(not (run.path / FINISHED).is_file() for run, *_ in runs)
+        seconds: dict[str, list[float]] = {"": []}
+        for number, (run, task, point) in enumerate(runs, start=1):
+            if (run.path / FINISHED).is_file():
+                run.begin(task.identity(), task.config)
+                report(f"{run.path}: already finished")
+                continue
+            report(f"{run.path}: run {number} of {len(runs)}{time_to_go([''] * left, seconds)}")
+            began = time.monotonic()
+            keras.backend.clear_session()
+            _, progress = train(task, run, report)
+            uars = [epoch["validation_uar"] for epoch in progress.epochs]
+            outcome = Outcome(task.fold.number, task.config.training.seed, point, uars)
+            write_json(run.path / FINISHED, dataclasses.asdict(outcome))
+            run.state.unlink()
+            self._write_table()
+            seconds[""].append(time.monotonic() - began)
+            left -= 1
+        self._write_table()
+
+    def outcomes(self) -> list[Outcome]:
+        """Every finished training in the folder, whichever call made it, by fold, seed and place in the grid."""
+        remedy = "remove its folder and start again"
+        found = [Outcome(**read_json(path, remedy)) for path in self.folder.glob(f"*/{FINISHED}")]
+        points = [_plain(point) for point in self.points]
+        return sorted(found, key=lambda outcome: (outcome.fold, outcome.seed, points.index(outcome.parameters)))
+
+    def table(self) -> str:
+        """Best validation UAR of each point in percent, over the folds that every point has finished."""
+        best: dict[tuple[int, int], dict[str, float]] = {}
+        for outcome in self.outcomes():
+            place = best.setdefault((outcome.fold, outcome.seed), {})
+            place[_label(outcome.parameters)] = 100 * max(outcome.validation_uar)
+        labels = [_label(point) for point in self.points]
+        whole = {place: uars for place, uars in best.items() if len(uars) == len(labels)}
+        several_seeds = len({seed for _, seed in whole}) > 1
+        names = [f"fold {fold}" + (f" seed {seed}" if several_seeds else "") for fold, seed in whole]
+        width = max(map(len, labels))
+        lines = [
+            f"{self.strategy}, best validation UAR in percent of up to {self.config.training.maximum_epochs} epochs",
+            f"{'':<{width}}  {'  '.join(names)}    mean  range",
+        ]
+        for label in labels:
+            uars = [place[label] for place in whole.values()]
+            cells = "  ".join(f"{uar:{len(name)}.1f}" for uar, name in zip(uars, names, strict=True))
+            lines.append(f"{label:<{width}}  {cells}  {mean(uars):6.1f} {max(uars) - min(uars):6.1f}")
+        return "\n".join([*lines, FLATTERING])
+
+    def _tasks(self, report: Callable[[str], None]) -> list[tuple[int, int, dict[str, Any], FoldTask]]:
+        """All trainings, so that whatever stops one is said before the first begins."""
+        if self.weights is not None and self.start_from is not None:
+            raise UserError("weights and start_from: expected one of the two at most. Received: both")
+        prepared: dict[Any, PreparedSpeech] = {}
+        tasks = []
+        for fold, seed, point in product(self.folds, self.seeds, self.points):
+            config = changed(self.config, {**_plain(point), "training.seed": seed})
+            weights = self.weights
+            if self.start_from is not None:
+                start = RunFolder(Path(f"{self.start_from}-fold{fold}-seed{seed}"))
+                start.require_finished()
+                weights = start.weights
+            self.scheme.fold(fold)
+            read_by = (config.audio, config.vad)
+            if read_by not in prepared:
+                prepared[read_by] = prepare_speech(self.corpus.utterances, config)
+                for _, reason in prepared[read_by].failures:
+                    report(f"left out: {reason}")
+            task = FoldTask.make(
+                self.corpus,
+                self.scheme,
+                fold,
+                self.strategy,
+                config,
+                weights,
+                prepared[read_by],
+                compared=list(self.grid),
+            )
+            tasks.append((fold, seed, point, task))
+        return tasks
+
+    def _begin(self, task: FoldTask) -> None:
+        """Open a new folder, or make sure that it holds the very same grid."""
+        start = "random weights" if self.weights is None else str(self.weights)
+        if self.start_from is not None:
+            start = f"{self.start_from}-foldN-seedN"
+        configuration = _plain(dataclasses.asdict(self.config))
+        del configuration["training"]["seed"]
+        about = {
+            "corpus": self.corpus.name,
+            "data_hash": task.prepared.data_hash,
+            "scheme": self.scheme.name,
+            "scheme_hash": self.scheme.hash,
+            "strategy": self.strategy,
+            "start": start,
+            "afresh": list(task.afresh),
+            "parameters": _plain(dict(self.grid)),
+            "epochs": self.config.training.maximum_epochs,
+            "judged_on": "validation speakers",
+            "configuration": configuration,
+        }
+        path = self.folder / "sweep.json"
+        if path.is_file():
+            before = read_json(path, remedy="choose another --run")
+            other = [key for key in about if before.get(key) != about[key]]
+            if other:
+                raise UserError(f"{self.folder}: holds a sweep with another {', '.join(other)}; choose another --run")
+            return
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise UserError(f"{self.folder}: expected the folder of a sweep or an empty one; choose another --run")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, about | {"made_with": environment()})
+
+    def _write_table(self) -> None:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["fold", "seed", *self.grid, "best_validation_uar", "best_epoch", "per_epoch"])
+        for outcome in self.outcomes():
+            uars = outcome.validation_uar
+            values = [outcome.parameters[name] for name in self.grid]
+            per_epoch = " ".join(f"{uar:.4f}" for uar in uars)
+            best = f"{max(uars):.4f}"
+            writer.writerow([outcome.fold, outcome.seed, *values, best, 1 + uars.index(max(uars)), per_epoch])
+        write_text(self.folder / "sweep.csv", text.getvalue())
+
+
+def parse_grid(texts: Sequence[str], config: Config) -> dict[str, tuple[Any, ...]]:
+    """Parameters and their values from lines like `network.clusters=2,4,8`, values as in a configuration's YAML.
+
+    Args:
+        texts: one parameter each.
+        config: what the other parameters of a point are; a value may be out of range beside them.
+
+    Raises:
+        UserError: there is none, one twice, an unknown one, or a value that it cannot have.
+    """
+    if not texts:
+        raise UserError("over: expected parameters and their values, such as network.clusters=2,4,8. Received: none")
+    grid: dict[str, tuple[Any, ...]] = {}
+    for text in texts:
+        name, _, listed = text.partition("=")
+        try:
+            values = yaml.safe_load(f"[{listed}]")
+        except yaml.YAMLError:
+            values = []
+        if not isinstance(values, list) or not values:
+            raise UserError(f"over: expected NAME=VALUE,VALUE,... as in network.clusters=2,4,8. Received: {text}")
+        if name == "training.seed":
+            raise UserError("over: training.seed is no parameter to choose; give --seeds")
+        if name in grid:
+            raise UserError(f"over: expected each parameter once. Received: {name} twice")
+        room, _, parameter = name.partition(".")
+        checked = [getattr(getattr(changed(config, {name: value}), room), parameter) for value in values]
+        if len(set(checked)) < len(checked):
+            raise UserError(f"over: expected different values of {name}. Received: {listed}")
+        grid[name] = tuple(checked)
+    return grid
+
+
+def _label(point: Mapping[str, Any]) -> str:
+    """The point in words that also name a folder."""
+    said = {name: re.sub(r"[\s()\[\]]", "", str(value)) for name, value in point.items()}
+    return "-".join(f"{name}={value}" for name, value in said.items())
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from JSON."""
+    return json.loads(json.dumps(value))
