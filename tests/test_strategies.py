@@ -38,6 +38,14 @@ def test_the_others_run_as_configured_with_or_without_weights(name, weights):
     assert configure(name, config, weights=weights) == (STRATEGIES[name], config)
 
 
+@pytest.mark.parametrize(("name", "weights"), [("S1", False), ("S5", True)])
+@pytest.mark.parametrize("ghosts", [0, 4])
+def test_every_strategy_has_as_many_ghosts_as_are_being_compared(name, weights, ghosts):
+    config = Config(network=NetworkConfig(ghost_clusters=ghosts))
+    compared = ["loss.alpha", "network.ghost_clusters"]
+    assert configure(name, config, weights=weights, compared=compared) == (STRATEGIES[name], config)
+
+
 @pytest.mark.parametrize("name", ["S1", "S3"])
 def test_softmax_strategies_train_in_plain_batches_too(name):
     config = Config(training=TrainingConfig(batches="plain"))

@@ -126,23 +126,28 @@ class Sweep:
 
     def table(self) -> str:
         """Best validation UAR of each point in percent, over the folds that every point has finished."""
+        about = read_json(self.folder / "sweep.json", remedy="start the sweep again")
         best: dict[tuple[int, int], dict[str, float]] = {}
         for outcome in self.outcomes():
             place = best.setdefault((outcome.fold, outcome.seed), {})
             place[_label(outcome.parameters)] = 100 * max(outcome.validation_uar)
         labels = [_label(point) for point in self.points]
-        whole = {place: uars for place, uars in best.items() if len(uars) == len(labels)}
-        several_seeds = len({seed for _, seed in whole}) > 1
-        names = [f"fold {fold}" + (f" seed {seed}" if several_seeds else "") for fold, seed in whole]
+        several_seeds = len({seed for _, seed in best}) > 1
+        names = {place: f"fold {place[0]}" + (f" seed {place[1]}" if several_seeds else "") for place in best}
+        whole = {names[place]: uars for place, uars in best.items() if len(uars) == len(labels)}
         width = max(map(len, labels))
+        start = ", ".join([about["start"], *(f"{layer} afresh" for layer in about["afresh"])])
         lines = [
-            f"{self.strategy}, best validation UAR in percent of up to {self.config.training.maximum_epochs} epochs",
-            f"{'':<{width}}  {'  '.join(names)}    mean  range",
+            f"{about['strategy']} from {start}: best validation UAR in percent",
+            f"{'':<{width}}  {'  '.join(whole)}    mean  range",
         ]
         for label in labels:
             uars = [place[label] for place in whole.values()]
-            cells = "  ".join(f"{uar:{len(name)}.1f}" for uar, name in zip(uars, names, strict=True))
+            cells = "  ".join(f"{uar:{len(name)}.1f}" for uar, name in zip(uars, whole, strict=True))
             lines.append(f"{label:<{width}}  {cells}  {mean(uars):6.1f} {max(uars) - min(uars):6.1f}")
+        partial = [name for name in names.values() if name not in whole]
+        if partial:
+            lines.append(f"Not shown until every point has finished: {', '.join(partial)}.")
         return "\n".join([*lines, FLATTERING])
 
     def _tasks(self, report: Callable[[str], None]) -> list[tuple[int, int, dict[str, Any], FoldTask]]:
