@@ -106,19 +106,18 @@ def test_calls_with_other_folds_end_in_one_table(sweep_of, untrained, tmp_path):
 def test_the_command_trains_each_point_and_prints_the_table(tones, small, start, tmp_path, monkeypatch, capsys):
     small.save(tmp_path / "small.yaml")
     options = ["--preset", tmp_path / "small.yaml", "--training.maximum-epochs", 1, "--strategy", "S3", "--only", 1]
-    grid = ["--over", "network.clusters=2,3", "--start-from", start, "--run", tmp_path / "sweep"]
+    grid = ["--over", "network.clusters=3", "--start-from", start, "--run", tmp_path / "sweep"]
     monkeypatch.setattr(sys, "argv", list(map(str, ["ser-tf", "sweep", "--corpus", tones, *options, *grid])))
     cli.main()
     lines = capsys.readouterr().out.splitlines()
-    rows = rows_of(tmp_path / "sweep/sweep.csv")
-    assert [row["network.clusters"] for row in rows] == ["2", "3"]
-    for row, line in zip(rows, lines[-3:-1], strict=True):
-        folder = tmp_path / f"sweep/fold1-seed0-network.clusters={row['network.clusters']}"
-        assert row["per_epoch"] == f"{float(rows_of(folder / 'log.csv')[0]['validation_uar']):.4f}"
-        assert line.split()[1] == f"{100 * float(row['best_validation_uar']):.1f}"
-        assert not (folder / "metrics.json").exists()
-    assert sum("3 afresh" in line for line in lines) == 2
-    assert lines[-5].startswith(f"S3 from {start}-foldN-seedN, ghost_vlad afresh: best validation UAR")
+    (row,) = rows_of(tmp_path / "sweep/sweep.csv")
+    folder = tmp_path / "sweep/fold1-seed0-network.clusters=3"
+    assert row["network.clusters"] == "3"
+    assert row["per_epoch"] == f"{float(rows_of(folder / 'log.csv')[0]['validation_uar']):.4f}"
+    assert lines[-2].split()[:2] == ["network.clusters=3", f"{100 * float(row['best_validation_uar']):.1f}"]
+    assert not (folder / "metrics.json").exists()
+    assert any("3 afresh" in line for line in lines)
+    assert lines[-4].startswith(f"S3 from {start}-foldN-seedN, ghost_vlad afresh: best validation UAR")
 
 
 def test_a_killed_sweep_goes_on_and_its_trainings_are_no_runs_that_predict(sweep_of, untrained, monkeypatch, tmp_path):
