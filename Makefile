@@ -1,4 +1,5 @@
 # Every target installs what it needs. CORPUS, STRATEGY, FOLD, PRESET, WEIGHTS and OPTIONS may be given: make finetune CORPUS=...
+# For the report RUNS and OUT: make report RUNS=runs/ravdess-complete-compact
 PYTHON ?= python3
 VENV ?= .venv
 VENV_TFIO ?= .venv-tfio
@@ -9,12 +10,14 @@ FOLD ?= 1
 PRESET ?= compact
 WEIGHTS ?=
 OPTIONS ?=
+RUNS ?= runs
+OUT ?= runs/report
 TRAINING = --corpus "$(CORPUS)" --preset $(PRESET) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(OPTIONS)
 
 DEMO = runs/demo
 DEMO_CORPUS = $(or $(CORPUS),$(DEMO)/corpus)
 
-.PHONY: setup demo pretrain finetune evaluate test test-tfio lint bench clean
+.PHONY: setup demo pretrain finetune evaluate report test test-tfio browser lint bench clean
 
 setup: $(VENV)/installed
 
@@ -49,11 +52,22 @@ finetune: setup
 evaluate: setup
 	$(SER_TF) evaluate $(TRAINING) --strategies $(STRATEGY)
 
-test: $(VENV)/installed-test $(VENV)/installed-jax $(VENV)/installed-notebooks
+report: $(VENV)/installed-report
+	$(SER_TF) report $(RUNS) --out "$(OUT)" $(if $(CORPUS),--corpus "$(CORPUS)")
+
+test: $(VENV)/installed-test $(VENV)/installed-jax $(VENV)/installed-notebooks $(VENV)/installed-report
 	$(VENV)/bin/pytest
 
 test-tfio: $(VENV_TFIO)/installed
 	$(VENV_TFIO)/bin/pytest tests/test_tfio.py
+
+# The report's tests look at it in a headless Chromium; without one they are skipped.
+browser:
+	@for name in chromium-headless-shell chromium chromium-browser google-chrome; do \
+		command -v $$name && exit; \
+	done; \
+	{ apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium-headless-shell; } \
+		|| echo "no Chromium could be installed: the report is not tested in a browser"
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .

@@ -40,6 +40,7 @@ COMMANDS = (
     "sweep",
     "cross-corpus",
     "noise",
+    "report",
     "predict",
     "describe",
 )

@@ -231,3 +231,11 @@ def test_strategies_of_unequal_sets_are_never_compared():
     )
     with pytest.raises(UserError, match=f"^{re.escape(message)}"):
         compare_strategies(table.select(~lacking))
+
+
+def test_chosen_pairs_are_corrected_for_each_other_alone():
+    table = with_hits({"S1": [[1, 2, 3]], "S3": [[4, 5, 6]], "S5": [[7, 8, 9]]})
+    (chosen,) = compare_strategies(table, [("S1", "S5")])
+    (every,) = (one for one in compare_strategies(table) if (one.first, one.second) == ("S1", "S5"))
+    assert (chosen.first, chosen.second, chosen.pairs, chosen.p_holm) == ("S1", "S5", 1, chosen.p)
+    assert (every.p, every.pairs, every.p_holm) == (chosen.p, 3, pytest.approx(3 * chosen.p))

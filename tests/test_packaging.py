@@ -13,7 +13,13 @@ from zipfile import ZipFile
 import pytest
 
 CHECKOUT = Path(__file__).parents[1]
-DATA = {"ser_tf/py.typed", "ser_tf/corpora/folds.yaml", "ser_tf/corpora/exclusions.yaml"}
+DATA = {
+    "ser_tf/py.typed",
+    "ser_tf/corpora/folds.yaml",
+    "ser_tf/corpora/exclusions.yaml",
+    "ser_tf/experiments/report/page.html",
+    "ser_tf/experiments/report/style.css",
+}
 
 
 def setup_cfg() -> ConfigParser:

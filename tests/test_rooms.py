@@ -94,6 +94,12 @@ def test_a_room_leaves_these_libraries_alone(room):
         assert name.split(".")[0] not in FORBIDDEN_LIBRARIES[room], f"{where}: {room} may not import {name}"
 
 
+@pytest.mark.parametrize("room", [room for room in MAY_KNOW if room != "experiments"])
+def test_only_experiments_draw(room):
+    for where, name in imports_of(room):
+        assert name.split(".")[0] != "matplotlib", f"{where}: {room} may not import {name}"
+
+
 def test_there_is_no_room_for_what_has_no_name():
     names = {part for file in PACKAGE.rglob("*.py") for part in file.relative_to(PACKAGE).with_suffix("").parts}
     assert not names & {"utils", "util", "helpers", "helper", "common", "misc", "tools", "base"}

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TextIO
 import tyro
 
 from ser_tf.cli.corpora import Audit, Synthesise
-from ser_tf.cli.experiments import CrossCorpus, Noise, Sweep, Yardsticks
+from ser_tf.cli.experiments import CrossCorpus, Noise, Report, Sweep, Yardsticks
 from ser_tf.cli.options import TrainingOptions
 from ser_tf.cli.recognise import Describe, Predict
 from ser_tf.cli.training import Evaluate, Finetune, Pretrain
@@ -59,6 +59,7 @@ def _parse(arguments: list[str]) -> Any:
             CrossCorpus, tyro.conf.subcommand("cross-corpus", default=CrossCorpus(corpus, corpus, config=config))
         ]
         | Annotated[Noise, tyro.conf.subcommand("noise")]
+        | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
         | Annotated[Describe, tyro.conf.subcommand("describe", default=Describe(config=config))]
     )

@@ -1,4 +1,4 @@
-"""Commands that measure: simple methods on the same folds, grids of parameters, one corpus against another, noise."""
+"""Commands that measure and tell: simple methods, grids of parameters, one corpus against another, noise, the report."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -151,3 +151,23 @@ class CrossCorpus:
             print(f"{corpus.name}: left out, since the other corpus has no such emotion: {left_out or 'nothing'}")
         name_left_out(reason for _, reason in task.prepared.failures)
         print(summary_of(finetune(task, RunFolder(folder), report=print)))
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write one page about runs: the paper's tables and figures beside ours, with intervals and comparisons."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Runs, or folders of them at any depth; also sweeps and noise tests."""
+    out: Path
+    """Folder for report.html, report.md and figures/."""
+    corpus: tuple[Path, ...] = ()
+    """Folders of the recordings, for the pictures of embeddings and ghost share; these also need the runs' weights."""
+
+    def run(self) -> None:
+        """Write it."""
+        if self.corpus:
+            import_tensorflow()
+        from ser_tf.experiments.report import write_report
+
+        write_report(self.runs, self.out, self.corpus, report=partial(print, flush=True))

@@ -14,6 +14,10 @@ from ser_tf.corpora import KNOWN_CORPORA, Corpus
 from ser_tf.errors import UserError
 
 SIDES = ("train", "validation", "test")
+SPEAKER_INDEPENDENT = "speaker-independent"
+"""The protocol of every fold here."""
+RANDOM_SPLIT = "random split, speaker-dependent: not comparable"
+"""The protocol of a split that hears the test speakers in training; its name is the mark that it carries everywhere."""
 
 DEALT_FOLDS = 10
 """Folds of scheme `complete` where the file has none for a corpus; fewer when there are fewer speakers."""

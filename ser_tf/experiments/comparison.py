@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -54,8 +55,14 @@ class Comparison:
     sentence: str
 
 
-def compare_strategies(table: PredictionTable) -> tuple[Comparison, ...]:
-    """Compare each strategy with each other.
+def compare_strategies(
+    table: PredictionTable, pairs: Sequence[tuple[str, str]] | None = None
+) -> tuple[Comparison, ...]:
+    """Compare strategies; p is corrected for all pairs.
+
+    Args:
+        table: their predictions.
+        pairs: whom to compare with whom; each with each other by default.
 
     Raises:
         UserError: a strategy or a seed lacks utterances that another has.
@@ -63,7 +70,7 @@ def compare_strategies(table: PredictionTable) -> tuple[Comparison, ...]:
     names = table.strategies
     every = table.of(*names)
     parts = {name: every.select(every.rows["strategy"] == name).confusions("seed", "speaker")[0] for name in names}
-    pairs = list(combinations(names, 2))
+    pairs = list(combinations(names, 2)) if pairs is None else list(pairs)
     p_values = [permutation_p(parts[first].mean(axis=0), parts[second].mean(axis=0)) for first, second in pairs]
     corrected = holm(np.array(p_values))
     return tuple(

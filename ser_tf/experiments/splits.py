@@ -14,13 +14,11 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 from ser_tf.corpora import Corpus
-from ser_tf.corpora.folds import SIDES, Scheme
+from ser_tf.corpora.folds import RANDOM_SPLIT, SIDES, SPEAKER_INDEPENDENT, Scheme
 from ser_tf.errors import UserError
 from ser_tf.pipeline import PreparedSpeech
 from ser_tf.training.results import Side, side_of
 
-SPEAKER_INDEPENDENT = "speaker-independent"
-RANDOM_SPLIT = "random split, speaker-dependent: not comparable"
 RANDOM_SPLIT_SEED = 0
 
 

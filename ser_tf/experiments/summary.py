@@ -65,12 +65,17 @@ def summarise(table: PredictionTable, demographics: Demographics) -> Summary:
         confidence_level=CONFIDENCE_LEVEL,
         resamples=RESAMPLES,
         generator_seed=GENERATOR_SEED,
-        strategies={strategy: _strategy(table, strategy, demographics) for strategy in table.strategies},
+        strategies={strategy: summarise_strategy(table, strategy, demographics) for strategy in table.strategies},
         comparisons=list(comparisons),
     )
 
 
-def _strategy(table: PredictionTable, strategy: str, demographics: Demographics) -> StrategySummary:
+def summarise_strategy(table: PredictionTable, strategy: str, demographics: Demographics) -> StrategySummary:
+    """Compute everything about one strategy.
+
+    Raises:
+        UserError: its seeds were tested on different utterances.
+    """
     return StrategySummary(
         scores=strategy_scores(table, strategy),
         calibration=calibration(table, strategy),

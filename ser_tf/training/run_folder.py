@@ -124,7 +124,7 @@ def environment() -> dict[str, Any]:
 
     return {
         "ser_tf": metadata.version("ser_tf"),
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in _distributions()},
         "backend": keras.backend.backend(),
@@ -142,7 +142,7 @@ def _distributions() -> list[str]:
     return list(dict.fromkeys(name for module in modules for name in held_by.get(module, ())))
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """Commit of the checkout the package runs from; None for an installed wheel."""
     folder = Path(__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]

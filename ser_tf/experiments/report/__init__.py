@@ -1,0 +1,39 @@
+"""One page about many runs: the paper's tables and figures with its numbers beside ours, and how far to trust them."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+
+from ser_tf.corpora import open_corpus
+from ser_tf.errors import UserError
+
+
+def write_report(folders: Sequence[Path], out: Path, corpora: Sequence[Path], report: Callable[[str], None]) -> None:
+    """Read what the folders hold, and write `report.html`, `report.md` and `figures/`.
+
+    Args:
+        folders: runs, folders of runs, sweeps and noise tests, at any depth.
+        out: folder of the report; older files of the same name are replaced.
+        corpora: directories of recordings, for what needs the networks to hear them again.
+        report: takes one line about what goes on.
+
+    Raises:
+        UserError: matplotlib is missing, there is nothing to report, or what is there is damaged.
+    """
+    if find_spec("matplotlib") is None:
+        raise UserError("report: expected matplotlib, which draws its figures; pip install 'ser_tf[report]'")
+    if not folders:
+        raise UserError("runs: expected at least one folder; give those that ser-tf evaluate wrote")
+    from ser_tf.experiments.report.compose import compose
+    from ser_tf.experiments.report.figures import style
+    from ser_tf.experiments.report.page import write_pages
+    from ser_tf.experiments.report.sources import find_sources
+
+    sources = find_sources(folders)
+    recordings = {corpus.name: corpus for corpus in map(open_corpus, corpora)}
+    with style():
+        write_pages(
+            compose(sources, recordings, report), out, f"Written by ser-tf report on {datetime.now(UTC):%Y-%m-%d}."
+        )
+    report(f"written to {out / 'report.html'}, {out / 'report.md'} and {out / 'figures'}")
