@@ -320,8 +320,9 @@ def test_table_2_has_the_paper_beside_ours(document):
 
 def test_a_pilot_says_so(document):
     told = text_of(document)
-    assert "Pilot, not the paper's network and schedule. S1, S3: preset `compact`, at most 80 epochs." in told
-    assert "S3 starts from random weights; the paper pre-trains it on VoxCeleb2." in told
+    assert "These are pilots, not the paper's network and schedule." in told
+    assert "S1, S3: preset `compact`, at most 80 epochs." in told
+    assert "S3: from random weights; the paper starts from a pre-training on VoxCeleb2." in told
     assert "a claim about the strategy needs at least 3" in told
 
 
@@ -329,7 +330,7 @@ def test_the_paper_preset_is_no_pilot(run_of, tmp_path):
     run_of(tmp_path / "run", "S1", 1, config=Config(network=replace(Config().network, ghost_clusters=0)))
     told = text_of(composed(tmp_path))
     assert "S1: preset `paper`, at most 80 epochs." in told
-    assert "Pilot" not in told
+    assert "pilot" not in told
 
 
 def test_a_random_split_is_marked_and_its_leak_told(run_of, tmp_path):
@@ -452,6 +453,13 @@ def test_weights_that_are_gone_are_told(partial, tmp_path):
 
     assert spaces(score(evaluation, None), Corpus("ravdess", tmp_path, (), (), (), ()), missing) is None
     assert "need the weights (`embedding.weights.h5`)" in missing[0]
+
+
+def test_lines_are_told_apart_by_more_than_colour():
+    labels = ["S3", "S4 (one)", "S4 (other)", *(f"S5 ({number})" for number in range(9)), "MFCC + SVM"]
+    looks = looks_of(labels)
+    assert len(set(looks.values())) == len(labels)
+    assert looks["S3"] == looks_of(["S1", "S3"])["S3"]
 
 
 # The page

@@ -61,6 +61,8 @@ class Figure:
     caption: str
     """Says what to see."""
     panels: Sequence[Panel]
+    columns: int = 2
+    """Side by side at most, up to three."""
 
 
 Block = Paragraph | Notice | Bullets | Table | Figure

@@ -46,14 +46,16 @@ Looks = Mapping[str, Look]
 
 def looks_of(labels: Sequence[str]) -> dict[str, Look]:
     """A look for each label: S1 to S5 have theirs, the others take what is free."""
-    free = [place for place in range(len(COLOURS)) if place not in STRATEGY_PLACES.values()]
-    if any(label not in STRATEGY_PLACES and label[:2] in STRATEGY_PLACES for label in labels):  # variants
-        free = list(range(len(COLOURS)))
-    others = cycle(free)
-    places = [STRATEGY_PLACES[label] if label in STRATEGY_PLACES else next(others) for label in labels]
-    return {
-        label: Look(COLOURS[place], MARKERS[place], DASHES[place]) for label, place in zip(labels, places, strict=True)
-    }
+    taken = [STRATEGY_PLACES[label] for label in labels if label in STRATEGY_PLACES]
+    places = [place for place in range(len(COLOURS)) if place not in STRATEGY_PLACES.values()]
+    places += [place for place in STRATEGY_PLACES.values() if place not in taken]
+    free = cycle(places)
+    looks: dict[str, Look] = {}
+    for number, label in enumerate(labels):
+        place = STRATEGY_PLACES[label] if label in STRATEGY_PLACES else next(free)
+        shape = place + (number // len(COLOURS))  # where colours come again, other markers and dashes go with them
+        looks[label] = Look(COLOURS[place], MARKERS[shape % len(MARKERS)], DASHES[shape % len(DASHES)])
+    return looks
 
 
 @contextmanager
@@ -214,14 +216,12 @@ def speakers(scores: Mapping[str, Mapping[str, float]], sex: Mapping[str, str], 
     return figure
 
 
-def space(points: np.ndarray, emotions: np.ndarray, order: Sequence[str], title: str) -> Figure:
+def space(points: np.ndarray, emotions: np.ndarray, looks: Looks, title: str) -> Figure:
     """Figures 6 and 7: utterances placed on a plane, colour and marker by emotion."""
     figure, axes = _panel(WIDTH_INCHES)
-    for place, emotion in enumerate(order):
+    for emotion, (colour, marker, _) in looks.items():
         here = points[emotions == emotion]
-        axes.scatter(
-            here[:, 0], here[:, 1], s=16, marker=MARKERS[place], color=COLOURS[place], label=emotion, linewidths=0
-        )
+        axes.scatter(here[:, 0], here[:, 1], s=16, marker=marker, color=colour, label=emotion, linewidths=0)
     axes.set(xticks=[], yticks=[], title=title)
     axes.grid(visible=False)
     _legend_below(figure, axes, columns=4)

@@ -132,10 +132,11 @@ def _html(block: Block, svgs: dict[str, str]) -> str:
             return "<ul>" + "".join(f"<li>{_html_text(item)}</li>" for item in items) + "</ul>"
         case Table():
             return _html_table(block)
-        case Figure(caption, panels):
+        case Figure(caption, panels, columns):
             drawings = "\n".join(f'<div class="panel">{svgs[panel.name]}</div>' for panel in panels)
+            shape = _class(["single"] if len(panels) == 1 else ["three"] if columns > 2 else [])
             return (
-                f'<figure{_class(["single"] if len(panels) == 1 else [])}>\n<div class="panels">\n{drawings}\n</div>\n'
+                f'<figure{shape}>\n<div class="panels">\n{drawings}\n</div>\n'
                 f"<figcaption>{_html_text(caption)}</figcaption>\n</figure>"
             )
 

@@ -13,7 +13,7 @@ from ser_tf.config import PRESETS
 from ser_tf.corpora.demographics import Demographics, demographics_of
 from ser_tf.corpora.folds import RANDOM_SPLIT
 from ser_tf.errors import UserError
-from ser_tf.experiments.comparison import Comparison, compare_strategies
+from ser_tf.experiments.comparison import SIGNIFICANCE_LEVEL, Comparison, compare_strategies
 from ser_tf.experiments.predictions import PredictionTable
 from ser_tf.experiments.report import figures, paper
 from ser_tf.experiments.report.document import Block, Bullets, Figure, Notice, Panel, Paragraph, Section, Table
@@ -156,10 +156,10 @@ def lead(scored: Scored) -> list[Block]:
         )
     blocks.append(Paragraph(main_result(scored)))
     if scored.comparisons:
-        differing = sum("no difference shown" not in one.sentence for one in scored.comparisons)
-        told = f"{differing} of {len(scored.comparisons)} pairs of networks differ significantly"
+        differing = sum(one.p_holm <= SIGNIFICANCE_LEVEL for one in scored.comparisons)
+        told = f"{differing} of {len(scored.comparisons)} pairs of trained networks differ significantly"
         if not differing:
-            told = "No difference between the networks is shown"
+            told = "No difference between the trained networks is shown"
         blocks.append(Paragraph(f"{told} (over {_folds_in_words(scored.compared_folds)}; sentences below)."))
     return [*blocks, Bullets(list(_kind(scored)))]
 
@@ -191,21 +191,24 @@ def _kind(scored: Scored) -> Iterator[str]:
     lines = [line for line in scored.evaluation.lines if line.network]
     if not lines:
         yield "No network was trained: these are yardsticks, simple methods on the folds of the networks."
-    presets: dict[str, list[str]] = {}
+    told: dict[str, list[str]] = {}
+    pilot = False
     for line in lines:
-        presets.setdefault(preset_in_words(line.runs[0].config), []).append(line.label)
-    for preset, labels in presets.items():
-        name, _, changes = preset.partition("; ")
-        epochs = next(line.runs[0].config.training.maximum_epochs for line in lines if line.label in labels)
-        pilot = name != "paper" or epochs < PRESETS["paper"].training.maximum_epochs
-        text = f"{', '.join(labels)}: preset `{name}`" + (f" with `{changes}`" if changes else "")
-        told = f"{text}, at most {epochs} epochs"
-        yield f"Pilot, not the paper's network and schedule. {told}." if pilot else f"{told}."
+        config = line.runs[0].config
+        name, _, changes = preset_in_words(config).partition("; ")
+        epochs = config.training.maximum_epochs
+        pilot |= name != "paper" or epochs < PRESETS["paper"].training.maximum_epochs
+        text = f"preset `{name}`" + (f" with `{changes}`" if changes else "") + f", at most {epochs} epochs"
+        told.setdefault(text, []).append(line.label)
+    if pilot:
+        yield "These are pilots, not the paper's network and schedule."
+    yield from (f"{', '.join(labels)}: {text}." for text, labels in told.items())
+    starts: dict[str, list[str]] = {}
     for line in lines:
-        start = line.runs[0].start
         if line.strategy != "S1":
-            where = "the paper pre-trains it on VoxCeleb2"
-            yield f"{line.label} starts from {start}; {where}."
+            starts.setdefault(line.runs[0].start, []).append(line.label)
+    for start, labels in starts.items():
+        yield f"{', '.join(labels)}: from {start}; the paper starts from a pre-training on VoxCeleb2."
     if lines:
         seeds = sorted({run.seed for line in lines for run in line.runs})
         yield (

@@ -91,6 +91,7 @@ def _section(scored: Scored, corpus: Corpus, fold: int, runs: Mapping[str, Run])
     found = {
         (side, name): embed(run.folder.path, utterances[side]) for side, (name, run) in product(sides, runs.items())
     }
+    looks = figures.looks_of(corpus.emotions)
     number = FIGURE_NUMBER.get(scored.evaluation.corpus, "As figures 6 and 7")
     who = {side: speakers_in_words(speakers) for side, speakers in sides.items()}
     panels = [
@@ -98,7 +99,7 @@ def _section(scored: Scored, corpus: Corpus, fold: int, runs: Mapping[str, Run])
             f"{scored.slug}-space-{side.split()[0]}-{name.replace(' ', '-')}",
             f"t-SNE of {len(space.emotions)} utterances of {side} {who[side]} under {name}: silhouette "
             f"{space.silhouette:.3f}, neighbour purity {space.neighbour_purity:.3f}.",
-            figures.space(space.placed(), space.emotions, corpus.emotions, f"{name}, {side}"),
+            figures.space(space.placed(), space.emotions, looks, f"{name}, {side}"),
         )
         for (side, name), space in found.items()
     ]
@@ -117,6 +118,7 @@ def _section(scored: Scored, corpus: Corpus, fold: int, runs: Mapping[str, Run])
             "keeps together among the test speakers: the others only show what was learnt by heart. Distances between "
             "islands mean nothing.",
             panels,
+            columns=len(runs),
         ),
         Table(
             "Computed in the whole embedding, not in the picture. Silhouette: -1 to 1, 0 where emotions overlap. "
@@ -160,7 +162,7 @@ def _ghost_shares(
             Panel(
                 f"{scored.slug}-ghost-share",
                 f"Ghost share in percent over time: {told}.",
-                figures.curves(lines, figures.looks_of(list(lines)), "seconds of speech", "ghost share, %"),
+                figures.curves(lines, figures.looks_of(corpus.emotions), "seconds of speech", "ghost share, %"),
             )
         ],
     )
