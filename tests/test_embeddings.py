@@ -34,6 +34,16 @@ def test_a_single_speaker_or_emotion_gives_no_number():
     assert np.isnan(space([0, 1, 2], "hhh", "123").silhouette)
 
 
+def test_a_part_of_a_space_keeps_what_belongs_together():
+    part = Space(
+        np.eye(3), [np.array([0.1]), np.array([0.2]), np.array([0.3])], np.array(list("hsh")), np.array(list("123"))
+    )
+    chosen = part.select(np.array([True, False, True]))
+    assert (chosen.emotions.tolist(), chosen.speakers.tolist()) == (["h", "h"], ["1", "3"])
+    assert [float(share[0]) for share in chosen.ghost_shares] == [0.1, 0.3]
+    np.testing.assert_array_equal(chosen.embeddings, np.eye(3)[[0, 2]])
+
+
 def test_the_picture_is_the_same_each_time():
     circle = space(list(np.linspace(0, 350, 20)), "hs" * 10, "1234" * 5)
     assert circle.placed().shape == (20, 2)

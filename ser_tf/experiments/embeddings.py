@@ -32,6 +32,11 @@ class Space:
     speakers: np.ndarray
     """str [N]."""
 
+    def select(self, chosen: np.ndarray) -> "Space":
+        """The part of the chosen utterances; `chosen` is bool [N]."""
+        shares = [share for share, keep in zip(self.ghost_shares, chosen, strict=True) if keep]
+        return Space(self.embeddings[chosen], shares, self.emotions[chosen], self.speakers[chosen])
+
     @property
     def silhouette(self) -> float:
         """Mean silhouette of the emotions, -1 to 1; NaN where no emotion can be told from another."""

@@ -88,8 +88,11 @@ def _section(scored: Scored, corpus: Corpus, fold: int, runs: Mapping[str, Run])
     for side, speakers in sides.items():
         if not utterances[side]:
             raise UserError(f"{corpus.root}: expected recordings of {', '.join(speakers)}")
+    together = [item for of_side in utterances.values() for item in of_side]
+    whole = {name: embed(run.folder.path, together) for name, run in runs.items()}
     found = {
-        (side, name): embed(run.folder.path, utterances[side]) for side, (name, run) in product(sides, runs.items())
+        (side, name): whole[name].select(np.isin(whole[name].speakers, sides[side]))
+        for side, name in product(sides, runs)
     }
     looks = figures.looks_of(corpus.emotions)
     number = FIGURE_NUMBER.get(scored.evaluation.corpus, "As figures 6 and 7")
