@@ -46,7 +46,7 @@ def compose(sources: Sources, recordings: Mapping[str, Corpus], report: Callable
         for one in scored
         if one.evaluation.random_split
     ]
-    sections += [sweep(one) for one in sources.sweeps]
+    sections += [sweep(one, number) for number, one in enumerate(sources.sweeps, start=1)]
     sections += [noise(one, number) for number, one in enumerate(sources.noise_tests, start=1)]
     sections.append(provenance(sources))
     missing += missing_data(sources)

@@ -63,7 +63,8 @@ class Scored:
     @property
     def slug(self) -> str:
         """For names of files."""
-        return f"{self.evaluation.corpus}-{self.evaluation.scheme}-{self.evaluation.data_hash[:4]}"
+        one = self.evaluation
+        return f"{one.corpus}-{one.scheme}-{one.data_hash[:4]}-{one.scheme_hash[:4]}"
 
     @property
     def informative(self) -> list[str]:

@@ -24,11 +24,11 @@ FIGURE_10 = {"network.clusters", "network.ghost_clusters"}
 PORTIONS = {"whole": "over the whole utterance", "half": "over half of it"}
 
 
-def sweep(one: Sweep) -> Section:
+def sweep(one: Sweep, number: int) -> Section:
     """Validation UAR against the parameters of a sweep."""
     corpus = CORPUS_NAMES.get(one.corpus, one.corpus)
     names = [PARAMETER_NAMES.get(name, name) for name in one.parameters]
-    number = "Figure 10" if set(one.parameters) <= FIGURE_10 else "Figure 11"
+    which = "Figure 10" if set(one.parameters) <= FIGURE_10 else "Figure 11"
     folds, seeds = (sorted(one.rows[key].unique()) for key in ("fold", "seed"))
     means = one.rows.groupby(list(one.parameters))[SCORE].agg(["mean", "min", "max", "count"])
     best = means["mean"].idxmax()
@@ -38,11 +38,11 @@ def sweep(one: Sweep) -> Section:
     blocks: list[Block] = []
     if not complete:
         blocks.append(Notice("Not every setting has run on every fold and seed yet: the means are not comparable."))
-    panels = list(_sweep_panels(one, names))
+    panels = list(_sweep_panels(one, names, number))
     if panels:
         blocks.append(
             Figure(
-                f"{number}: best UAR on the validation speakers of {corpus}, {one.scheme} folds "
+                f"{which}: best UAR on the validation speakers of {corpus}, {one.scheme} folds "
                 f"{', '.join(map(str, folds))}, seeds {', '.join(map(str, seeds))}; {one.strategy} from {one.start}, "
                 f"{one.epochs} epochs. The highest mean is at {chosen}. See whether the settings differ by more than "
                 "the folds do; a short fine-tune ranks settings for short fine-tunes.",
@@ -60,11 +60,11 @@ def sweep(one: Sweep) -> Section:
             rows,
         )
     )
-    return Section(f"Sweep over {' and '.join(names)}, {corpus} ({number.lower()})", blocks)
+    return Section(f"Sweep over {' and '.join(names)}, {corpus} ({which.lower()})", blocks)
 
 
-def _sweep_panels(one: Sweep, names: Sequence[str]) -> Iterator[Panel]:
-    stem = f"sweep-{one.corpus}-{'-'.join(name.rpartition('.')[2] for name in one.parameters)}"
+def _sweep_panels(one: Sweep, names: Sequence[str], number: int) -> Iterator[Panel]:
+    stem = f"sweep-{number}-{one.corpus}-{'-'.join(name.rpartition('.')[2] for name in one.parameters)}"
     rows = one.rows.assign(**{SCORE: 100 * one.rows[SCORE]})
     if len(one.parameters) == 1:
         (parameter,) = one.parameters
