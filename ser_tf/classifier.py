@@ -6,6 +6,7 @@ Both kinds end alike: class scores times one inverse temperature, through a soft
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,55 @@ class Classifier:
                 f"{folder}: expected a classifier written by ser-tf (classifier.json, svm.skops); {reason}. "
                 "Restore the files, or remove the folder and train again"
             ) from error
+
+
+@dataclass(frozen=True)
+class PairwiseSvm:
+    """The numbers of a fitted RBF SVM, so that a graph can compute what scikit-learn's `decision_function` does.
+
+    The margin of a pair of classes is `exp(-gamma * |x - support|^2) @ coefficients + intercepts`; above or at zero it
+    speaks for the pair's first class, below for its second.
+
+    Attributes:
+        gamma: of the kernel.
+        support: float64 [S, E], the support vectors.
+        coefficients: float64 [S, P], a column per pair.
+        intercepts: float64 [P].
+        first: float64 [P, C], one-hot, the first class of each pair.
+        second: float64 [P, C], the second.
+    """
+
+    gamma: float
+    support: np.ndarray
+    coefficients: np.ndarray
+    intercepts: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+
+    @classmethod
+    def of(cls, svm: SVC) -> "PairwiseSvm":
+        """Rearrange what scikit-learn stores of an SVM from `fit_svm`.
+
+        The support vectors are sorted by class. Row j - 1 of `dual_coef_` holds those of the lower class i against j,
+        row i those of the higher class j against i; with two classes scikit-learn turns all signs.
+        """
+        classes = len(svm.classes_)
+        pairs = list(combinations(range(classes), 2))
+        class_of = np.repeat(np.arange(classes), svm.n_support_)
+        coefficients = np.zeros((len(class_of), len(pairs)))
+        for pair, (first, second) in enumerate(pairs):
+            coefficients[:, pair] += np.where(class_of == first, svm.dual_coef_[second - 1], 0)
+            coefficients[:, pair] += np.where(class_of == second, svm.dual_coef_[first], 0)
+        sign = -1 if classes == 2 else 1
+        one_hot = np.eye(classes)
+        return cls(
+            gamma=float(svm.gamma),
+            support=svm.support_vectors_.astype("float64"),
+            coefficients=sign * coefficients,
+            intercepts=sign * svm.intercept_,
+            first=one_hot[[first for first, _ in pairs]],
+            second=one_hot[[second for _, second in pairs]],
+        )
 
 
 def fit_svm(

@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,7 @@ COMMANDS = (
     "noise",
     "report",
     "predict",
+    "export",
     "describe",
 )
 
@@ -280,6 +282,25 @@ def test_a_bad_recording_is_named_and_counted_while_the_others_go_on(ser_tf, fin
     assert counted == "ser-tf: 3 of 5 recordings could not be read; they are named above"
 
 
+def test_an_export_predicts_what_the_run_predicts(ser_tf, finetuned, tones):
+    run = finetuned("S3").path
+    answer = ser_tf("export", run, "out")
+    assert (answer.status, answer.err) == (0, "")
+    assert re.fullmatch(r"out/1: \d+\.\d MB; what it is and is not for: out/1/assets/model_card\.md\n", answer.out)
+    assert Path("out/1/assets/model_card.md").read_text().startswith("# Model card: S3 on table")
+    soundfile.write("silent.wav", np.zeros(16_000), 16_000)
+    recordings = (tones.parent / "1-sad-0.wav", "silent.wav", tones.parent / "2-happy-1.wav")
+    expected = ser_tf("predict", run, *recordings, "--format", "json")
+    for exported in ("out", "out/1"):
+        found = ser_tf("predict", exported, *recordings, "--format", "json")
+        assert (found.status, found.err) == (expected.status, expected.err)
+        for line, other in zip(found.out.splitlines(), expected.out.splitlines(), strict=True):
+            row, other = json.loads(line), json.loads(other)
+            assert row.pop("probabilities") == pytest.approx(other.pop("probabilities"), abs=1e-5)
+            assert row.pop("probability") == pytest.approx(other.pop("probability"), abs=1e-5)
+            assert row == other
+
+
 def corpus_of(*names: str, content: bytes = b"") -> None:
     for name in names:
         path = Path("corpus", name)
@@ -340,6 +361,11 @@ BAD_INPUT = {
     "noise in an absent run": (
         lambda: corpus_of(*RAVDESS),
         ("noise", "--corpus", "corpus", "run"),
+        "run: expected the folder of a run; there is none",
+    ),
+    "export of a missing run": (
+        lambda: None,
+        ("export", "run", "out"),
         "run: expected the folder of a run; there is none",
     ),
     "report into a missing folder": (

@@ -21,6 +21,9 @@ MAXIMUM_RECORDING_SECONDS = 600
 LARGEST_LEVEL = 1.5
 """Lossy codecs and resamplers overshoot full scale by up to a fifth; beyond this the samples were never scaled."""
 
+SILENT_LEVEL = 0.5 / 2**15
+"""16 bit round what is below to zero."""
+
 _LFS_POINTER = b"version https://git-lfs"
 _UNKNOWN_LENGTH = 2**63 - 1
 _FORMATS = "wav, flac, ogg (Vorbis, Opus), mp3, aiff or au"
@@ -171,7 +174,7 @@ def to_waveform(samples: np.ndarray, rate_hz: int, name: str = "samples") -> np.
             f"{name}: expected at least {1000 * MINIMUM_SAMPLES // SAMPLE_RATE_HZ} ms of sound. "
             f"Received: {1000 * len(waveform) / SAMPLE_RATE_HZ:.1f} ms"
         )
-    if np.abs(waveform).max() < 0.5 / 2**15:  # what 16 bit round to zero
+    if np.abs(waveform).max() < SILENT_LEVEL:
         raise UserError(f"{name}: expected a sound. Received: {len(waveform) / SAMPLE_RATE_HZ:.1f} s that are silent")
     return np.clip(waveform, -1.0, 1.0)
 

@@ -13,6 +13,7 @@ from ser_tf.cli.corpora import Audit, Synthesise
 from ser_tf.cli.experiments import CrossCorpus, Noise, Report, Sweep, Yardsticks
 from ser_tf.cli.options import TrainingOptions
 from ser_tf.cli.recognise import Describe, Predict
+from ser_tf.cli.serving import Export
 from ser_tf.cli.training import Evaluate, Finetune, Pretrain
 from ser_tf.config import Config, preset
 from ser_tf.errors import UserError
@@ -61,6 +62,7 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Noise, tyro.conf.subcommand("noise")]
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
+        | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Describe, tyro.conf.subcommand("describe", default=Describe(config=config))]
     )
     return tyro.cli(command, args=arguments, prog="ser-tf", description=DESCRIPTION)

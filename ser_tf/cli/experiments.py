@@ -1,4 +1,4 @@
-"""Commands that measure and tell: simple methods, grids of parameters, one corpus against another, noise, the report."""
+"""Commands that measure and tell: yardsticks, grids of parameters, one corpus against another, noise, the report."""
 
 import dataclasses
 from dataclasses import dataclass, field

@@ -16,15 +16,15 @@ from ser_tf.config import Config
 from ser_tf.errors import UserError
 
 if TYPE_CHECKING:
-    from ser_tf.serving.predict import Prediction, Recogniser
+    from ser_tf.serving.predict import ExportedRecogniser, Prediction, Recogniser
 
 
 @dataclass(frozen=True)
 class Predict:
-    """Name the emotion of recordings with a finished run."""
+    """Name the emotion of recordings with a finished run or its export."""
 
     run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(name="run")]
-    """Folder of a finished run."""
+    """Folder of a finished run, or of what ser-tf export made of it."""
     recordings: tyro.conf.Positional[tuple[Path, ...]]
     """Files, or folders of them."""
     format: Literal["table", "csv", "json"] = "table"
@@ -86,7 +86,7 @@ def _audio_files(given: Sequence[Path]) -> Iterator[Path]:
 
 
 def _predictions(
-    recogniser: "Recogniser", files: Sequence[Path], failed: list[Path]
+    recogniser: "Recogniser | ExportedRecogniser", files: Sequence[Path], failed: list[Path]
 ) -> Iterator[tuple[Path, "Prediction"]]:
     """The prediction of every recording that can be read; the others are named on stderr and added to `failed`."""
     for file in files:

@@ -1,4 +1,4 @@
-"""Name the emotion of a recording with a finished run; the corpus is not needed."""
+"""Name the emotion of a recording with a finished run, or with what was exported of it; the corpus is not needed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform, to_waveform
@@ -23,6 +24,11 @@ from ser_tf.network.se_resnet import (
 from ser_tf.pipeline import inputs_of
 from ser_tf.training.run_folder import RunFolder
 from ser_tf.training.weights import load_weights
+
+SAVED_MODEL = "saved_model.pb"
+"""The file that makes a folder a SavedModel."""
+LABELS = "labels.txt"
+"""Asset of an export: one emotion a line, in the order of the probabilities."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +114,60 @@ class Recogniser:
         return self.classifier.probabilities(outputs[used]), outputs
 
 
-def load(run: str | Path) -> Recogniser:
+class ExportedRecogniser:
+    """A SavedModel of `ser-tf export`, used like the run it was made of.
+
+    Raises:
+        UserError: it is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self.emotions = tuple((path / "assets" / LABELS).read_text(encoding="utf-8").splitlines())
+            self._saved = tf.saved_model.load(str(path))
+            self._answers = self._saved.signatures["serving_default"]
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise UserError(f"{path}: expected a version written by ser-tf export; {reason}; export again") from error
+
+    def __call__(self, recording: str | Path | bytes | np.ndarray, rate_hz: int | None = None) -> Prediction:
+        """As `Recogniser.__call__`, with every step after the waveform inside the SavedModel."""
+        waveform = _waveform(recording, rate_hz)
+        answer = {name: rows[0].numpy() for name, rows in self._answers(waveform=tf.constant(waveform[None])).items()}
+        if answer["problem"]:
+            name = str(recording) if isinstance(recording, str | Path) else "recording"
+            raise UserError(f"{name}: {answer['problem'].decode()}")
+        distribution = answer["probabilities"].tolist()
+        return Prediction(
+            answer["emotion"].decode(),
+            max(distribution),
+            dict(zip(self.emotions, distribution, strict=True)),
+            round(float(answer["speech_seconds"]) * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ,
+            answer["embedding"],
+            answer["ghost_share"],
+        )
+
+
+def load(run: str | Path) -> Recogniser | ExportedRecogniser:
+    """Load a finished run, or an export: its folder (the newest version is taken) or the folder of one version.
+
+    Raises:
+        UserError: the folder is neither, the run is not finished, or something is damaged.
+    """
+    path = Path(run)
+    if (path / SAVED_MODEL).is_file():
+        return ExportedRecogniser(path)
+    versions = export_versions(path)
+    return ExportedRecogniser(path / str(versions[-1])) if versions else load_run(path)
+
+
+def load_run(run: Path) -> Recogniser:
     """Load a finished run.
 
     Raises:
         UserError: the folder is no run, is not finished, or is damaged.
     """
-    folder = RunFolder(Path(run))
+    folder = RunFolder(run)
     folder.require_finished()
     config = Config.load(folder.config)
     classifier = Classifier.load(folder.path)
@@ -127,6 +180,12 @@ def load(run: str | Path) -> Recogniser:
     if classifier.svm is None:
         load_weights(features.get_layer(SOFTMAX_HEAD), folder.head_weights)
     return Recogniser(config, embedding, features, classifier)
+
+
+def export_versions(folder: Path) -> list[int]:
+    """The numbers of the versions in the folder of an export, ascending; none where there is no such folder."""
+    names = [model.parent.name for model in folder.glob(f"[0-9]*/{SAVED_MODEL}")]
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name)) == name)
 
 
 def _waveform(recording: str | Path | bytes | np.ndarray, rate_hz: int | None) -> np.ndarray:

@@ -1,0 +1,94 @@
+"""A finished run as a SavedModel, in folders of versions as TensorFlow Serving watches them."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import tensorflow as tf
+
+from ser_tf.errors import UserError
+from ser_tf.serving.line_graph import LineGraph
+from ser_tf.serving.predict import LABELS, export_versions, load_run
+from ser_tf.training.run_folder import RunFolder, environment, write_json
+
+MODEL_CARD = "model_card.md"
+PROVENANCE = "provenance.json"
+UNFINISHED = "unfinished-"
+"""Prefix of a version that is being written: no number, so that no server takes it for a version."""
+
+
+def export(run: Path, folder: Path, card: str) -> Path:
+    """Write the next version of a run's SavedModel.
+
+    It is written under another name and renamed when it is whole, so that a server that watches the folder never sees
+    a part of it.
+
+    Args:
+        run: folder of a finished run.
+        folder: of the versions; made where it does not exist.
+        card: the model card, in Markdown.
+
+    Returns:
+        The folder of the new version.
+
+    Raises:
+        UserError: the run cannot be loaded; `folder` holds something else, or another export is writing into it.
+    """
+    recogniser = load_run(run)
+    with _alone_in(folder):
+        version = folder / str(max(export_versions(folder), default=0) + 1)
+        unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder))
+        try:
+            unfinished.chmod(0o755)  # mkdtemp's own is for this user alone, and a server may be another
+            _write(LineGraph(recogniser), RunFolder(run), card, unfinished)
+            unfinished.rename(version)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+    return version
+
+
+def _write(line: LineGraph, run: RunFolder, card: str, folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as staging:
+        labels, model_card, provenance = (Path(staging, name) for name in (LABELS, MODEL_CARD, PROVENANCE))
+        labels.write_text("".join(f"{emotion}\n" for emotion in line.emotions), encoding="utf-8")
+        model_card.write_text(card, encoding="utf-8")
+        write_json(provenance, {"run": run.read_identity(), "exported_with": environment()})
+        saved = tf.Module()
+        saved.line_variables = line.variables
+        saved.line_assets = [
+            tf.saved_model.Asset(str(path)) for path in (labels, model_card, provenance, run.config.absolute())
+        ]
+        tf.saved_model.save(saved, str(folder), signatures=line.signatures())
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder against other exports; what a killed one left is removed."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: expected a new folder or that of an export. Received: a file")
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it when the process dies
+        except BlockingIOError as error:
+            raise UserError(
+                f"{folder}: another export is writing here; wait for it, or choose another folder"
+            ) from error
+        versions = {str(version) for version in export_versions(folder)}
+        for path in sorted(folder.iterdir()):
+            if path.name not in versions and not path.name.startswith(UNFINISHED):
+                raise UserError(
+                    f"{folder}: expected a new folder or that of an export. Received: one that holds {path.name}; "
+                    "choose another"
+                )
+        for path in folder.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(path)
+        yield
+    finally:
+        os.close(handle)
