@@ -34,7 +34,7 @@ from ser_tf.experiments.noise_folder import COLUMNS, NoiseFolder
 from ser_tf.experiments.predictions import PredictionTable, read_predictions
 from ser_tf.network.se_resnet import descriptor_count, frames_per_descriptor
 from ser_tf.pipeline import PreparedSpeech, SpeechFile, inputs_of_each, prepare_speech
-from ser_tf.serving.predict import Recogniser, load
+from ser_tf.serving.predict import Recogniser, load_run
 from ser_tf.training.run_folder import RunFolder, environment
 
 NOISES = ("white", "pink", "babble")
@@ -257,7 +257,7 @@ def _kept(mixture: np.ndarray, speech: Speech, where: slice, config: Config) -> 
 
 def _measure_fold(runs: Sequence[Run], prepared: PreparedSpeech, tested: PredictionTable) -> tuple[pd.DataFrame, int]:
     """A row per run, utterance and condition, and how many mixtures were clipped."""
-    recognisers = {run.name: load(run.folder.path) for run in runs}
+    recognisers = {run.name: load_run(run.folder.path) for run in runs}
     config, identity = runs[0].config, runs[0].identity
     sides = {
         side: [item for item in prepared.items if item.utterance.speaker in identity[f"{side}_speakers"]]
