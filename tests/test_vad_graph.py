@@ -164,7 +164,7 @@ def test_decisions_are_those_of_webrtc(sounds, mode, frame_milliseconds):
 
 @pytest.fixture(scope="module")
 def in_graph():
-    """`remove_silence` and `voiced_frames` with the default configuration, as they are exported."""
+    """`remove_silence` with the default configuration, as it is exported."""
     signature = [tf.TensorSpec([None, None], tf.int16), tf.TensorSpec([None], tf.int32)]
     return tf.function(lambda *batch: remove_silence(*batch, VadConfig()), input_signature=signature)
 
@@ -198,12 +198,12 @@ def test_hardly_a_frame(in_graph, rng, samples):
     np.testing.assert_array_equal(speech, waveform)
     assert lengths.numpy() == samples
     assert kept_whole.numpy()
-    assert voiced_frames(tf.constant(waveform), [samples], VadConfig()).shape == (1, samples // 480)
+    assert voiced_frames(tf.constant(waveform), tf.constant([samples]), VadConfig()).shape == (1, samples // 480)
 
 
 def test_frames_beyond_a_length_are_not_speech(sounds):
     samples = tf.constant(np.stack([sounds["loud noise"]] * 3))
-    whole, shorter, none = voiced_frames(samples, [SAMPLES, 20 * 480 + 479, 0], VadConfig()).numpy()
+    whole, shorter, none = voiced_frames(samples, tf.constant([SAMPLES, 20 * 480 + 479, 0]), VadConfig()).numpy()
     assert shorter[:20].tolist() == whole[:20].tolist()
     assert not shorter[20:].any()
     assert not none.any()

@@ -334,6 +334,7 @@ def _band_loudness(band: tf.Tensor, frame_samples: int) -> tuple[tf.Tensor, tf.T
     headroom = 31 - _bit_length(peak * peak)
     shift = tf.maximum(frame_samples.bit_length() - headroom, 0)
     energy = tf.reduce_sum(tf.cast(_shifted(framed * framed, shift[..., None]), tf.int64), axis=-1)
+    energy = tf.bitwise.bitwise_and(energy, (1 << 32) - 1)  # WebRTC's sum wraps around where every sample is -2 ** 15
 
     normalising = _bit_length(energy) - 15
     mantissa = tf.cast(_shifted(energy, tf.cast(tf.maximum(normalising, 0), tf.int64)), tf.int32)
