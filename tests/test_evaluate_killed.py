@@ -7,6 +7,8 @@ from pathlib import Path
 
 import h5py
 
+from ser_tf.training.run_folder import RunFolder
+
 LIVES = """
 import os, random, signal, sys
 from ser_tf import cli
@@ -69,10 +71,12 @@ assert status == 0
 
 
 def content_of(folder):
-    """What every file holds, but for TensorBoard's events, and what changes with date and process."""
+    """What every file holds, but for TensorBoard's events, and what changes with date, process and commit."""
     files = (path for path in folder.rglob("*") if path.is_file() and "tensorboard" not in path.parts)
     read = {".h5": arrays_of, ".skops": lambda path: "an SVM, judged by the predictions"}
-    return {str(path.relative_to(folder)): read.get(path.suffix, Path.read_bytes)(path) for path in files}
+    content = {path: read.get(path.suffix, Path.read_bytes)(path) for path in files if path.name != "run.json"}
+    identities = {path: RunFolder(path.parent).read_identity() for path in folder.rglob("run.json")}
+    return {str(path.relative_to(folder)): held for path, held in {**content, **identities}.items()}
 
 
 def arrays_of(path):

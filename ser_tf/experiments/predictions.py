@@ -114,8 +114,8 @@ class _Run:
     emotions: tuple[str, ...]
     start: str
     """What the network started from, in words; empty for a yardstick."""
-    method: tuple[Config, str, list[str]]
-    """Configuration with seed 0, the start, and the layers that started afresh beside given weights."""
+    method: tuple[Config, str]
+    """Configuration with seed 0, and the start."""
     rows: pd.DataFrame
 
 
@@ -182,7 +182,7 @@ def _read_run(folder: RunFolder, side: str) -> _Run:
         seed=seed,
         emotions=emotions,
         start=start,
-        method=(same_seed, start, (identity["weights"] or {}).get("afresh", [])),
+        method=(same_seed, start),
         rows=rows,
         **{key: identity[key] for key in ("strategy", "fold", *SHARED[:-1])},
     )

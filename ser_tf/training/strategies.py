@@ -80,6 +80,7 @@ def start_in_words(provenance: dict[str, Any] | None) -> str:
     """
     if provenance is None:
         return "random weights"
+    afresh = f" with {' and '.join(provenance['afresh'])} afresh" if "afresh" in provenance else ""
     if "strategy" not in provenance:
-        return "pre-trained weights"
-    return f"{provenance['strategy']} from {start_in_words(provenance.get('started_from'))}"
+        return f"pre-trained weights{afresh}"
+    return f"{provenance['strategy']} from {start_in_words(provenance.get('started_from'))}{afresh}"
