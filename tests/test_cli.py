@@ -35,6 +35,7 @@ COMMANDS = (
     "audit",
     "synthesise",
     "pretrain",
+    "import-vggvox",
     "finetune",
     "evaluate",
     "yardsticks",
@@ -367,6 +368,11 @@ BAD_INPUT = {
         lambda: None,
         ("export", "run", "out"),
         "run: expected the folder of a run; there is none",
+    ),
+    "weights of something else": (
+        lambda: Path("theirs.h5").write_text("<html>"),
+        ("import-vggvox", "theirs.h5", "ours.weights.h5"),
+        "theirs.h5: expected an HDF5 file with the layers of a Keras 2 network",
     ),
     "report into a missing folder": (
         lambda: corpus_of(*RAVDESS),

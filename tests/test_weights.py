@@ -137,6 +137,10 @@ def test_weights_that_heard_a_held_out_speaker_are_refused(path):
     refuse_leak(provenance, ["ravdess:09", "crema_d:1001"], path)
     with pytest.raises(UserError, match=r"trained on 1 of the fold's validation and test speakers \(ravdess:08\);"):
         refuse_leak(provenance, ["ravdess:08", "ravdess:09"], path)
+    with pytest.raises(UserError, match=r"on 2 of .* \(voxceleb2:id00012, voxceleb2:id00015\); give weights"):
+        refuse_leak(
+            {"speakers": ["voxceleb2:*"]}, ["voxceleb2:id00015", "voxceleb2:id00012", "voxceleb1:id10001"], path
+        )
     held_out = [f"ravdess:{number:02d}" for number in range(5, 13)]
     with pytest.raises(UserError, match=r"on 4 of .* \(ravdess:05, ravdess:06, ravdess:07, \.\.\.\); give weights"):
         refuse_leak(provenance, held_out, path)

@@ -15,6 +15,7 @@ from ser_tf.cli.options import TrainingOptions
 from ser_tf.cli.recognise import Describe, Predict
 from ser_tf.cli.serving import Export
 from ser_tf.cli.training import Evaluate, Finetune, Pretrain
+from ser_tf.cli.weights import ImportVggvox
 from ser_tf.config import Config, preset
 from ser_tf.errors import UserError
 
@@ -52,6 +53,7 @@ def _parse(arguments: list[str]) -> Any:
         Annotated[Audit, tyro.conf.subcommand("audit")]
         | Annotated[Synthesise, tyro.conf.subcommand("synthesise")]
         | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
+        | Annotated[ImportVggvox, tyro.conf.subcommand("import-vggvox")]
         | Annotated[Finetune, tyro.conf.subcommand("finetune", default=Finetune(corpus, config=config))]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate", default=Evaluate(corpus, config=config))]
         | Annotated[Yardsticks, tyro.conf.subcommand("yardsticks")]

@@ -58,7 +58,8 @@ def save_weights(network: keras.Model, path: Path, provenance: dict[str, Any]) -
     Args:
         network: an embedding network, or the head of one.
         path: ends in `.weights.h5`.
-        provenance: JSON values; `speakers` lists whoever the network has heard, `method` is its `method_of`.
+        provenance: JSON values; `speakers` lists whoever the network has heard, where "voxceleb2:*" stands for all of
+            a corpus, and `method` is its `method_of`.
     """
     unfinished = path.with_name(f"unfinished-{path.name}")
     text = json.dumps(provenance)
@@ -176,7 +177,7 @@ def refuse_leak(provenance: dict[str, Any], held_out: Iterable[str], path: Path)
     Raises:
         UserError: they have; the line names the first such speakers.
     """
-    shared = sorted(set(provenance["speakers"]) & set(held_out))
+    shared = _shared(provenance["speakers"], held_out)
     if shared:
         raise UserError(
             f"{path}: these weights were trained on {len(shared)} of the fold's validation and test speakers "
@@ -265,6 +266,12 @@ def _variables_by_place(network: keras.Model) -> dict[str, keras.Variable]:
         places[f"{layer}/{counts[layer]}"] = variable
         counts[layer] += 1
     return places
+
+
+def _shared(heard: Iterable[str], held_out: Iterable[str]) -> list[str]:
+    """The speakers on both sides, sorted; "voxceleb2:*" has heard all of that corpus."""
+    heard = set(heard)
+    return sorted(name for name in set(held_out) if {name, f"{name.partition(':')[0]}:*"} & heard)
 
 
 def _by(shape: tuple[int, ...] | None) -> str:
