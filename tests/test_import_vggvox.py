@@ -283,9 +283,9 @@ def test_the_file_says_where_it_comes_from_and_starts_a_training(imported, publi
     assert layers_afresh(provenance, PRESETS[name], out) == ()
     without_ghosts = replace(PRESETS[name], network=replace(PRESETS[name].network, ghost_clusters=0))  # strategy S2
     assert layers_afresh(provenance, without_ghosts, out) == ("ghost_vlad",)
-    refuse_leak(provenance, ["ravdess:01", "voxceleb1:id10001"], out)
+    refuse_leak(out, ["ravdess:01", "voxceleb1:id10001"], {})
     with pytest.raises(UserError, match=r"trained on 1 of the fold's .* \(voxceleb2:id00012\)"):
-        refuse_leak(provenance, ["ravdess:01", "voxceleb2:id00012"], out)
+        refuse_leak(out, ["ravdess:01", "voxceleb2:id00012"], {})
 
 
 def test_the_command_reads_a_whole_model_too_gives_the_same_and_says_what_was_taken(
