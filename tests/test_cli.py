@@ -34,6 +34,7 @@ pytestmark = pytest.mark.usefixtures("shallow")
 COMMANDS = (
     "audit",
     "synthesise",
+    "prepare",
     "pretrain",
     "import-vggvox",
     "finetune",

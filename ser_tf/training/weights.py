@@ -211,11 +211,12 @@ def refuse_leak(path: Path, speakers: Iterable[str], recordings: Mapping[int, st
     Raises:
         UserError: they have; the line names the first such speakers or recordings.
     """
+    known = read_provenance(path)["speakers"]
     heard = read_recordings(path)
     held_out = np.fromiter(recordings, np.uint64)
     again = held_out[:0] if heard is None else np.intersect1d(heard, held_out)
     for what, names in (
-        ("speakers", _shared(read_provenance(path)["speakers"], speakers)),
+        ("speakers", _shared(known, speakers)),
         ("recordings", sorted(recordings[int(sample_hash)] for sample_hash in again)),
     ):
         if names:
