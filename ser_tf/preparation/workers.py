@@ -4,6 +4,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -96,6 +97,7 @@ class _Worker:
         spawn = multiprocessing.get_context("spawn")  # TensorFlow's threads do not survive a fork
         self.connection, other_end = spawn.Pipe()
         self.process: BaseProcess = spawn.Process(target=_work, args=(other_end, prologue), daemon=True)
+        resource_tracker.ensure_running()  # not later: its own start would let the signal through again
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is for the parent alone
         try:
             self.process.start()
