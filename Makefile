@@ -55,7 +55,8 @@ evaluate: setup
 report: $(VENV)/installed-report
 	$(SER_TF) report $(RUNS) --out "$(OUT)" $(if $(CORPUS),--corpus "$(CORPUS)")
 
-test: $(VENV)/installed-test $(VENV)/installed-jax $(VENV)/installed-notebooks $(VENV)/installed-report
+test: $(VENV)/installed-test $(VENV)/installed-jax $(VENV)/installed-notebooks $(VENV)/installed-report \
+		$(VENV)/installed-m4a
 	$(VENV)/bin/pytest
 
 test-tfio: $(VENV_TFIO)/installed

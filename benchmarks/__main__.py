@@ -12,11 +12,11 @@ import tyro
 
 from benchmarks.machine import provenance
 from benchmarks.measuring import Row, in_new_process, rows_of
-from benchmarks.recordings import sample_of, synthetic_corpus
+from benchmarks.recordings import sample_of, speakers_of, synthetic_corpus
 from ser_tf.corpora import Corpus, open_corpus
 from ser_tf.errors import UserError
 
-Benchmark = Literal["signal_line", "training", "predict", "memory", "statistics"]
+Benchmark = Literal["signal_line", "training", "predict", "memory", "statistics", "prepare"]
 BENCHMARKS: tuple[Benchmark, ...] = get_args(Benchmark)
 
 
@@ -25,7 +25,8 @@ class Arguments:
     """Print ratios of things measured side by side in this run: medians, and the range of their middle half."""
 
     corpus: Path | None = None
-    """Folder of RAVDESS or CREMA-D, or a table; by default synthetic recordings at 48 kHz."""
+    """Folder of RAVDESS or CREMA-D, or a table; by default synthetic recordings at 48 kHz. For prepare alone any
+    folder of speakers."""
     only: tuple[Benchmark, ...] = BENCHMARKS
     """Just these."""
     json: Path | None = None
@@ -41,12 +42,18 @@ def main(arguments: Arguments) -> None:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         os.environ["SER_TF_CACHE"] = str(scratch / "cache")
-        corpus = sample_of(open_corpus(arguments.corpus)) if arguments.corpus else synthetic_corpus(scratch / "corpus")
+        corpus = sample_of(_opened(arguments)) if arguments.corpus else synthetic_corpus(scratch / "corpus")
         print(f"{len(corpus.utterances)} recordings, {corpus.name}")
         rows = {name: _print_rows(name, corpus, scratch) for name in arguments.only}
     if arguments.json is not None:
         results = {name: [dataclasses.asdict(row) for row in some] for name, some in rows.items()}
         arguments.json.write_text(json.dumps({"made_with": made_with, "results": results}, indent=2) + "\n")
+
+
+def _opened(arguments: Arguments) -> Corpus:
+    """The given corpus; for shards alone any folder of speakers will do."""
+    assert arguments.corpus is not None
+    return speakers_of(arguments.corpus) if arguments.only == ("prepare",) else open_corpus(arguments.corpus)
 
 
 def _print_rows(name: str, corpus: Corpus, scratch: Path) -> list[Row]:

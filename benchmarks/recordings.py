@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ser_tf.corpora import Corpus, open_corpus
+from ser_tf.corpora import Corpus, Utterance, open_corpus
+from ser_tf.corpora.speakers import find_recordings, read_lists
 from ser_tf.corpora.synthetic import EMOTIONS, RATES_HZ, render
 
 SPEAKERS = 6
@@ -26,6 +27,13 @@ def synthetic_corpus(folder: Path) -> Corpus:
         samples, rate_hz = render(speaker, emotion, take)
         soundfile.write(folder / f"syn-{speaker:02d}-{emotion}-{take:02d}.wav", samples, rate_hz, subtype="PCM_16")
     return open_corpus(folder)
+
+
+def speakers_of(root: Path) -> Corpus:
+    """A folder of speakers, whose emotions nobody needs."""
+    found = find_recordings(root, read_lists(root))
+    utterances = tuple(Utterance(each.name, each.path, each.speaker, "") for each in sorted(found))
+    return Corpus(root.resolve().name, root, utterances, (), (), ())
 
 
 def sample_of(corpus: Corpus, size: int = LARGEST_SAMPLE) -> Corpus:

@@ -1,6 +1,7 @@
 """Every parameter of the method, once: frozen dataclasses, presets, and their file form.
 
-Units are in the names. `PRESETS["paper"]` is the published method; `compact` fits a laptop, `tiny` tests and the demo.
+Units are in the names. `PRESETS["paper"]` is the published method; `compact` fits a laptop, `tiny` tests and the demo;
+`vggvox` is the network that the published one descends from.
 The resolved configuration is written beside every checkpoint and read back from there.
 """
 
@@ -63,8 +64,17 @@ class SpectrogramConfig:
     """`none` magnitude, `power` magnitude ** 0.3, `log` ln(magnitude + 1e-3)."""
     normalisation: Literal["global", "per_bin", "per_frame"] = "global"
     """Zero mean and unit deviation over the whole utterance, each bin over time, or each frame over bins."""
+    deviation_offset: float = 0.0
+    """Added to the deviation before it divides."""
+    window: Literal["hamming", "hann"] = "hamming"
+    framing: Literal["inside", "centred"] = "inside"
+    """`inside`: no frame reaches beyond the speech. `centred`: frame t is centred at sample t * hop, and the speech is
+    mirrored at its ends."""
+    reversal: Literal["none", "appended"] = "none"
+    """`appended`: the speech is followed by itself backwards."""
 
     def __post_init__(self) -> None:
+        _expect(self, at_least=0, names=("deviation_offset",))
         _expect(self, at_least=1, names=("window_samples", "hop_samples"))
         _expect(self, at_least=self.window_samples, names=("fft_samples",))
 
@@ -72,6 +82,12 @@ class SpectrogramConfig:
     def bins(self) -> int:
         """Frequency bins of one frame: 257 for an FFT of 512."""
         return self.fft_samples // 2 + 1
+
+    def frames(self, samples: Any) -> Any:
+        """Frames of speech of that many samples, an int or a tensor; none, or fewer, where there is no whole window."""
+        if self.reversal == "appended":
+            samples = 2 * samples
+        return 1 + (samples if self.framing == "centred" else samples - self.window_samples) // self.hop_samples
 
 
 @dataclass(frozen=True)
@@ -106,6 +122,10 @@ class NetworkConfig:
     final_pool_time_stride: Literal[1, 2] = 2
     """With `stem_stride` 2 a stride of 1 here keeps one descriptor per 32 frames."""
     squeeze_reduction: int = 16
+    """Channels per hidden unit of squeeze-and-excitation; 0 leaves it out."""
+    aggregation: Literal["ghost_vlad", "vggvox"] = "ghost_vlad"
+    """`ghost_vlad`: clusters are assigned by the descriptors, and V is the embedding. `vggvox`: they are assigned by a
+    convolution beside the descriptors', and a dense layer behind V makes the embedding."""
     descriptor_size: int = 512
     clusters: int = 8
     ghost_clusters: int = 2
@@ -206,8 +226,21 @@ PRESETS: dict[str, Config] = {
         ),
         training=TrainingConfig(maximum_epochs=20, patience_epochs=10),
     ),
+    "vggvox": Config(
+        vad=VadConfig(minimum_speech_seconds=60),  # the longest there is: no silence is removed
+        spectrogram=SpectrogramConfig(
+            window_samples=400,
+            normalisation="per_frame",
+            deviation_offset=1e-5,
+            window="hann",
+            framing="centred",
+            reversal="appended",
+        ),
+        network=NetworkConfig(final_pool_time_stride=1, squeeze_reduction=0, aggregation="vggvox"),
+    ),
 }
-"""Named configurations. `paper` is the published method, with this project's choices where the paper is silent."""
+"""Named configurations. `paper` is the published method, with this project's choices where the paper is silent.
+`vggvox` is its ancestor (Xie et al., ICASSP 2019), whose published weights `ser-tf import-vggvox` converts."""
 
 
 def preset(name: str) -> Config:

@@ -34,7 +34,9 @@ pytestmark = pytest.mark.usefixtures("shallow")
 COMMANDS = (
     "audit",
     "synthesise",
+    "prepare",
     "pretrain",
+    "import-vggvox",
     "finetune",
     "evaluate",
     "yardsticks",
@@ -367,6 +369,11 @@ BAD_INPUT = {
         lambda: None,
         ("export", "run", "out"),
         "run: expected the folder of a run; there is none",
+    ),
+    "weights of something else": (
+        lambda: Path("theirs.h5").write_text("<html>"),
+        ("import-vggvox", "theirs.h5", "ours.weights.h5"),
+        "theirs.h5: expected an HDF5 file with the layers of a Keras 2 network",
     ),
     "report into a missing folder": (
         lambda: corpus_of(*RAVDESS),

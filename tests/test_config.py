@@ -126,6 +126,10 @@ def test_the_paper_preset_is_the_published_method():
             "fft_samples": 512,
             "compression": "none",
             "normalisation": "global",
+            "deviation_offset": 0.0,
+            "window": "hamming",
+            "framing": "inside",
+            "reversal": "none",
         },
         "augmentation": {"time_masks": 0, "frequency_masks": 0, "noise_probability": 0.0},
         "network": {
@@ -133,6 +137,7 @@ def test_the_paper_preset_is_the_published_method():
             "stem_stride": 1,
             "final_pool_time_stride": 2,
             "squeeze_reduction": 16,
+            "aggregation": "ghost_vlad",
             "descriptor_size": 512,
             "clusters": 8,
             "ghost_clusters": 2,
@@ -157,11 +162,26 @@ def test_the_paper_preset_is_the_published_method():
     assert PRESETS["paper"].spectrogram.bins == 257
 
 
+def test_a_configuration_written_before_vggvox_means_what_it_meant(load):
+    younger = {
+        "spectrogram": ("deviation_offset", "window", "framing", "reversal"),
+        "network": ("aggregation",),
+    }
+    for name in ("paper", "compact", "tiny"):
+        data = dataclasses.asdict(PRESETS[name])
+        del data["augmentation"]["noise_snr_db"]  # a tuple, which the plain form of YAML does not have
+        for room, names in younger.items():
+            for parameter in names:
+                del data[room][parameter]
+        assert load(yaml.safe_dump(data)) == PRESETS[name]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: VadConfig(padding_frames=-1), r"padding_frames: expected at least 0. Received: padding_frames=-1"),
         (lambda: SpectrogramConfig(hop_samples=0), "hop_samples: expected at least 1. Received: hop_samples=0"),
+        (lambda: SpectrogramConfig(deviation_offset=-1e-5), "deviation_offset: expected at least 0. Received"),
         (lambda: SpectrogramConfig(fft_samples=256), "fft_samples: expected at least 512. Received: fft_samples=256"),
         (lambda: AugmentationConfig(noise_probability=2.0), "noise_probability: expected at most 1. Received"),
         (lambda: LossConfig(alpha=-0.1), "alpha: expected at least 0. Received: alpha=-0.1"),

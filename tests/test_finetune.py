@@ -185,6 +185,19 @@ def test_weights_that_heard_a_held_out_speaker_are_refused(finetuned, task_of):
         task_of("S3", fold=3, weights=finetuned("S3").weights)
 
 
+def test_weights_that_heard_a_held_out_recording_under_another_name_are_refused(finetuned, small, tones, tmp_path):
+    # The same files in another table, whose first speaker, tested in fold 1, is the last one here and was trained on.
+    header, *rows = tones.read_text().splitlines()
+    table = tones.with_name("renamed.csv")
+    renamed = (f"{path},x{7 - int(speaker)},{emotion}" for path, speaker, emotion in (row.split(",") for row in rows))
+    table.write_text("\n".join([header, *renamed]) + "\n")
+    corpus = open_corpus(table)
+    fold = (corpus, load_scheme("complete", corpus), 1, "S3", small)
+    # Speakers x1 and x2 are 6 and 5, of 12 recordings each, of which one is broken.
+    with pytest.raises(UserError, match=r"trained on 24 of the fold's validation and test recordings \(5-angry-0, 5-a"):
+        FoldTask.make(*fold, finetuned("S3").weights)
+
+
 @pytest.mark.parametrize(
     ("room", "change", "message"),
     [
@@ -270,7 +283,7 @@ def test_a_killed_run_goes_on_and_ends_like_an_undisturbed_one(finetuned, task_o
     lines = []
     finetune(task_of("S5", config=config, weights=weights), run, report=lines.append)
     assert lines[:2] == [
-        f"weights from {weights}:\nall {len(weights_in(weights))} arrays taken",
+        f"weights from {weights}:\nall {len(weights_in(weights)) - 1} arrays taken",  # and the list of recordings
         f"resumed after epoch {epochs}",
     ]
     for name in ("log.csv", "predictions.csv", "confusion.csv", "metrics.json", "classifier.json"):

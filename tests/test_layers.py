@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_tf.network.layers import GhostVLAD, MinimumTime, SqueezeExcitation, TimeMask
+from ser_tf.network.layers import GhostVLAD, MinimumTime, SqueezeExcitation, TimeMask, VggvoxVLAD, unit_norm_from
 
 
 def random_ghost_vlad(rng: np.random.Generator, clusters: int, ghost_clusters: int, size: int) -> GhostVLAD:
@@ -141,6 +141,38 @@ def test_gradients_are_finite_in_degenerate_cases(rng: np.random.Generator, case
         np.testing.assert_array_equal(gradients[0], 0)
 
 
+@pytest.mark.parametrize("ghost_clusters", [0, 2])
+def test_vggvox_vlad_assigned_by_its_descriptors_is_ghost_vlad_but_for_the_last_norm(
+    rng: np.random.Generator, ghost_clusters: int
+) -> None:
+    ghost_vlad = random_ghost_vlad(rng, clusters=4, ghost_clusters=ghost_clusters, size=5)
+    descriptors, counts = rng.normal(size=(3, 6, 5)).astype("float32"), np.array([6, 1, 4])
+    # The cells hold the descriptors backwards, beside others that the kernel leaves alone.
+    cells = np.concatenate([descriptors[..., ::-1], rng.normal(size=(3, 6, 2))], axis=-1).astype("float32")
+    descriptors[1, 1:], cells[1, 1:] = np.nan, np.nan  # padding may hold anything
+
+    vggvox_vlad = VggvoxVLAD(4, ghost_clusters)
+    vggvox_vlad.build(descriptors.shape, cells.shape, counts.shape)
+    kernel, bias, centres = (keras.ops.convert_to_numpy(weight) for weight in ghost_vlad.weights)
+    vggvox_vlad.kernel.assign(np.pad(kernel[::-1], ((0, 2), (0, 0))))
+    vggvox_vlad.bias.assign(bias)
+    vggvox_vlad.centres.assign(np.pad(centres, ((0, ghost_clusters), (0, 0)), constant_values=np.nan))  # not read
+    residuals, ghost_share = vggvox_vlad(descriptors, cells, counts)
+    expected, expected_share = ghost_vlad(descriptors, counts)
+    np.testing.assert_allclose(np.linalg.norm(np.reshape(residuals, (3, 4, 5)), axis=2), 1, atol=1e-5)
+    np.testing.assert_allclose(residuals / np.sqrt(4), expected, atol=1e-5)
+    np.testing.assert_allclose(ghost_share, expected_share, atol=1e-6)
+
+
+def test_unit_norm_leaves_short_vectors_short_and_their_gradient_finite() -> None:
+    vectors = tf.constant([[3.0, 4.0], [3e-7, 4e-7], [0.0, 0.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(vectors)
+        units = unit_norm_from(vectors)
+    np.testing.assert_allclose(units, [[0.6, 0.8], [0.3, 0.4], [0, 0]], atol=1e-6)
+    assert np.isfinite(tape.gradient(units, vectors)).all()
+
+
 def test_squeeze_excitation_gates_by_the_mean_of_true_cells(rng: np.random.Generator) -> None:
     layer = SqueezeExcitation(reduction=2)
     maps = rng.normal(size=(1, 5, 3, 4)).astype("float32")
@@ -197,7 +229,13 @@ def test_ghost_vlad_computes_in_float32_under_mixed_precision(rng: np.random.Gen
 
 @pytest.mark.parametrize(
     "layer",
-    [GhostVLAD(3, 0, name="vlad"), SqueezeExcitation(7, dtype="mixed_bfloat16"), MinimumTime(5), TimeMask()],
+    [
+        GhostVLAD(3, 0, name="vlad"),
+        VggvoxVLAD(3, 0),
+        SqueezeExcitation(7, dtype="mixed_bfloat16"),
+        MinimumTime(5),
+        TimeMask(),
+    ],
     ids=lambda layer: type(layer).__name__,
 )
 def test_layers_come_back_from_their_config(layer: keras.Layer) -> None:
@@ -233,6 +271,7 @@ def test_squeeze_excitation_hands_its_dtype_policy_down() -> None:
             {"reduction": True},
             "`reduction` argument: expected an integer of at least 1. Received: reduction=True",
         ),
+        (VggvoxVLAD, {"clusters": 0}, "`clusters` argument: expected an integer of at least 1. Received: clusters=0"),
         (MinimumTime, {"minimum": 0}, "`minimum` argument: expected an integer of at least 1. Received: minimum=0"),
     ],
 )

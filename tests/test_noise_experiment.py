@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("shallow")
 def loaded_once():
     """A run that several measurements hear is traced once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(noise, "load", cache(noise.load))
+        patch.setattr(noise, "load_run", cache(noise.load_run))
         yield
 
 
@@ -240,7 +240,7 @@ def test_a_measurement_goes_on_where_it_stopped_and_ends_the_same(measured, runs
     assert [line for line in lines if line.startswith("fold")] == ["fold 1: S3-fold1-seed0"]
     assert folder.table.read_bytes() == measured.table.read_bytes()
 
-    monkeypatch.setattr(noise, "load", None)  # nothing is measured again
+    monkeypatch.setattr(noise, "load_run", None)  # nothing is measured again
     measure(corpus, runs[::-1], tmp_path / "noise", print)
     assert folder.table.read_bytes() == measured.table.read_bytes()
 

@@ -87,7 +87,7 @@ print(len(folds.load_scheme("complete", corpus).folds))
 """
     where, presets, folds = run_with(unpacked, code).splitlines()
     assert where == str(unpacked)
-    assert presets == "paper compact tiny"
+    assert presets == "paper compact tiny vggvox"
     assert folds == "10"
 
 

@@ -14,17 +14,18 @@ PACKAGE = Path(ser_tf.__file__).parent
 GROUND = {"config", "errors"}
 """Every room may know its parameters and what a user can cause."""
 
-LINE = {"audio", "corpora", "pipeline", "network", "metrics", "classifier", "training"}
+LINE = {"audio", "corpora", "preparation", "pipeline", "network", "metrics", "classifier", "training"}
 MAY_KNOW: dict[str, set[str]] = {
     "errors": set(),
     "config": {"errors"},
     "audio": GROUND,
     "corpora": GROUND,
-    "pipeline": GROUND | {"audio", "corpora"},
+    "preparation": GROUND | {"audio", "corpora"},
+    "pipeline": GROUND | {"audio", "corpora", "preparation"},
     "network": GROUND,
     "metrics": GROUND,
     "classifier": GROUND | {"metrics"},
-    "training": GROUND | {"corpora", "pipeline", "network", "metrics", "classifier"},
+    "training": GROUND | {"corpora", "preparation", "pipeline", "network", "metrics", "classifier"},
     "serving": GROUND | LINE,
     "experiments": GROUND | LINE | {"serving"},
     "cli": GROUND | LINE | {"serving", "experiments"},

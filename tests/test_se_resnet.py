@@ -33,6 +33,7 @@ SMALL = NetworkConfig(
     clusters=2,
     ghost_clusters=1,
 )
+VGGVOX = replace(SMALL, squeeze_reduction=0, aggregation="vggvox")
 STRIDES = [(1, 1), (1, 2), (2, 1), (2, 2)]
 
 
@@ -120,9 +121,25 @@ def test_utterances_too_short_for_a_descriptor_are_padded_to_one(
         np.testing.assert_allclose(beside["embedding"], alone["embedding"], atol=1e-5)
 
 
-def test_all_of_an_utterance_and_its_length_matter(rng: np.random.Generator) -> None:
+def test_vggvox_depends_on_padding_no_more_than_ours(rng: np.random.Generator) -> None:
+    call = compiled(trained_network(VGGVOX, rng))
+    lengths = np.array([2, 41, 63, 90])
+    utterances = [rng.normal(size=(frames, BINS)).astype("float32") for frames in lengths]
+    together = call(padded(utterances, 131, rng), lengths)
+    assert together["embedding"].shape == (4, 10)
+    for row, utterance in enumerate(utterances):
+        alone = call(utterance[None], lengths[row : row + 1])
+        np.testing.assert_allclose(together["embedding"][row], alone["embedding"][0], atol=1e-5)
+        np.testing.assert_allclose(np.linalg.norm(alone["embedding"]), 1, atol=1e-5)
+        count = descriptor_count(lengths[row], VGGVOX)
+        np.testing.assert_allclose(together["ghost_share"][row, :count], alone["ghost_share"][0], atol=1e-5)
+        np.testing.assert_array_equal(together["ghost_share"][row, count:], 0)
+
+
+@pytest.mark.parametrize("config", [SMALL, VGGVOX], ids=["ours", "vggvox"])
+def test_all_of_an_utterance_and_its_length_matter(rng: np.random.Generator, config: NetworkConfig) -> None:
     # A network that ignored its input would pass every test of invariance.
-    call = compiled(trained_network(SMALL, rng))
+    call = compiled(trained_network(config, rng))
     utterance = rng.normal(size=(1, 96, BINS)).astype("float32")
     embedding = call(utterance, np.array([96]))["embedding"]
     assert np.abs(call(utterance, np.array([64]))["embedding"] - embedding).max() > 1e-3
@@ -216,8 +233,9 @@ def test_the_softmax_head_adds_logits_of_the_embedding(rng: np.random.Generator)
     assert outputs["logits"].shape == (2, 6)
 
 
-def test_keras_file_round_trip(rng: np.random.Generator, tmp_path: Path) -> None:
-    classifier = with_softmax_head(trained_network(SMALL, rng), classes=6, units=12)
+@pytest.mark.parametrize("config", [SMALL, VGGVOX], ids=["ours", "vggvox"])
+def test_keras_file_round_trip(rng: np.random.Generator, tmp_path: Path, config: NetworkConfig) -> None:
+    classifier = with_softmax_head(trained_network(config, rng), classes=6, units=12)
     classifier.save(tmp_path / "network.keras")
     again = keras.saving.load_model(tmp_path / "network.keras")
     for time in (50, 2):  # another length, and one below the minimum
@@ -338,6 +356,20 @@ def test_describe_counts_parameters_and_multiply_adds_exactly() -> None:
     )  # fmt: skip
 
 
+def test_describe_counts_the_assignment_and_the_dense_layer_of_vggvox() -> None:
+    ours, vggvox = (describe(Config(network=config), seconds=1.0) for config in (SMALL, VGGVOX))
+    assert vggvox.embedding_size == 10
+    # 97 frames leave 3 steps. Without the gates of `test_describe_counts_parameters_and_multiply_adds_exactly`; the
+    # assignment reads 64 channels of 3 bins rather than 10 descriptors; the ghost has a centre; and V is 2 x 10 long.
+    assert vggvox.descriptors == 3
+    gates = 2 * (2 * 16 * 4) + 3 * (2 * 16 * 4) + 3 * (2 * 32 * 8) + 3 * (2 * 64 * 16)
+    gate_biases = 2 * (4 + 16) + 3 * (4 + 16) + 3 * (8 + 32) + 3 * (16 + 64)
+    instead = (3 * 64 - 10) * 3 + 10
+    dense = 20 * 10
+    assert vggvox.parameters == ours.parameters - gates - gate_biases + instead + dense + 10
+    assert vggvox.multiply_adds == ours.multiply_adds - gates + 3 * instead + dense
+
+
 def test_the_paper_preset_takes_about_3_billion_multiply_adds_for_2_seconds() -> None:
     summary = describe(PRESETS["paper"], seconds=2.0)
     assert 2.9e9 < summary.multiply_adds < 3.2e9
@@ -356,7 +388,7 @@ def test_the_paper_preset_takes_about_3_billion_multiply_adds_for_2_seconds() ->
             BINS,
             "expected final_pool_time_stride 1 or 2. Received: final_pool_time_stride=0",
         ),
-        ({"squeeze_reduction": 0}, BINS, "expected squeeze_reduction of at least 1. Received: squeeze_reduction=0"),
+        ({"squeeze_reduction": -1}, BINS, "expected squeeze_reduction of at least 0. Received: squeeze_reduction=-1"),
         ({"descriptor_size": 0}, BINS, "expected descriptor_size of at least 1. Received: descriptor_size=0"),
         ({"clusters": 0}, BINS, "expected clusters of at least 1. Received: clusters=0"),
         ({"ghost_clusters": -1}, BINS, "expected ghost_clusters of at least 0. Received: ghost_clusters=-1"),

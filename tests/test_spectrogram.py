@@ -16,9 +16,16 @@ CONFIGS = [
     for compression, normalisation in itertools.product(COMPRESSIONS, NORMALISATIONS)
 ]
 
+EXTENDED = [
+    SpectrogramConfig(framing="centred"),
+    SpectrogramConfig(reversal="appended"),
+    SpectrogramConfig(window_samples=400, window="hann", framing="centred", reversal="appended"),
+    SpectrogramConfig(window_samples=401, framing="centred"),  # 4000 samples are a whole number of hops
+]
+
 
 def name_of(config: SpectrogramConfig) -> str:
-    return f"{config.compression}-{config.normalisation}"
+    return f"{config.compression}-{config.normalisation}-{config.framing}-{config.reversal}-{config.window_samples}"
 
 
 def of_one(speech: np.ndarray, config: SpectrogramConfig) -> np.ndarray:
@@ -54,6 +61,42 @@ def test_equals_scipy(rng):
     np.testing.assert_allclose(of_one(speech, SpectrogramConfig()), expected, atol=1e-4)
 
 
+def test_a_hann_window_shorter_than_the_transform_equals_scipy(rng):
+    speech = 0.1 * rng.standard_normal(16_000)
+    transform = scipy.signal.ShortTimeFFT(scipy.signal.get_window("hann", 400), hop=160, fs=16_000, mfft=512)
+    magnitude = np.abs(transform.stft(speech, p0=0, p1=98, k_offset=200)).T  # 1 + (16000 - 400) // 160 = 98
+    expected = (magnitude - magnitude.mean()) / magnitude.std()
+    config = SpectrogramConfig(window_samples=400, window="hann")
+    np.testing.assert_allclose(of_one(speech, config), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("samples", [513, 4_000, 4_159])
+def test_centred_frames_are_those_of_speech_mirrored_at_its_ends(samples, rng):
+    speech = 0.1 * rng.standard_normal(samples)
+    centred = of_one(speech, SpectrogramConfig(framing="centred"))
+    assert len(centred) == 1 + samples // 160
+    np.testing.assert_allclose(centred, of_one(np.pad(speech, 256, mode="reflect"), SpectrogramConfig()), atol=1e-5)
+
+
+@pytest.mark.parametrize("framing", ["inside", "centred"])
+def test_an_appended_reversal_is_speech_followed_by_itself_backwards(framing, rng):
+    speech = 0.1 * rng.standard_normal(3_333)
+    np.testing.assert_allclose(
+        of_one(speech, SpectrogramConfig(framing=framing, reversal="appended")),
+        of_one(np.append(speech, speech[::-1]), SpectrogramConfig(framing=framing)),
+        atol=1e-5,
+    )
+
+
+def test_the_deviation_is_raised_by_the_offset(rng):
+    # The offset is as large as the deviation itself, so the values are halved.
+    speech = 0.1 * rng.standard_normal(4_000)
+    frames = np.lib.stride_tricks.sliding_window_view(speech, 512)[::160]
+    deviation = np.abs(np.fft.rfft(frames * scipy.signal.get_window("hamming", 512))).std()
+    offset = of_one(speech, SpectrogramConfig(deviation_offset=float(deviation)))
+    np.testing.assert_allclose(2 * offset, of_one(speech, SpectrogramConfig()), atol=1e-4)
+
+
 def test_a_tone_stands_in_its_bin():
     # Bins are 16000 / 512 = 31.25 Hz apart: 1 kHz is bin 32.
     speech = 0.5 * np.sin(2 * np.pi * 1_000 * np.arange(16_000) / 16_000)
@@ -70,7 +113,7 @@ def test_only_whole_frames_count(samples, frames):
     assert not values.numpy()[0, frames:].any()
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=name_of)
+@pytest.mark.parametrize("config", [*CONFIGS, *EXTENDED], ids=name_of)
 def test_padding_changes_nothing(config, rng):
     lengths = [512, 700, 4_000, 4_159, 6_000]
     batch = rng.uniform(-1, 1, (len(lengths), 6_500)).astype(np.float32)  # padding is loud noise, not zeros

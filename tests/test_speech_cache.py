@@ -11,12 +11,12 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from ser_tf.audio import recording
 from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import AudioConfig, Config, VadConfig
 from ser_tf.corpora import Utterance
 from ser_tf.errors import UserError
-from ser_tf.pipeline import speech_cache
 from ser_tf.pipeline.speech_cache import HEADER_WORDS, default_directory, prepare_speech
 
 
@@ -65,7 +65,7 @@ def test_the_second_time_nothing_is_decoded(utterances, cache, monkeypatch):
     def refuse(content, name):
         raise AssertionError(f"{name} was decoded again")
 
-    monkeypatch.setattr(speech_cache, "decode", refuse)
+    monkeypatch.setattr(recording, "decode", refuse)
     assert prepare_speech(utterances, Config(), cache) == first
 
 
@@ -195,7 +195,7 @@ def test_where_the_cache_lies_by_default(monkeypatch):
 def test_the_decoder_is_part_of_the_key(utterances, cache, monkeypatch):
     tfio_backend = pytest.importorskip("ser_tf.audio.tfio_backend")
     monkeypatch.setattr(tfio_backend, "require", lambda: None)
-    monkeypatch.setattr(tfio_backend, "decode", speech_cache.decode)
+    monkeypatch.setattr(tfio_backend, "decode", recording.decode)
     paths = {
         item.path
         for backend in ("soundfile", "tfio")

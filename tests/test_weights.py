@@ -16,6 +16,7 @@ from ser_tf.training.weights import (
     load_weights,
     method_of,
     read_provenance,
+    read_recordings,
     refuse_leak,
     save_weights,
     table_of_fates,
@@ -132,14 +133,59 @@ def test_weights_that_do_not_tell_their_speakers_are_refused(attribute, path):
         read_provenance(path)
 
 
+def heard(path, speakers, recordings=None):
+    """Write weights that have heard these speakers and recordings."""
+    hashes = None if recordings is None else np.array(recordings, np.uint64)
+    save_weights(network(), path, {"speakers": speakers, "method": METHOD}, hashes)
+
+
 def test_weights_that_heard_a_held_out_speaker_are_refused(path):
-    provenance = {"speakers": [f"ravdess:{number:02d}" for number in range(1, 9)]}
-    refuse_leak(provenance, ["ravdess:09", "crema_d:1001"], path)
+    heard(path, [f"ravdess:{number:02d}" for number in range(1, 9)])
+    refuse_leak(path, ["ravdess:09", "crema_d:1001"], {})
     with pytest.raises(UserError, match=r"trained on 1 of the fold's validation and test speakers \(ravdess:08\);"):
-        refuse_leak(provenance, ["ravdess:08", "ravdess:09"], path)
+        refuse_leak(path, ["ravdess:08", "ravdess:09"], {})
     held_out = [f"ravdess:{number:02d}" for number in range(5, 13)]
     with pytest.raises(UserError, match=r"on 4 of .* \(ravdess:05, ravdess:06, ravdess:07, \.\.\.\); give weights"):
-        refuse_leak(provenance, held_out, path)
+        refuse_leak(path, held_out, {})
+
+
+def test_weights_that_heard_a_whole_corpus_have_heard_its_speakers(path):
+    heard(path, ["voxceleb2:*"])
+    with pytest.raises(UserError, match=r"on 2 of .* \(voxceleb2:id00012, voxceleb2:id00015\); give weights"):
+        refuse_leak(path, ["voxceleb2:id00015", "voxceleb2:id00012", "voxceleb1:id10001"], {})
+
+
+def test_weights_that_heard_a_held_out_recording_under_another_name_are_refused(path):
+    heard(path, ["choir:anna"], [2**64 - 1, 7, 7, 3])
+    refuse_leak(path, ["ravdess:09"], {4: "x", 2**63: "y"})
+    with pytest.raises(UserError, match=r"on 2 of the fold's validation and test recordings \(a, b\); give weights"):
+        refuse_leak(path, ["ravdess:09"], {4: "x", 2**64 - 1: "b", 3: "a"})
+
+
+def test_recordings_are_kept_sorted_and_packed(path):
+    heard(path, ["choir:anna"])
+    without = path.stat().st_size
+    hashes = np.random.default_rng(0).integers(0, 2**64, 100_000, np.uint64)
+    heard(path, ["choir:anna"], hashes)
+    np.testing.assert_array_equal(read_recordings(path), np.sort(hashes))
+    assert path.stat().st_size - without < 1.01 * 8 * len(hashes)
+    load_weights(network(), path)
+
+
+def test_weights_of_before_recordings_were_listed_are_judged_by_their_speakers(path):
+    # What versions before this one wrote: names of the run's corpus, and no recordings.
+    heard(path, ["ravdess:01", "ravdess:02"])
+    assert read_recordings(path) is None
+    assert "recordings" not in read_provenance(path)  # a run that started from them resumes: its identity is the same
+    refuse_leak(path, ["ravdess:03", "crema_d:01"], {1: "x"})
+    with pytest.raises(UserError, match=r"validation and test speakers \(ravdess:02\)"):
+        refuse_leak(path, ["ravdess:02"], {1: "x"})
+
+
+def test_a_speaker_without_its_corpus_is_refused(path):
+    heard(path, ["ravdess:01", "02"])
+    with pytest.raises(UserError, match="expected weights written by ser-tf, which list the speakers they"):
+        refuse_leak(path, [], {})
 
 
 def test_weights_of_another_method_are_refused_even_where_the_shapes_fit(path):

@@ -16,8 +16,8 @@ SMALLEST_DEVIATION = 1e-6
 def spectrogram(speech: tf.Tensor, samples: tf.Tensor, config: SpectrogramConfig) -> tuple[tf.Tensor, tf.Tensor]:
     """Normalised short-time spectra of a batch of utterances (paper, section 3.1).
 
-    What stands in `speech` after an utterance's true end has no influence: no frame reaches beyond it, and mean and
-    deviation are taken over true frames alone.
+    What stands in `speech` after an utterance's true end has no influence: no frame reads it, and mean and deviation
+    are taken over true frames alone.
 
     Args:
         speech: float32 [B, N], in [-1, 1] at 16 kHz, padded with anything to a common N.
@@ -25,20 +25,36 @@ def spectrogram(speech: tf.Tensor, samples: tf.Tensor, config: SpectrogramConfig
         config: window, hop, FFT, compression and normalisation.
 
     Returns:
-        The spectrogram, float32 [B, T, bins] with T = 1 + (N - window) // hop, zero after the true end; and the true
-        number of frames, int32 [B], by the same formula.
+        The spectrogram, float32 [B, T, bins] with T = `config.frames(N)`, zero after the true end; and the true number
+        of frames, int32 [B], by the same formula: 1 + (N - window) // hop where all frames lie inside.
     """
+    samples = tf.cast(samples, tf.int32)
     magnitude = tf.abs(
         tf.signal.stft(
-            tf.cast(speech, tf.float32),
+            _extended(tf.cast(speech, tf.float32), samples, config),
             frame_length=config.window_samples,
             frame_step=config.hop_samples,
             fft_length=config.fft_samples,
-            window_fn=tf.signal.hamming_window,
+            window_fn={"hamming": tf.signal.hamming_window, "hann": tf.signal.hann_window}[config.window],
         )
     )  # [B, T, bins]
-    frames = tf.maximum(1 + (tf.cast(samples, tf.int32) - config.window_samples) // config.hop_samples, 0)  # [B]
+    frames = tf.maximum(config.frames(samples), 0)  # [B]
     return _normalised(_compressed(magnitude, config), frames, config), frames
+
+
+def _extended(speech: tf.Tensor, samples: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
+    """The speech [B, N] as the frames read it, each utterance extended at its own true ends."""
+    if config.framing == "inside" and config.reversal == "none":
+        return speech
+    repeats = 2 if config.reversal == "appended" else 1
+    width = config.window_samples if config.framing == "centred" else 0
+    samples = tf.expand_dims(samples, 1)  # [B, 1]
+    end = repeats * tf.shape(speech)[1] + width - width // 2
+    place = tf.abs(tf.range(-(width // 2), end))  # mirrored at the first sample
+    last = repeats * samples - 1
+    place = tf.where(place > last, 2 * last - place, place)  # mirrored at the last one
+    place = tf.where(place >= samples, 2 * samples - 1 - place, place)  # the second half runs backwards
+    return tf.gather(speech, tf.clip_by_value(place, 0, samples - 1), batch_dims=1)
 
 
 def _compressed(magnitude: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
@@ -62,4 +78,4 @@ def _normalised(values: tf.Tensor, frames: tf.Tensor, config: SpectrogramConfig)
     mean = tf.reduce_sum(tf.where(is_true, values, 0.0), axes, keepdims=True) / count
     centred = tf.where(is_true, values - mean, 0.0)
     deviation = tf.sqrt(tf.reduce_sum(tf.square(centred), axes, keepdims=True) / count)
-    return centred / tf.maximum(deviation, SMALLEST_DEVIATION)
+    return centred / tf.maximum(deviation + config.deviation_offset, SMALLEST_DEVIATION)

@@ -171,10 +171,11 @@ def voiced_frames(samples: tf.Tensor, lengths: tf.Tensor, config: VadConfig) -> 
     """
     frame_samples = _samples(config, SAMPLE_RATE_HZ)
     frames = tf.shape(samples)[1] // frame_samples
-    narrow = _decimated(tf.cast(samples[:, : frames * frame_samples], tf.int32))
+    heard = tf.pad(samples[:, : frames * frame_samples], [[0, 0], [0, frame_samples]])  # no loop over no frame stacks
+    narrow = _decimated(tf.cast(heard, tf.int32))
     loudness, is_sound = _loudness(_bands(narrow, config), config)
     is_speech = _decisions(loudness, is_sound, _background(loudness, is_sound), config)
-    return tf.transpose(is_speech) & tf.sequence_mask(lengths // frame_samples, frames)
+    return tf.transpose(is_speech[:-1]) & tf.sequence_mask(lengths // frame_samples, frames)
 
 
 def _samples(config: VadConfig, rate_hz: int) -> int:

@@ -24,6 +24,7 @@ LARGEST_LEVEL = 1.5
 SILENT_LEVEL = 0.5 / 2**15
 """16 bit round what is below to zero."""
 
+_MP4 = b"ftyp"
 _LFS_POINTER = b"version https://git-lfs"
 _UNKNOWN_LENGTH = 2**63 - 1
 _FORMATS = "wav, flac, ogg (Vorbis, Opus), mp3, aiff or au"
@@ -38,7 +39,7 @@ def read_waveform(recording: str | Path | bytes) -> np.ndarray:
 
     Args:
         recording: a file, or the content of one; any rate and channels, 8 to 32 bit or float, in any format that
-            libsndfile reads.
+            libsndfile reads, or m4a.
 
     Returns:
         float32 [N], the mean of the channels, at 16 kHz in [-1, 1].
@@ -72,7 +73,7 @@ def read_content(path: Path) -> bytes:
 
 
 def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
-    """Decode the content of a recording with libsndfile.
+    """Decode the content of a recording with libsndfile, or m4a with PyAV.
 
     Args:
         content: the bytes of the file.
@@ -82,8 +83,12 @@ def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
         The samples as float32 [N, channels], full scale 1, and their rate in Hz.
 
     Raises:
-        UserError: the content is no whole recording of at most 10 minutes.
+        UserError: the content is no whole recording of at most 10 minutes, or m4a where PyAV is missing.
     """
+    if content[4:8] == _MP4:
+        from ser_tf.audio import m4a_backend  # an extra: only who has such files needs it
+
+        return m4a_backend.decode(content, name)
     with open_recording(content, name) as file:
         samples = file.read(dtype="float32", always_2d=True)
         check_is_whole(len(samples), file, name)

@@ -12,9 +12,11 @@ import tyro
 from ser_tf.cli.corpora import Audit, Synthesise
 from ser_tf.cli.experiments import CrossCorpus, Noise, Report, Sweep, Yardsticks
 from ser_tf.cli.options import TrainingOptions
+from ser_tf.cli.preparation import Prepare
 from ser_tf.cli.recognise import Describe, Predict
 from ser_tf.cli.serving import Export
 from ser_tf.cli.training import Evaluate, Finetune, Pretrain
+from ser_tf.cli.weights import ImportVggvox
 from ser_tf.config import Config, preset
 from ser_tf.errors import UserError
 
@@ -32,7 +34,8 @@ def main() -> None:
         sys.exit(f"ser-tf: {error}")
     except KeyboardInterrupt:
         print(
-            "ser-tf: interrupted; a training goes on from its last finished epoch when it is started again",
+            "ser-tf: interrupted; a training goes on from its last finished epoch, and a preparation from its finished "
+            "shards, when it is started again",
             file=sys.stderr,
         )
         sys.exit(INTERRUPTED)
@@ -51,7 +54,9 @@ def _parse(arguments: list[str]) -> Any:
     command = (
         Annotated[Audit, tyro.conf.subcommand("audit")]
         | Annotated[Synthesise, tyro.conf.subcommand("synthesise")]
+        | Annotated[Prepare, tyro.conf.subcommand("prepare")]
         | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
+        | Annotated[ImportVggvox, tyro.conf.subcommand("import-vggvox")]
         | Annotated[Finetune, tyro.conf.subcommand("finetune", default=Finetune(corpus, config=config))]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate", default=Evaluate(corpus, config=config))]
         | Annotated[Yardsticks, tyro.conf.subcommand("yardsticks")]

@@ -39,7 +39,7 @@ class TrainingOptions(FoldOptions):
     weights: Path | None = None
     """Start from these weights (embedding.weights.h5 of a run)."""
     preset: str = "compact"
-    """paper, compact, tiny, or a configuration in YAML; the options below change single parameters."""
+    """paper, compact, tiny, vggvox, or a configuration in YAML; the options below change single parameters."""
     config: Method = field(default_factory=Config)
 
 

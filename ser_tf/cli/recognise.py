@@ -55,7 +55,7 @@ class Describe:
     seconds: float = 2.0
     """Length of the speech that multiply-adds and descriptors are counted for."""
     preset: str = "compact"
-    """paper, compact, tiny, or a configuration in YAML; the options below change single parameters."""
+    """paper, compact, tiny, vggvox, or a configuration in YAML; the options below change single parameters."""
     config: Method = field(default_factory=Config)
 
     def run(self) -> None:

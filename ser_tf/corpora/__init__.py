@@ -99,6 +99,8 @@ class CorpusKind:
     parse: Callable[[str], tuple[str, str] | None]
     """File name without suffix -> speaker and emotion; None when the name is none of the corpus's utterances;
     UserError when it is built like one and its emotion is unknown."""
+    speaker_of: Callable[[str], str | None]
+    """File name without suffix -> speaker of any recording of the publisher's, also one that `parse` leaves out."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Names of older releases -> today's."""
     published_names: Callable[[], frozenset[str]] = frozenset
@@ -107,9 +109,17 @@ class CorpusKind:
 
 
 KNOWN_CORPORA: tuple[CorpusKind, ...] = (
-    CorpusKind(ravdess.NAME, ravdess.EMOTIONS, ravdess.parse, {}, ravdess.published_names, 48_000),
-    CorpusKind(crema_d.NAME, crema_d.EMOTIONS, crema_d.parse, crema_d.RENAMED, crema_d.published_names, 16_000),
-    CorpusKind(synthetic.NAME, synthetic.EMOTIONS, synthetic.parse),
+    CorpusKind(ravdess.NAME, ravdess.EMOTIONS, ravdess.parse, ravdess.speaker_of, {}, ravdess.published_names, 48_000),
+    CorpusKind(
+        crema_d.NAME,
+        crema_d.EMOTIONS,
+        crema_d.parse,
+        crema_d.speaker_of,
+        crema_d.RENAMED,
+        crema_d.published_names,
+        16_000,
+    ),
+    CorpusKind(synthetic.NAME, synthetic.EMOTIONS, synthetic.parse, synthetic.speaker_of),
 )
 
 

@@ -234,7 +234,7 @@ def _list(root: Path) -> Listing:
     if not is_table(root):
         return list_corpus(root)
     table = read_table(root)
-    kind = CorpusKind(table.name, table.emotions, parse=lambda stem: None)
+    kind = CorpusKind(table.name, table.emotions, parse=lambda stem: None, speaker_of=lambda stem: None)
     return Listing(kind, {utterance.name: (utterance,) for utterance in table.utterances}, (), {})
 
 

@@ -48,6 +48,12 @@ def parse(stem: str) -> tuple[str, str] | None:
     return f"{NAME}:{match['actor']}", _CODES[code]
 
 
+def speaker_of(stem: str) -> str | None:
+    """The actor, whatever the emotion code; None when the name is none of CREMA-D's."""
+    match = _NAME.fullmatch(RENAMED.get(stem, stem))
+    return f"{NAME}:{match['actor']}" if match else None
+
+
 def published_names() -> frozenset[str]:
     """Names of the 7442 utterances: one sentence is acted at three levels except for neutral, the others at one."""
     names = {

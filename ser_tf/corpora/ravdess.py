@@ -14,6 +14,7 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 """Emotion code 01 to 08 in this order."""
 
 _NAME = re.compile(r"03-01-(?P<emotion>\d\d)-\d\d-\d\d-\d\d-(?P<actor>\d\d)", re.ASCII)
+_NAME_OF_ANY_KIND = re.compile(r"0[123]-0[12](-\d\d){4}-(?P<actor>\d\d)", re.ASCII)
 _NEUTRAL = 1
 _ACTORS = range(1, 25)
 
@@ -35,6 +36,12 @@ def parse(stem: str) -> tuple[str, str] | None:
     if not 1 <= code <= len(EMOTIONS):
         raise UserError(f"expected an emotion code from 01 to {len(EMOTIONS):02d}. Received: {match['emotion']}")
     return f"{NAME}:{match['actor']}", EMOTIONS[code - 1]
+
+
+def speaker_of(stem: str) -> str | None:
+    """The actor of any recording, also of song and of the sound of a video; None when the name is none of RAVDESS's."""
+    match = _NAME_OF_ANY_KIND.fullmatch(stem)
+    return f"{NAME}:{match['actor']}" if match else None
 
 
 def published_names() -> frozenset[str]:

@@ -120,6 +120,12 @@ def parse(stem: str) -> tuple[str, str] | None:
     return f"{NAME}:{match['speaker']}", match["emotion"]
 
 
+def speaker_of(stem: str) -> str | None:
+    """The speaker, whatever the emotion; None when the name is none of this corpus's."""
+    match = _NAME.fullmatch(stem)
+    return f"{NAME}:{match['speaker']}" if match else None
+
+
 def synthesise(
     root: Path, *, speakers: int = 12, takes: int = 4, emotions: Sequence[str] = EMOTIONS, seed: int = 0
 ) -> Path:

@@ -215,6 +215,81 @@ class GhostVLAD(keras.layers.Layer):
         return {**super().get_config(), "clusters": self.clusters, "ghost_clusters": self.ghost_clusters}
 
 
+@keras.saving.register_keras_serializable(package="ser_tf")
+class VggvoxVLAD(keras.layers.Layer):
+    """GhostVLAD as VGGVox has it (Xie et al., ICASSP 2019): the map that descriptors are made of assigns them.
+
+    `assignment(m, k) = softmax_k(cells(m) . kernel + bias)`, a convolution over all of frequency. Each real cluster's
+    residual `sum_m assignment(m, k) * (x(m) - centre(k))` is L2-normalised; the whole is not. The ghosts have centres
+    that nothing reads.
+
+    Computed in float32 under every dtype policy.
+
+    Example:
+
+    >>> descriptors, cells = np.random.normal(size=(2, 6, 512)), np.random.normal(size=(2, 6, 7 * 512))
+    >>> residuals, ghost_share = VggvoxVLAD(clusters=8, ghost_clusters=2)(descriptors, cells, np.array([6, 4]))
+    >>> residuals.shape, ghost_share.shape
+    (TensorShape([2, 4096]), TensorShape([2, 6]))
+
+    Args:
+        clusters: Integer. K, clusters whose residuals come out.
+        ghost_clusters: Integer. G, clusters that only take part in the assignment.
+        **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
+
+    Input shape:
+        Descriptors `[batch, M, D]`, the cells of the map `[batch, M, frequency * channels]`, and `count`, int32
+        `[batch]`: how many of the M are true.
+
+    Output shape:
+        The residuals `[batch, K * D]`, and the ghost share `[batch, M]`, 0 beyond `count`. Both float32.
+    """
+
+    def __init__(self, clusters: int = 8, ghost_clusters: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        _expect_integer("clusters", clusters, at_least=1)
+        _expect_integer("ghost_clusters", ghost_clusters, at_least=0)
+        self.clusters = clusters
+        self.ghost_clusters = ghost_clusters
+
+    def build(
+        self,
+        descriptors_shape: tuple[int | None, ...],
+        cells_shape: tuple[int | None, ...],
+        count_shape: tuple[int | None, ...],
+    ) -> None:
+        all_clusters = self.clusters + self.ghost_clusters
+        self.kernel = self.add_weight(
+            name="kernel", shape=(cells_shape[-1], all_clusters), initializer="orthogonal", autocast=False
+        )
+        self.bias = self.add_weight(name="bias", shape=(all_clusters,), initializer="zeros", autocast=False)
+        self.centres = self.add_weight(
+            name="centres", shape=(all_clusters, descriptors_shape[-1]), initializer="orthogonal", autocast=False
+        )
+
+    def call(self, descriptors: Any, cells: Any, count: Any) -> tuple[Any, Any]:
+        is_true = _is_true(descriptors, count)[..., None]  # [B, M, 1]
+        descriptors = ops.where(is_true, ops.cast(descriptors, "float32"), 0.0)
+        cells = ops.where(is_true, ops.cast(cells, "float32"), 0.0)
+        scores = ops.matmul(cells, self.kernel) + self.bias
+        assignment = ops.where(is_true, ops.softmax(scores, axis=-1), 0.0)  # [B, M, K + G]
+        ghost_share = ops.sum(assignment[..., self.clusters :], axis=-1)
+        weights = assignment[..., : self.clusters]
+        weighted_sum = ops.matmul(ops.transpose(weights, (0, 2, 1)), descriptors)  # [B, K, D]
+        residuals = weighted_sum - ops.sum(weights, axis=1)[..., None] * self.centres[: self.clusters]
+        residuals = unit_norm_from(residuals)
+        return ops.reshape(residuals, (-1, residuals.shape[1] * residuals.shape[2])), ghost_share
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "clusters": self.clusters, "ghost_clusters": self.ghost_clusters}
+
+
+def unit_norm_from(vectors: Any) -> Any:
+    """Vectors along the last axis at L2 norm 1; those shorter than 1e-6 are multiplied by 1e6, as Keras 2 did."""
+    square = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
+    return vectors * ops.rsqrt(ops.maximum(square, _SMALLEST_NORM**2))
+
+
 def _is_true(inputs: Any, frames: Any) -> Any:
     """Which time steps of `inputs` [B, T, ...] are no padding: bool [B, T]."""
     return ops.arange(ops.shape(inputs)[1], dtype="int32") < ops.cast(frames, "int32")[:, None]

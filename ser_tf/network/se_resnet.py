@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 import keras
 from keras import layers
 
-from ser_tf.config import SAMPLE_RATE_HZ, Config, NetworkConfig, SpectrogramConfig
+from ser_tf.config import SAMPLE_RATE_HZ, Config, NetworkConfig
 from ser_tf.errors import UserError
-from ser_tf.network.layers import GhostVLAD, MinimumTime, SqueezeExcitation, TimeMask
+from ser_tf.network.layers import GhostVLAD, MinimumTime, SqueezeExcitation, TimeMask, VggvoxVLAD
+from ser_tf.network.vggvox import vggvox_embedding
 
 
 class Stage(NamedTuple):
@@ -74,9 +75,9 @@ def embedding_network(config: NetworkConfig, bins: int = 257) -> keras.Model:
 
     Returns:
         A model from a dict of `spectrogram`, float32 [batch, T, bins], and `frames`, int32 [batch], the true number of
-        frames of each, to a dict of `embedding`, float32 [batch, clusters * descriptor_size] of unit norm, and
-        `ghost_share`, float32 [batch, M], the share of each descriptor that the ghosts take, 0 beyond an utterance's
-        own `descriptor_count`. T and M are dynamic.
+        frames of each, to a dict of `embedding`, float32 [batch, clusters * descriptor_size] of unit norm (with the
+        aggregation of `vggvox` [batch, descriptor_size]), and `ghost_share`, float32 [batch, M], the share of each
+        descriptor that the ghosts take, 0 beyond an utterance's own `descriptor_count`. T and M are dynamic.
 
     Raises:
         UserError: a parameter of `config` is out of range, or there are too few bins for the strides.
@@ -147,7 +148,7 @@ class NetworkSummary:
     descriptors: int
     """M."""
     embedding_size: int
-    """K x D."""
+    """K x D; D with the aggregation of `vggvox`."""
     parameters: int
     """Trained numbers, without the softmax head."""
     multiply_adds: int
@@ -156,7 +157,7 @@ class NetworkSummary:
 
 def describe(config: Config, seconds: float = 2.0) -> NetworkSummary:
     """Size and cost of the network of `config` for an utterance of `seconds` of speech."""
-    frames = _frames(seconds, config.spectrogram)
+    frames = max(1, config.spectrogram.frames(round(seconds * SAMPLE_RATE_HZ)))
     network = _network(config.network, config.spectrogram.bins, time=frames)
     return NetworkSummary(
         seconds=seconds,
@@ -196,6 +197,16 @@ def _network(config: NetworkConfig, bins: int, time: int | None) -> keras.Model:
     maps = layers.MaxPooling2D((1, 3), strides=(config.final_pool_time_stride, 2), name="final_pool")(maps)
     count = frames // config.final_pool_time_stride
 
+    embedding_of = {"ghost_vlad": _ghost_vlad_embedding, "vggvox": vggvox_embedding}[config.aggregation]
+    embedding, ghost_share = embedding_of(maps, count, config)
+    return keras.Model(
+        {"spectrogram": spectrogram, "frames": true_frames},
+        {"embedding": embedding, "ghost_share": ghost_share},
+        name="se_resnet_34",
+    )
+
+
+def _ghost_vlad_embedding(maps: Any, count: Any, config: NetworkConfig) -> tuple[Any, Any]:
     # The kernel spans what is left of frequency: 7 bins in the paper.
     maps = layers.Conv2D(
         config.descriptor_size,
@@ -205,16 +216,11 @@ def _network(config: NetworkConfig, bins: int, time: int | None) -> keras.Model:
         name="descriptor_convolution",
     )(maps)
     descriptors = layers.Reshape((-1, config.descriptor_size), name="descriptors")(maps)  # [B, M, D]
-    embedding, ghost_share = GhostVLAD(config.clusters, config.ghost_clusters, name="ghost_vlad")(descriptors, count)
-    return keras.Model(
-        {"spectrogram": spectrogram, "frames": true_frames},
-        {"embedding": embedding, "ghost_share": ghost_share},
-        name="se_resnet_34",
-    )
+    return GhostVLAD(config.clusters, config.ghost_clusters, name="ghost_vlad")(descriptors, count)
 
 
 def _block(maps: Any, frames: Any, stage: Stage, config: NetworkConfig, is_first: bool, name: str) -> Any:
-    """A bottleneck block with squeeze-and-excitation; `frames` is the true length of its output."""
+    """A bottleneck block, with squeeze-and-excitation or without; `frames` is the true length of its output."""
     narrow, wide = _channels(stage.narrow, config), _channels(stage.wide, config)
     stride = stage.stride if is_first else 1
     shortcut = _convolution(maps, wide, 1, f"{name}_project", stride=stride) if is_first else maps
@@ -225,7 +231,8 @@ def _block(maps: Any, frames: Any, stage: Stage, config: NetworkConfig, is_first
     maps = _convolution(maps, narrow, 3, f"{name}_mix", padding="same")
     maps = layers.ReLU(name=f"{name}_mix_relu")(maps)
     maps = _convolution(maps, wide, 1, f"{name}_expand")
-    maps = SqueezeExcitation(config.squeeze_reduction, name=f"{name}_squeeze_excitation")(maps, frames)
+    if config.squeeze_reduction > 0:
+        maps = SqueezeExcitation(config.squeeze_reduction, name=f"{name}_squeeze_excitation")(maps, frames)
     maps = layers.Add(name=f"{name}_add")([maps, shortcut])
     return layers.ReLU(name=f"{name}_relu")(maps)
 
@@ -260,10 +267,6 @@ def _before_final_pool(size: int, config: NetworkConfig) -> int:
     return size
 
 
-def _frames(seconds: float, config: SpectrogramConfig) -> int:
-    return 1 + max(0, round(seconds * SAMPLE_RATE_HZ) - config.window_samples) // config.hop_samples
-
-
 def _multiply_adds(layer: keras.Layer) -> int:
     """Multiply-adds of a layer of a network whose time is static."""
     if isinstance(layer, layers.Conv2D):
@@ -271,7 +274,9 @@ def _multiply_adds(layer: keras.Layer) -> int:
         return time * frequency * math.prod(layer.kernel.shape)
     if isinstance(layer, SqueezeExcitation):
         return math.prod(layer.squeeze.kernel.shape) + math.prod(layer.excite.kernel.shape)
-    if isinstance(layer, GhostVLAD):
+    if isinstance(layer, layers.Dense):
+        return math.prod(layer.kernel.shape)
+    if isinstance(layer, GhostVLAD | VggvoxVLAD):
         descriptors = layer.input[0].shape[1]
         return descriptors * (math.prod(layer.kernel.shape) + math.prod(layer.centres.shape))
     return 0
@@ -283,7 +288,7 @@ def _check(config: NetworkConfig, bins: int) -> None:
     for name in ("stem_stride", "final_pool_time_stride"):
         if getattr(config, name) not in (1, 2):
             raise UserError(f"network: expected {name} 1 or 2. Received: {name}={getattr(config, name)}")
-    for name, fewest in {"squeeze_reduction": 1, "descriptor_size": 1, "clusters": 1, "ghost_clusters": 0}.items():
+    for name, fewest in {"squeeze_reduction": 0, "descriptor_size": 1, "clusters": 1, "ghost_clusters": 0}.items():
         if getattr(config, name) < fewest:
             raise UserError(f"network: expected {name} of at least {fewest}. Received: {name}={getattr(config, name)}")
     if _before_final_pool(bins, config) < 3:

@@ -2,10 +2,12 @@
 
 from ser_tf.pipeline.batches import epoch_batches
 from ser_tf.pipeline.datasets import deal, evaluation_batches, inputs_of, inputs_of_each, training_dataset
+from ser_tf.pipeline.shards import SpeakerCrops, training_crops, whole_utterances
 from ser_tf.pipeline.speech_cache import PreparedSpeech, SpeechFile, prepare_speech
 
 __all__ = [
     "PreparedSpeech",
+    "SpeakerCrops",
     "SpeechFile",
     "deal",
     "epoch_batches",
@@ -13,5 +15,7 @@ __all__ = [
     "inputs_of",
     "inputs_of_each",
     "prepare_speech",
+    "training_crops",
     "training_dataset",
+    "whole_utterances",
 ]

@@ -16,10 +16,10 @@ from ser_tf.pipeline.speech_cache import HEADER_WORDS, SpeechFile
 
 PADDED_SECONDS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
 """Whole utterances are padded to the next of these, so that the network sees few shapes."""
-_FULL_BATCH_SECONDS = 5
+FULL_BATCH_SECONDS = 5
 """Utterances longer than this come in smaller batches, so that a batch of them takes no more memory."""
-_THREADS = min(4, os.cpu_count() or 1)
-_READ_AHEAD_BATCHES = 4
+THREADS = min(4, os.cpu_count() or 1)
+READ_AHEAD_BATCHES = 4
 
 Inputs = dict[str, np.ndarray]
 """Arrays, which every Keras backend takes."""
@@ -63,13 +63,13 @@ def training_dataset(
 
     def crop(utterance: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         crop_seed, noise_seed, mask_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
-        cropped = _random_crop(_read(tf.gather(paths, utterance)), crop_samples, crop_seed)
+        cropped = random_crop(_read(tf.gather(paths, utterance)), crop_samples, crop_seed)
         return with_noise(cropped, noise_seed, config.augmentation), mask_seed, tf.gather(classes, utterance)
 
     def batch(
         crops: tf.Tensor, mask_seeds: tf.Tensor, batch_labels: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        inputs = _inputs(crops, tf.fill([training.batch_size], crop_samples), config)
+        inputs = padded_inputs(crops, tf.fill([training.batch_size], crop_samples), config)
         if config.augmentation.time_masks or config.augmentation.frequency_masks:
             inputs["spectrogram"] = tf.map_fn(
                 lambda pair: with_masks(pair[0], pair[1], config.augmentation),
@@ -82,11 +82,11 @@ def training_dataset(
     return (
         tf.data.Dataset.from_generator(epochs, output_signature=signature)
         .unbatch()
-        .map(crop, num_parallel_calls=_THREADS)
+        .map(crop, num_parallel_calls=THREADS)
         .batch(training.batch_size, drop_remainder=True)
-        .map(batch, num_parallel_calls=_THREADS)
-        .prefetch(_READ_AHEAD_BATCHES)
-        .with_options(_options())
+        .map(batch, num_parallel_calls=THREADS)
+        .prefetch(READ_AHEAD_BATCHES)
+        .with_options(pipeline_options())
     )
 
 
@@ -124,7 +124,7 @@ def evaluation_batches(
         `speech`, each at least once.
     """
     for places, padded_samples in _alike([file.samples for file in speech], batch_size):
-        yield _padded_inputs([speech[place].waveform for place in places], padded_samples, config), places
+        yield _inputs_of_alike([speech[place].waveform for place in places], padded_samples, config), places
 
 
 def inputs_of_each(
@@ -144,7 +144,7 @@ def inputs_of_each(
         UserError: more than 60 s of speech.
     """
     for places, padded_samples in _alike([len(waveform) for waveform in speech], batch_size):
-        yield _padded_inputs([speech[place] for place in places], padded_samples, config), places
+        yield _inputs_of_alike([speech[place] for place in places], padded_samples, config), places
 
 
 def inputs_of(speech: np.ndarray, config: Config) -> Inputs:
@@ -160,7 +160,7 @@ def inputs_of(speech: np.ndarray, config: Config) -> Inputs:
     Raises:
         UserError: more than 60 s of speech.
     """
-    return _padded_inputs([speech], _padded_samples(len(speech)), config)
+    return _inputs_of_alike([speech], _padded_samples(len(speech)), config)
 
 
 def _alike(samples: Sequence[int], batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
@@ -168,13 +168,13 @@ def _alike(samples: Sequence[int], batch_size: int) -> Iterator[tuple[np.ndarray
     padded = np.array([_padded_samples(count) for count in samples])
     for padded_samples in np.unique(padded):
         places = np.flatnonzero(padded == padded_samples)
-        full_batch = batch_size * _FULL_BATCH_SECONDS * SAMPLE_RATE_HZ // padded_samples
+        full_batch = batch_size * FULL_BATCH_SECONDS * SAMPLE_RATE_HZ // padded_samples
         seats = max(1, min(batch_size, full_batch))
         for batch in np.resize(places, (-(-len(places) // seats), seats)):  # where places end, they begin again
             yield batch, int(padded_samples)
 
 
-def _padded_inputs(speech: Sequence[np.ndarray], padded_samples: int, config: Config) -> Inputs:
+def _inputs_of_alike(speech: Sequence[np.ndarray], padded_samples: int, config: Config) -> Inputs:
     """What the network takes of waveforms that are padded to one length."""
     padded = np.stack([np.pad(samples, (0, padded_samples - len(samples))) for samples in speech])
     lengths = np.array([len(samples) for samples in speech], "int32")
@@ -183,12 +183,13 @@ def _padded_inputs(speech: Sequence[np.ndarray], padded_samples: int, config: Co
 
 @cache
 def _compiled_inputs(config: Config) -> Callable[[np.ndarray, np.ndarray], dict[str, tf.Tensor]]:
-    """`_inputs` as a graph of any batch and length, which is faster than operation by operation."""
+    """`padded_inputs` as a graph of any batch and length, which is faster than operation by operation."""
     signature = (tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.int32))
-    return tf.function(lambda speech, samples: _inputs(speech, samples, config), input_signature=signature)
+    return tf.function(lambda speech, samples: padded_inputs(speech, samples, config), input_signature=signature)
 
 
-def _inputs(speech: tf.Tensor, samples: tf.Tensor, config: Config) -> dict[str, tf.Tensor]:
+def padded_inputs(speech: tf.Tensor, samples: tf.Tensor, config: Config) -> dict[str, tf.Tensor]:
+    """What the network takes of a batch: speech float32 [B, N] padded with zeros, and its true lengths int32 [B]."""
     values, frames = spectrogram(speech, samples, config.spectrogram)
     return {"spectrogram": values, "frames": frames}
 
@@ -199,7 +200,7 @@ def _read(path: tf.Tensor) -> tf.Tensor:
     return tf.cast(samples, tf.float32) / INT16_SCALE
 
 
-def _random_crop(speech: tf.Tensor, crop_samples: int, seed: tf.Tensor) -> tf.Tensor:
+def random_crop(speech: tf.Tensor, crop_samples: int, seed: tf.Tensor) -> tf.Tensor:
     """A random stretch of `crop_samples`; shorter speech repeats itself first."""
     repeats = -(-crop_samples // tf.size(speech))
     repeated = tf.tile(speech, [repeats])
@@ -212,10 +213,10 @@ def _padded_samples(samples: int) -> int:
     return next(int(s * SAMPLE_RATE_HZ) for s in PADDED_SECONDS if s * SAMPLE_RATE_HZ >= samples)
 
 
-def _options() -> tf.data.Options:
+def pipeline_options() -> tf.data.Options:
     """Same order always, and few threads: the network needs the cores."""
     options = tf.data.Options()
     options.deterministic = True
-    options.threading.private_threadpool_size = _THREADS
+    options.threading.private_threadpool_size = THREADS
     options.threading.max_intra_op_parallelism = 1
     return options

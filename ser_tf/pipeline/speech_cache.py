@@ -1,19 +1,18 @@
 """recordings -> speech on disk: decoded, resampled and freed of silence once, then read by every epoch of every run.
 
-A cached file is a header of 12 bytes (`kept_whole`, number of samples, CRC-32 of the samples; unsigned 32 bit) and
-the samples as int16, all little endian, so that `tf.io.decode_raw` reads it. Its name is the recording's SHA-256, its
-folder the configuration's: nothing is ever stale, and two processes that write the same file write the same bytes.
+A cached file is a header of 20 bytes (`kept_whole`, number of samples, CRC-32 of the samples, unsigned 32 bit each, and
+`sample_hash`, unsigned 64 bit) and the samples as int16, all little endian, so that `tf.io.decode_raw` reads it. Its
+name is the recording's SHA-256, its folder the configuration's: nothing is ever stale, and two processes that write the
+same file write the same bytes.
 """
 
-import dataclasses
 import hashlib
-import json
 import os
 import struct
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -23,19 +22,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from ser_tf.audio.vad import Speech, remove_silence
-from ser_tf.audio.waveform import decode, read_content, to_waveform
-from ser_tf.config import SAMPLE_RATE_HZ, Config
+from ser_tf.audio.recording import Decode, decoder_of, speech_key, speech_of
+from ser_tf.audio.vad import Speech
+from ser_tf.audio.waveform import read_content
+from ser_tf.config import Config
 from ser_tf.corpora import Utterance
 from ser_tf.errors import UserError
 
-FORMAT_VERSION = 1
-"""To be raised when the same recording and configuration give other bytes than before."""
-_HEADER = struct.Struct("<III")
+_HEADER = struct.Struct("<IIIQ")
 HEADER_WORDS = _HEADER.size // 2
 """int16 words that stand before the samples."""
-
-Decode = Callable[[bytes, str], tuple[np.ndarray, int]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,7 @@ class SpeechFile:
         samples: its length at 16 kHz.
         kept_whole: too little speech was found, so that no silence was removed.
         content_hash: SHA-256 of the recording.
+        sample_hash: names what is heard in it, see `ser_tf.audio.recording`.
     """
 
     utterance: Utterance
@@ -55,6 +52,7 @@ class SpeechFile:
     samples: int
     kept_whole: bool
     content_hash: str
+    sample_hash: int
 
     @property
     def waveform(self) -> np.ndarray:
@@ -100,7 +98,7 @@ def prepare_speech(utterances: Sequence[Utterance], config: Config, directory: P
         UserError: the cache cannot be written, or the `tfio` backend does not work here.
     """
     directory = directory or default_directory()
-    prepare = partial(_prepare, config=config, decode=_decoder(config), directory=directory / _key(config))
+    prepare = partial(_prepare, config=config, decode=decoder_of(config), directory=directory / speech_key(config))
     console = Console(file=sys.stderr)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         outcomes = list(
@@ -129,21 +127,6 @@ def default_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ser_tf" / "speech"
 
 
-def _decoder(config: Config) -> Decode:
-    if config.audio.backend == "soundfile":
-        return decode
-    from ser_tf.audio import tfio_backend  # an extra: only who chooses it needs it
-
-    tfio_backend.require()
-    return tfio_backend.decode
-
-
-def _key(config: Config) -> str:
-    """What the cached bytes depend on, beside the recording."""
-    line = [FORMAT_VERSION, SAMPLE_RATE_HZ, config.audio.backend, dataclasses.asdict(config.vad)]
-    return hashlib.sha256(json.dumps(line, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def _prepare(utterance: Utterance, config: Config, decode: Decode, directory: Path) -> SpeechFile | str:
     """The cached file of an utterance, or why there is none."""
     name = str(utterance.path)
@@ -152,28 +135,28 @@ def _prepare(utterance: Utterance, config: Config, decode: Decode, directory: Pa
         content_hash = hashlib.sha256(content).hexdigest()
         path = directory / content_hash[:2] / f"{content_hash}.speech"
         cached = _read(path)
-        speech = cached or remove_silence(to_waveform(*decode(content, name), name), config.vad, name)
+        speech, sample_hash = cached or speech_of(content, name, config, decode)[:2]
     except UserError as error:
         return str(error)
     if cached is None:
-        _write(path, speech)
-    return SpeechFile(utterance, path, len(speech.samples), speech.kept_whole, content_hash)
+        _write(path, speech, sample_hash)
+    return SpeechFile(utterance, path, len(speech.samples), speech.kept_whole, content_hash, sample_hash)
 
 
-def _read(path: Path) -> Speech | None:
-    """A cached file, or None where there is none or a damaged one."""
+def _read(path: Path) -> tuple[Speech, int] | None:
+    """A cached file's speech and sample hash, or None where there is none or a damaged one."""
     try:
         content = path.read_bytes()
-        kept_whole, count, checksum = _HEADER.unpack_from(content)
+        kept_whole, count, checksum, sample_hash = _HEADER.unpack_from(content)
     except (OSError, struct.error):
         return None
     body = content[_HEADER.size :]
     if len(body) != 2 * count or zlib.crc32(body) != checksum:
         return None
-    return Speech(np.frombuffer(body, "<i2"), bool(kept_whole))
+    return Speech(np.frombuffer(body, "<i2"), bool(kept_whole)), sample_hash
 
 
-def _write(path: Path, speech: Speech) -> None:
+def _write(path: Path, speech: Speech, sample_hash: int) -> None:
     """Write the whole file or none of it."""
     body = speech.samples.astype("<i2").tobytes()
     temporary = None
@@ -181,7 +164,7 @@ def _write(path: Path, speech: Speech) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
             temporary = Path(file.name)
-            file.write(_HEADER.pack(speech.kept_whole, len(speech.samples), zlib.crc32(body)) + body)
+            file.write(_HEADER.pack(speech.kept_whole, len(speech.samples), zlib.crc32(body), sample_hash) + body)
         temporary.replace(path)
     except OSError as error:
         raise UserError(

@@ -19,6 +19,7 @@ from ser_tf.classifier import epoch_uar, fit_softmax, fit_svm, require_every_emo
 from ser_tf.config import Config
 from ser_tf.corpora import Corpus
 from ser_tf.corpora.folds import Fold, Scheme
+from ser_tf.corpora.speakers import identities
 from ser_tf.errors import UserError
 from ser_tf.metrics import unweighted_average_recall
 from ser_tf.network.losses import EmotionTripletLoss, TripletLoss
@@ -34,6 +35,7 @@ from ser_tf.training.weights import (
     load_weights,
     method_of,
     read_provenance,
+    read_recordings,
     refuse_leak,
     save_weights,
     table_of_fates,
@@ -95,14 +97,16 @@ class FoldTask:
         fold = scheme.fold(fold_number)
         afresh: tuple[str, ...] = ()
         if weights is not None:
-            provenance = read_provenance(weights)
-            refuse_leak(provenance, fold.validation + fold.test, weights)
-            afresh = layers_afresh(provenance, resolved, weights, compared)
+            refuse_leak(weights, fold.validation + fold.test, {})  # before any recording is read
+            afresh = layers_afresh(read_provenance(weights), resolved, weights, compared)
         prepared = prepared or prepare_speech(corpus.utterances, resolved)
         task = cls(
             corpus, scheme, fold, prepared, strategy_name, strategy, resolved, weights, afresh, dict(protocol or {})
         )
-        training, validation, _ = (task.side(speakers) for speakers in (fold.train, fold.validation, fold.test))
+        training, validation, test = (task.side(speakers) for speakers in (fold.train, fold.validation, fold.test))
+        if weights is not None:
+            held_out = [*validation.speech, *test.speech]
+            refuse_leak(weights, heard_speakers(held_out), {file.sample_hash: file.utterance.name for file in held_out})
         require_every_emotion(training.labels, corpus.emotions, "training")
         require_every_emotion(validation.labels, corpus.emotions, "validation")
         deal(training.speech, resolved.training, epoch=0)  # refuses batches that cannot be dealt
@@ -334,6 +338,11 @@ def judge(
     return write_results(run, task.corpus, task.prepared, sides, probabilities, about)
 
 
+def heard_speakers(speech: Sequence[SpeechFile]) -> set[str]:
+    """Every name that the speakers of these recordings go by."""
+    return {name for file in speech for name in identities(file.utterance)}
+
+
 def make_deterministic(seed: int) -> None:
     """Seed every generator, and let TensorFlow use deterministic kernels only."""
     keras.utils.set_random_seed(seed)
@@ -373,18 +382,22 @@ class _EpochEnd(keras.callbacks.Callback):
         logs["validation_uar"] = self._validation_uar()
         self.progress.epochs.append({name: float(value) for name, value in logs.items()})
         if self.progress.best_epoch == epoch:
+            speakers = {*self.task.fold.train, *heard_speakers(self.training.speech)}
+            recordings = np.array([file.sample_hash for file in self.training.speech], np.uint64)
             provenance: dict[str, Any] = {
-                "speakers": list(self.task.fold.train),
+                "speakers": sorted(speakers),
                 "strategy": self.task.strategy_name,
                 "method": method_of(self.task.config),
             }
             before = self.task.started_from()
-            if before is not None:
-                provenance["speakers"] = sorted({*before["speakers"], *self.task.fold.train})
+            if before is not None and self.task.weights is not None:
+                provenance["speakers"] = sorted(speakers.union(before["speakers"]))
                 provenance["started_from"] = before
-            save_weights(self.network.embedding, self.run.weights, provenance)
+                heard = read_recordings(self.task.weights)
+                recordings = recordings if heard is None else np.union1d(recordings, heard)
+            save_weights(self.network.embedding, self.run.weights, provenance, recordings)
             if self.network.head is not None:
-                save_weights(self.network.head, self.run.head_weights, provenance)
+                save_weights(self.network.head, self.run.head_weights, provenance, recordings)
         _write_log(self.run, self.progress)
         self.progress.save(self.run.state, self.network.state())  # last: what stands before it is written again
         schedule = self.task.config.training

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,8 @@ from ser_tf.errors import UserError
 
 PROVENANCE = "ser_tf_provenance"
 """HDF5 attribute that holds the provenance as JSON."""
+RECORDINGS = "ser_tf_recordings"
+"""HDF5 data set of the sample hashes of all recordings the network has heard: uint64, sorted, 8 MB a million."""
 HDF5_BYTES_PER_ARRAY = 4096
 """More than HDF5 adds to an array for its names and groups."""
 AFRESH: dict[str, tuple[str, ...]] = {
@@ -52,21 +54,29 @@ class ArrayFate:
         return self.name.split("/")[0]
 
 
-def save_weights(network: keras.Model, path: Path, provenance: dict[str, Any]) -> None:
+def save_weights(
+    network: keras.Model, path: Path, provenance: dict[str, Any], recordings: np.ndarray | None = None
+) -> None:
     """Write the network's weights (`.weights.h5`) and their provenance, atomically.
 
     Args:
         network: an embedding network, or the head of one.
         path: ends in `.weights.h5`.
-        provenance: JSON values; `speakers` lists whoever the network has heard, `method` is its `method_of`.
+        provenance: JSON values; `speakers` lists whoever the network has heard as `corpus:id`, where "voxceleb2:*"
+            stands for all of a corpus, and `method` is its `method_of`.
+        recordings: [N], the sample hash of each recording the network has heard; None where nobody knows.
     """
+    heard = None if recordings is None else np.unique(recordings.astype(np.uint64))
     unfinished = path.with_name(f"unfinished-{path.name}")
     text = json.dumps(provenance)
     size = sum(np.asarray(weight).nbytes + HDF5_BYTES_PER_ARRAY for weight in network.weights) + len(text)
+    size += 0 if heard is None else heard.nbytes
     unfinished.write_bytes(bytes(size))  # where the disk is full this says so, and HDF5 would crash
     network.save_weights(unfinished)
     with h5py.File(unfinished, "a") as file:
         file.attrs[PROVENANCE] = text
+        if heard is not None:
+            file.create_dataset(RECORDINGS, data=heard)
     unfinished.replace(path)
 
 
@@ -153,6 +163,9 @@ def table_of_fates(fates: Sequence[ArrayFate]) -> str:
 def read_provenance(path: Path) -> dict[str, Any]:
     """What `save_weights` wrote beside the weights, and `sha256`, the first 16 digits of the file's hash.
 
+    Files of before recordings were listed name their speakers in the same way, `corpus:id` with the corpus of the run
+    that wrote them (`ravdess`, `crema_d`, `synthetic`, or `table` for any table); `read_recordings` is None for them.
+
     Raises:
         UserError: the file is missing, is no HDF5, or does not tell which speakers it was trained on and how.
     """
@@ -162,6 +175,8 @@ def read_provenance(path: Path) -> dict[str, Any]:
         with h5py.File(path) as file:
             provenance = json.loads(file.attrs[PROVENANCE])
         known = {"speakers": list(provenance["speakers"]), "method": dict(provenance["method"])}
+        if not all(":" in speaker for speaker in known["speakers"]):
+            raise ValueError("a speaker without its corpus")
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: expected weights written by ser-tf, which list the speakers they were trained on; give the "
@@ -170,19 +185,46 @@ def read_provenance(path: Path) -> dict[str, Any]:
     return provenance | known | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
 
 
-def refuse_leak(provenance: dict[str, Any], held_out: Iterable[str], path: Path) -> None:
-    """Refuse weights that have heard a speaker of the validation or test side.
+def read_recordings(path: Path) -> np.ndarray | None:
+    """Sample hashes of the recordings that a file's network has heard, uint64, sorted; None where the file lists none.
 
     Raises:
-        UserError: they have; the line names the first such speakers.
+        UserError: the file is missing or no HDF5.
     """
-    shared = sorted(set(provenance["speakers"]) & set(held_out))
-    if shared:
-        raise UserError(
-            f"{path}: these weights were trained on {len(shared)} of the fold's validation and test speakers "
-            f"({', '.join(shared[:3])}{', ...' if len(shared) > 3 else ''}); give weights trained on the same fold's "
-            "training speakers or on another corpus"
-        )
+    if not path.is_file():
+        raise UserError(f"{path}: expected a file of weights (.weights.h5); there is none")
+    try:
+        with h5py.File(path) as file:
+            return np.asarray(file[RECORDINGS]) if RECORDINGS in file else None
+    except OSError as error:
+        raise UserError(f"{path}: expected weights written by ser-tf; {_first_line(error)}") from error
+
+
+def refuse_leak(path: Path, speakers: Iterable[str], recordings: Mapping[int, str]) -> None:
+    """Refuse weights that have heard a speaker or a recording of the validation or test side, in whatever corpus.
+
+    Args:
+        path: the file of weights; one of before recordings were listed is judged by its speakers alone.
+        speakers: who must not have been heard, as `corpus:id`.
+        recordings: sample hash of each recording that must not have been heard -> its name.
+
+    Raises:
+        UserError: they have; the line names the first such speakers or recordings.
+    """
+    known = read_provenance(path)["speakers"]
+    heard = read_recordings(path)
+    held_out = np.fromiter(recordings, np.uint64)
+    again = held_out[:0] if heard is None else np.intersect1d(heard, held_out)
+    for what, names in (
+        ("speakers", _shared(known, speakers)),
+        ("recordings", sorted(recordings[int(sample_hash)] for sample_hash in again)),
+    ):
+        if names:
+            raise UserError(
+                f"{path}: these weights were trained on {len(names)} of the fold's validation and test {what} "
+                f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}); give weights trained on the same fold's "
+                "training speakers or on another corpus"
+            )
 
 
 def method_of(config: Config) -> dict[str, Any]:
@@ -238,7 +280,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
 
     def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        if not isinstance(item, h5py.Dataset):
+        if not isinstance(item, h5py.Dataset) or name == RECORDINGS:
             return
         *groups, _, number = name.split("/")  # as in layers/batch_normalization/vars/0
         above = ["/".join([*groups[: depth + 1], "vars"]) for depth in range(len(groups))]
@@ -265,6 +307,12 @@ def _variables_by_place(network: keras.Model) -> dict[str, keras.Variable]:
         places[f"{layer}/{counts[layer]}"] = variable
         counts[layer] += 1
     return places
+
+
+def _shared(heard: Iterable[str], held_out: Iterable[str]) -> list[str]:
+    """The speakers on both sides, sorted; "voxceleb2:*" has heard all of that corpus."""
+    heard = set(heard)
+    return sorted(name for name in set(held_out) if {name, f"{name.partition(':')[0]}:*"} & heard)
 
 
 def _by(shape: tuple[int, ...] | None) -> str:

@@ -1,0 +1,60 @@
+"""Decoding of m4a (AAC in MP4), which libsndfile does not read: by FFmpeg's libraries in PyAV, the extra `[m4a]`."""
+
+import io
+
+import numpy as np
+
+from ser_tf.audio.waveform import check_recording_length
+from ser_tf.errors import UserError
+
+LARGEST_DEFICIT_SAMPLES = 4096
+"""An encoder's delay and the filling of its last block, by which the header's length may differ from what comes out."""
+
+
+def require() -> None:
+    """Make sure that PyAV is there.
+
+    Raises:
+        UserError: it is not; the line names the extra.
+    """
+    try:
+        import av  # noqa: F401
+    except ImportError as error:
+        raise UserError("m4a (AAC) needs PyAV; install it with `pip install 'ser_tf[m4a]'`") from error
+
+
+def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
+    """Decode the content of an m4a file; the counterpart of `waveform.decode`.
+
+    Args:
+        content: the bytes of the file.
+        name: what an error message calls the recording.
+
+    Returns:
+        The samples as float32 [N, channels], full scale 1, and their rate in Hz.
+
+    Raises:
+        UserError: PyAV is missing, or the content is no whole recording of at most 10 minutes.
+    """
+    try:
+        require()
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+    import av
+
+    try:
+        with av.open(io.BytesIO(content), "r") as container:
+            if not container.streams.audio:
+                raise UserError(f"{name}: expected sound. Received: an MP4 file without any; fetch it again")
+            stream = container.streams.audio[0]
+            declared = round((stream.duration or 0) * (stream.time_base or 0) * stream.rate)
+            check_recording_length(declared, stream.rate, name)
+            planar = av.AudioResampler(format="fltp")
+            blocks = [block.to_ndarray() for frame in container.decode(stream) for block in planar.resample(frame)]
+            rate_hz = stream.rate
+    except av.error.FFmpegError as error:
+        raise UserError(f"{name}: damaged or truncated: {error.strerror}; fetch it again") from error
+    samples = np.concatenate(blocks, axis=1).T if blocks else np.empty((0, 1), np.float32)  # [N, channels]
+    if len(samples) + LARGEST_DEFICIT_SAMPLES < declared:
+        raise UserError(f"{name}: truncated: it stops after {len(samples)} samples, before its end; fetch it again")
+    return samples, rate_hz

@@ -1,0 +1,43 @@
+"""The command that makes shards of a corpus of speakers."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from ser_tf.cli.options import import_tensorflow
+from ser_tf.config import AudioConfig, Config, VadConfig
+from ser_tf.errors import UserError
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Decode a corpus of speakers once, remove its silence, and write it in shards; interrupted, it goes on."""
+
+    corpus: Path
+    """Folder of speakers (CORPUS/SPEAKER/...), of LibriSpeech, VoxCeleb or an emotion corpus, or a table."""
+    out: Path
+    """Folder of the shards."""
+    workers: int | None = None
+    """Shards that are written at the same time; by default one per core."""
+    engine: Literal["local", "ray"] = "local"
+    """ray: a Ray cluster whose nodes share the file system of both folders; it needs the extra `[ray]`."""
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    vad: VadConfig = field(default_factory=VadConfig)
+
+    def run(self) -> None:
+        """Write what is missing, and say what the shards hold and how many recordings failed."""
+        from ser_tf.preparation.prepare import failures, prepare
+
+        prepared = prepare(
+            self.corpus,
+            self.out,
+            Config(audio=self.audio, vad=self.vad),
+            engine=self.engine,
+            workers=self.workers,
+            prologue=import_tensorflow,
+            report=partial(print, flush=True),
+        )
+        print(prepared.sentence)
+        if prepared.failed:
+            raise UserError(failures(prepared))

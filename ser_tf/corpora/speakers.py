@@ -1,0 +1,198 @@
+"""Whose voice a recording is: any folder of speakers, named `corpus:id`.
+
+A file's own name is asked before any layout of folders: recordings of RAVDESS, CREMA-D, the synthetic corpus,
+LibriSpeech (`19-198-0000`) and VoxCeleb (`id10270/x6uYqmx31kE/00001`) keep their speakers wherever they are copied to.
+Where no file has such a name, the layout is `root/<speaker>/**/*`, and `corpus` is the name of the root folder.
+"""
+
+import csv
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ser_tf.corpora import AUDIO_SUFFIXES, KNOWN_CORPORA, Utterance, is_table
+from ser_tf.errors import UserError
+
+SPEAKER_SUFFIXES = (*AUDIO_SUFFIXES, ".m4a")
+"""Formats taken for audio; when a recording is there in several, the earlier one is read."""
+LIBRISPEECH = "librispeech"
+VOXCELEB1 = "voxceleb1"
+VOXCELEB2 = "voxceleb2"
+LISTS = ("vox1_meta.csv", "vox2_meta.csv", "SPEAKERS.TXT")
+"""The publishers' lists of speakers, looked for in the root and in the folder above it."""
+
+_LIBRISPEECH_NAME = re.compile(r"(?P<reader>\d{1,5})-\d{1,7}-\d{4}", re.ASCII)
+_VOXCELEB_SPEAKER = re.compile(r"id(?P<number>\d{5})", re.ASCII)
+_VOXCELEB_VIDEO = re.compile(r"[\w-]{11}", re.ASCII)
+_VOXCELEB_UTTERANCE = re.compile(r"\d{5,7}", re.ASCII)
+_FIRST_OF_VOXCELEB1 = 10_000
+"""VoxCeleb2 numbers its speakers below this, VoxCeleb1 above."""
+_SEXES = {"f": "female", "m": "male"}
+
+
+class SpeakerRecording(NamedTuple):
+    """A file, and whose voice it is."""
+
+    path: Path
+    name: str
+    """Unique among the recordings of its corpus; equal for copies in several formats."""
+    speaker: str
+    """As in "voxceleb1:id10270"; empty when nothing tells."""
+    recognised: bool
+    """Whether the file's own name told, or a table; otherwise the folder below the root did."""
+
+
+@dataclass(frozen=True)
+class SpeakerLists:
+    """What the publishers' lists tell.
+
+    Attributes:
+        sex: speaker -> "female" or "male".
+        voxceleb1_id: name of a VoxCeleb1 speaker, under which its first release has the folder -> id.
+    """
+
+    sex: dict[str, str] = field(default_factory=dict)
+    voxceleb1_id: dict[str, str] = field(default_factory=dict)
+
+
+def recognise(path: Path, lists: SpeakerLists | None = None) -> tuple[str, str] | None:
+    """Speaker and name of a recording by the names of the file and of the two folders above it.
+
+    Args:
+        path: the recording.
+        lists: tell the ids of VoxCeleb1's first release, whose folders have the speakers' names.
+
+    Returns:
+        None when it is named like no recording of a known corpus.
+
+    Example:
+        >>> recognise(Path("anywhere/03-01-05-01-02-01-12.wav"))
+        ('ravdess:12', '03-01-05-01-02-01-12')
+        >>> recognise(Path("dev/aac/id00012/21Uxsk56VDQ/00001.m4a"))
+        ('voxceleb2:id00012', 'id00012/21Uxsk56VDQ/00001')
+    """
+    for kind in KNOWN_CORPORA:
+        if speaker := kind.speaker_of(path.stem):
+            return speaker, kind.renamed.get(path.stem, path.stem)
+    if match := _LIBRISPEECH_NAME.fullmatch(path.stem):
+        return f"{LIBRISPEECH}:{match['reader']}", path.stem
+    return _recognise_voxceleb(path, lists or SpeakerLists())
+
+
+def identities(utterance: Utterance) -> set[str]:
+    """Every name that the speaker of an utterance goes by: a table may give its own to one of a known corpus."""
+    recognised = recognise(utterance.path)
+    return {utterance.speaker} | ({recognised[0]} if recognised else set())
+
+
+def find_recordings(root: Path, lists: SpeakerLists) -> Iterator[SpeakerRecording]:
+    """Go through a folder of speakers; no more than one folder's path is held in memory at a time.
+
+    Args:
+        root: directory of recordings at any depth, or a CSV table (see `ser_tf.corpora.table`).
+        lists: what `read_lists` found.
+
+    Yields:
+        Every audio file, in no order.
+
+    Raises:
+        UserError: the root is missing or no directory, or a directory cannot be read.
+    """
+    if is_table(root):
+        from ser_tf.corpora.table import read_table
+
+        for utterance in read_table(root).utterances:
+            speaker, name = recognise(utterance.path, lists) or (utterance.speaker, utterance.name)
+            yield SpeakerRecording(utterance.path, name, speaker, recognised=True)
+        return
+    if not root.is_dir():
+        received = "another file" if root.exists() else "nothing there"
+        raise UserError(f"{root}: expected a directory of recordings or a CSV table. Received: {received}")
+    corpus = root.resolve().name.lower()
+    for path in _audio_files(root):
+        recognised = recognise(path, lists)
+        relative = path.relative_to(root)
+        if recognised:
+            speaker, name = recognised
+        else:
+            speaker = f"{corpus}:{relative.parts[0]}" if len(relative.parts) > 1 else ""
+            name = relative.with_suffix("").as_posix()
+        yield SpeakerRecording(path, name, speaker, recognised is not None)
+
+
+def read_lists(root: Path) -> SpeakerLists:
+    """Read the publishers' lists of speakers that stand in a root or in the folder above it.
+
+    Raises:
+        UserError: a list is damaged.
+    """
+    lists = SpeakerLists()
+    for folder, name in ((folder, name) for folder in (root, root.resolve().parent) for name in LISTS):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            if name == "SPEAKERS.TXT":
+                _read_librispeech(lines, lists)
+            else:
+                _read_voxceleb(lines, lists, VOXCELEB1 if name == "vox1_meta.csv" else VOXCELEB2)
+        except (OSError, ValueError, KeyError, IndexError, csv.Error) as error:
+            raise UserError(
+                f"{path}: expected the publisher's list of speakers. Received: {error!r}; fetch it again or remove it"
+            ) from error
+    return lists
+
+
+def _recognise_voxceleb(path: Path, lists: SpeakerLists) -> tuple[str, str] | None:
+    if len(path.parts) < 3:
+        return None
+    folder, video = path.parts[-3:-1]
+    if not (_VOXCELEB_VIDEO.fullmatch(video) and _VOXCELEB_UTTERANCE.fullmatch(path.stem)):
+        return None
+    speaker = lists.voxceleb1_id.get(folder, folder)
+    match = _VOXCELEB_SPEAKER.fullmatch(speaker)
+    if match is None:
+        return None
+    corpus = VOXCELEB1 if int(match["number"]) >= _FIRST_OF_VOXCELEB1 else VOXCELEB2
+    return f"{corpus}:{speaker}", f"{speaker}/{video}/{path.stem}"
+
+
+def _read_librispeech(lines: list[str], lists: SpeakerLists) -> None:
+    """`14   | F | train-clean-360  | 25.03 | Kristin LeMoine`, and comments that begin with a semicolon."""
+    for line in lines:
+        if line.strip() and not line.startswith(";"):
+            reader, sex, *_ = (cell.strip() for cell in line.split("|"))
+            lists.sex[f"{LIBRISPEECH}:{reader}"] = _SEXES[sex.lower()]
+
+
+def _read_voxceleb(lines: list[str], lists: SpeakerLists, corpus: str) -> None:
+    """Columns `VoxCeleb1 ID`, `VGGFace1 ID`, `Gender` ..., between tabs in the first list and commas in the second."""
+    rows = csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ",")
+    columns = {title.strip()[: len("VGGFace")]: place for place, title in enumerate(next(rows))}
+    person, sex = columns["VGGFace"], columns["Gender"]
+    for row in rows:
+        if row:
+            cells = [cell.strip() for cell in row]
+            lists.sex[f"{corpus}:{cells[0]}"] = _SEXES[cells[sex].lower()]
+            if corpus == VOXCELEB1:
+                lists.voxceleb1_id[cells[person]] = cells[0]
+
+
+def _audio_files(root: Path) -> Iterator[Path]:
+    """Audio files below a directory, folder by folder; links to directories are not followed, as `os.walk` does."""
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(folder / entry.name)
+                    elif os.path.splitext(entry.name)[1].lower() in SPEAKER_SUFFIXES:  # noqa: PTH122 - a million times
+                        yield folder / entry.name
+        except OSError as error:
+            raise UserError(f"{folder}: expected a readable directory. Received: {error.strerror}") from error

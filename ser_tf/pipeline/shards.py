@@ -1,0 +1,201 @@
+"""shards -> tf.data: crops for training on speaker identity, and whole utterances of speakers who are held out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from ser_tf.audio.vad import INT16_SCALE
+from ser_tf.config import SAMPLE_RATE_HZ, Config
+from ser_tf.errors import UserError
+from ser_tf.pipeline.datasets import (
+    FULL_BATCH_SECONDS,
+    PADDED_SECONDS,
+    READ_AHEAD_BATCHES,
+    THREADS,
+    Inputs,
+    padded_inputs,
+    pipeline_options,
+    random_crop,
+)
+from ser_tf.preparation.manifest import Shards
+
+SHARDS_AT_ONCE = 16
+"""Shards that are read by turns."""
+CROPS_SHUFFLED = 1024
+"""Crops that are shuffled together: 80 MB of 2.5 s each."""
+
+
+@dataclass(frozen=True)
+class SpeakerCrops:
+    """Crops for training on speaker identity.
+
+    Attributes:
+        speakers: the label order: all but those held out, sorted.
+        steps: batches of an epoch.
+        dataset: endless batches ({"spectrogram": float32 [B, T, bins], "frames": int32 [B]}, labels int32 [B]).
+    """
+
+    speakers: tuple[str, ...]
+    steps: int
+    dataset: tf.data.Dataset
+
+
+def training_crops(
+    shards: Shards, config: Config, held_out_speakers: Iterable[str] = (), first_epoch: int = 0
+) -> SpeakerCrops:
+    """Batches of random crops, one of each utterance an epoch; what does not fill the last batch is left out.
+
+    An epoch reads the shards in an order of its own, 16 of them by turns, and shuffles blocks of 1024 crops. Since each
+    shard is a random sample of all speakers, that mixes well and reads every file from its start to its end. Every draw
+    depends on the seed, the epoch and the recording or its place alone: a dataset that starts at epoch 7 goes on
+    exactly as the one that started at epoch 0.
+
+    Args:
+        shards: of one or several corpora.
+        config: seed, batch size, crop, spectrogram. Classes are not balanced, and there is no augmentation.
+        held_out_speakers: who is kept for verification.
+        first_epoch: the epoch to start with.
+
+    Raises:
+        UserError: a speaker to be held out is not there, fewer than two are left, or they do not fill a batch.
+    """
+    training = config.training
+    held_out = _checked(shards, held_out_speakers)
+    counts = {speaker: count for speaker, count in shards.counts.items() if speaker not in held_out}
+    steps = sum(counts.values()) // training.batch_size
+    if len(counts) < 2 or not steps:
+        raise UserError(
+            f"{', '.join(map(str, shards.folders))}: expected at least two speakers to train on and a batch of "
+            f"{training.batch_size} utterances. Received: {len(counts)} and {sum(counts.values())}; hold out fewer "
+            "speakers or lower batch_size"
+        )
+    speakers = tuple(counts)
+    label_of = _lookup(speakers)
+    crop_samples = round(training.crop_seconds * SAMPLE_RATE_HZ)
+    paths = tf.constant([str(path) for path in shards.paths])
+
+    def is_trained_on(example: dict[str, tf.Tensor], epoch: tf.Tensor) -> tf.Tensor:
+        return label_of.lookup(example["speaker"]) >= 0
+
+    def crop(example: dict[str, tf.Tensor], epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        seed = tf.stack([_mixed(training.seed, epoch), tf.strings.to_hash_bucket_fast(example["sample_hash"], 2**62)])
+        speech = tf.io.decode_raw(example["speech"], tf.int16, little_endian=True)
+        return random_crop(speech, crop_samples, seed), label_of.lookup(example["speaker"])
+
+    def shuffled(block: tf.Tensor, crops: tf.Tensor, labels: tf.Tensor, epoch: tf.Tensor) -> tf.data.Dataset:
+        seed = tf.stack([_mixed(training.seed, epoch), block])
+        order = tf.random.experimental.stateless_shuffle(tf.range(tf.size(labels)), seed)
+        return tf.data.Dataset.from_tensor_slices((tf.gather(crops, order), tf.gather(labels, order)))
+
+    def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = tf.random.experimental.stateless_shuffle(paths, tf.stack([_mixed(training.seed, epoch), -1]))
+        return (
+            tf.data.Dataset.from_tensor_slices(order)
+            .interleave(tf.data.TFRecordDataset, SHARDS_AT_ONCE, num_parallel_calls=THREADS)
+            .map(lambda record: (_parsed(record), epoch), num_parallel_calls=THREADS)
+            .filter(is_trained_on)
+            .map(crop, num_parallel_calls=THREADS)
+            .batch(CROPS_SHUFFLED)
+            .prefetch(1)
+            .enumerate()
+            .flat_map(lambda block, pair: shuffled(block, pair[0], pair[1], epoch))
+            .batch(training.batch_size, drop_remainder=True)
+        )
+
+    def batch(crops: tf.Tensor, labels: tf.Tensor) -> tuple[Inputs, tf.Tensor]:
+        speech = tf.cast(crops, tf.float32) / INT16_SCALE
+        return padded_inputs(speech, tf.fill([training.batch_size], crop_samples), config), labels
+
+    dataset = (
+        tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
+        .flat_map(epoch_of)
+        .map(batch, num_parallel_calls=THREADS)
+        .prefetch(READ_AHEAD_BATCHES)
+        .with_options(pipeline_options())
+    )
+    return SpeakerCrops(speakers, steps, dataset)
+
+
+def whole_utterances(shards: Shards, config: Config, speakers: Iterable[str], batch_size: int = 16) -> tf.data.Dataset:
+    """Whole utterances of some speakers, for verification, each padded with zeros to the next of `PADDED_SECONDS`.
+
+    Args:
+        shards: of one or several corpora.
+        config: the spectrogram.
+        speakers: whose utterances.
+        batch_size: utterances of up to 5 s in a batch; of longer ones fewer.
+
+    Returns:
+        A finite dataset of ({"spectrogram": float32 [B, T, bins], "frames": int32 [B]}, {"name": string [B], "speaker":
+        string [B]}); each utterance once.
+
+    Raises:
+        UserError: one of the speakers is not there.
+    """
+    label_of = _lookup(sorted(_checked(shards, speakers)))
+    bounds = tf.constant([round(seconds * SAMPLE_RATE_HZ) for seconds in PADDED_SECONDS], tf.int64)
+    full = batch_size * FULL_BATCH_SECONDS * SAMPLE_RATE_HZ
+
+    def speech_of(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        speech = tf.io.decode_raw(example["speech"], tf.int16, little_endian=True)
+        return speech, {name: example[name] for name in ("name", "speaker")}
+
+    def length_class(speech: tf.Tensor, about: dict[str, tf.Tensor]) -> tf.Tensor:
+        return tf.searchsorted(bounds, [tf.size(speech, tf.int64)], out_type=tf.int64)[0]
+
+    def seats(length: tf.Tensor) -> tf.Tensor:
+        return tf.clip_by_value(full // bounds[length], 1, batch_size)
+
+    def batches(length: tf.Tensor, window: tf.data.Dataset) -> tf.data.Dataset:
+        padded_samples = bounds[length]
+
+        def padded(speech: tf.Tensor, about: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+            samples = tf.size(speech)
+            return tf.pad(speech, [[0, tf.cast(padded_samples, tf.int32) - samples]]), samples, about
+
+        return window.map(padded).batch(seats(length))
+
+    def inputs(speech: tf.Tensor, samples: tf.Tensor, about: dict[str, tf.Tensor]) -> tuple[Inputs, dict]:
+        return padded_inputs(tf.cast(speech, tf.float32) / INT16_SCALE, samples, config), about
+
+    return (
+        tf.data.Dataset.from_tensor_slices([str(path) for path in shards.paths])
+        .interleave(tf.data.TFRecordDataset, SHARDS_AT_ONCE, num_parallel_calls=THREADS)
+        .map(_parsed, num_parallel_calls=THREADS)
+        .filter(lambda example: label_of.lookup(example["speaker"]) >= 0)
+        .map(speech_of)
+        .group_by_window(length_class, batches, window_size_func=seats)
+        .map(inputs, num_parallel_calls=THREADS)
+        .prefetch(READ_AHEAD_BATCHES)
+        .with_options(pipeline_options())
+    )
+
+
+def _parsed(record: tf.Tensor) -> dict[str, tf.Tensor]:
+    names = ("speech", "speaker", "name", "sample_hash")
+    return tf.io.parse_single_example(record, {name: tf.io.FixedLenFeature([], tf.string) for name in names})
+
+
+def _checked(shards: Shards, speakers: Iterable[str]) -> set[str]:
+    chosen = set(speakers)
+    absent = sorted(chosen - shards.counts.keys())
+    if absent:
+        raise UserError(
+            f"{', '.join(map(str, shards.folders))}: expected the speaker {absent[0]}. Received: shards without; they "
+            f"have {len(shards.counts)} speakers such as {next(iter(shards.counts))}"
+        )
+    return chosen
+
+
+def _lookup(speakers: Iterable[str]) -> tf.lookup.StaticHashTable:
+    """Speaker -> number, -1 for any other."""
+    names = list(speakers)
+    table = tf.lookup.KeyValueTensorInitializer(tf.constant(names, tf.string), tf.range(len(names)))
+    return tf.lookup.StaticHashTable(table, -1)
+
+
+def _mixed(seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    """One number of seed and epoch; epochs stay below 2**32."""
+    return tf.constant(seed << 32, tf.int64) + epoch

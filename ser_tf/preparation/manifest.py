@@ -1,0 +1,219 @@
+"""What a folder of shards holds: `preparation.json` from its start, `manifest.parquet` and `failed.csv` at its end."""
+
+import csv
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ser_tf.audio.recording import speech_key
+from ser_tf.config import SAMPLE_RATE_HZ, Config
+from ser_tf.corpora.speakers import SpeakerLists
+from ser_tf.errors import UserError
+
+DESCRIPTION = "preparation.json"
+MANIFEST = "manifest.parquet"
+FAILED = "failed.csv"
+_ROWS_AT_ONCE = 16_384
+"""Rows of the manifest in memory while it is written."""
+
+
+def describe(corpus: str, shards: int, config: Config) -> dict[str, Any]:
+    """The content of `preparation.json`: what all shards of a folder have in common."""
+    return {
+        "corpus": corpus,
+        "shards": shards,
+        "speech_key": speech_key(config),
+        "configuration": {room: dataclasses.asdict(getattr(config, room)) for room in ("audio", "vad")},
+    }
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read `preparation.json`.
+
+    Raises:
+        UserError: the folder has none, or a damaged one.
+    """
+    path = folder / DESCRIPTION
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        return {key: description[key] for key in ("corpus", "shards", "speech_key", "configuration")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: expected the description of shards; give a folder made by ser-tf prepare") from error
+
+
+def refuse_other_configuration(description: dict[str, Any], config: Config, folder: Path) -> None:
+    """Refuse shards whose speech was decoded or freed of silence in another way.
+
+    Raises:
+        UserError: they are; the line names the first parameter that differs.
+    """
+    now = describe("", 0, config)
+    for room, parameters in now["configuration"].items():
+        for name, value in parameters.items():
+            before = description["configuration"].get(room, {}).get(name)
+            if before != value:
+                raise UserError(
+                    f"{folder}: these shards were prepared with {room}.{name} {before}, and this run has {value}; "
+                    "choose the same option, or prepare the corpus into another folder"
+                )
+    if description["speech_key"] != now["speech_key"]:
+        raise UserError(f"{folder}: prepared by another version of ser-tf; prepare the corpus into another folder")
+
+
+def write_manifest(
+    out: Path,
+    description: dict[str, Any],
+    pages: Iterable[Path],
+    problems: Iterable[tuple[str, str]],
+    lists: SpeakerLists,
+) -> dict[str, Any]:
+    """Gather the pages of all shards in `manifest.parquet`, and what failed in `failed.csv`, which stands only then.
+
+    Args:
+        out: the folder.
+        description: also goes into the manifest's metadata, under the key `ser_tf`.
+        pages: of the shards, in their order.
+        problems: path and reason of what is in no shard.
+        lists: tell the sex of speakers.
+
+    Returns:
+        The sums: utterances, failed, speakers, speakers_with_one, seconds (of speech), recorded_seconds.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = pyarrow.schema(
+        [
+            ("shard", pyarrow.int32()),
+            ("place", pyarrow.int32()),
+            ("name", pyarrow.string()),
+            ("speaker", pyarrow.string()),
+            ("sex", pyarrow.string()),
+            ("path", pyarrow.string()),
+            ("sample_hash", pyarrow.uint64()),
+            ("samples", pyarrow.int32()),
+            ("recorded_seconds", pyarrow.float32()),
+            ("kept_whole", pyarrow.bool_()),
+        ],
+        metadata={"ser_tf": json.dumps(description)},
+    )
+    speakers = Counter[str]()
+    sums = Counter[str](failed=0)
+    rows: list[dict[str, Any]] = []
+    unfinished, unfinished_failed = (out / f"unfinished-{name}" for name in (MANIFEST, FAILED))
+    with (
+        pyarrow.parquet.ParquetWriter(unfinished, schema) as writer,
+        unfinished_failed.open("w", newline="", encoding="utf-8") as file,
+    ):
+        failures = csv.writer(file, lineterminator="\n")
+        failures.writerow(["path", "reason"])
+
+        def fail(failed: Iterable[Sequence[str]]) -> None:
+            for path, reason in failed:
+                failures.writerow([path, reason])
+                sums["failed"] += 1
+
+        def flush() -> None:
+            writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+            rows.clear()
+
+        fail(problems)
+        for number, path in enumerate(pages):
+            page = json.loads(path.read_text(encoding="utf-8"))
+            fail(page["failed"])
+            for place, utterance in enumerate(page["utterances"]):
+                speaker = utterance["speaker"]
+                rows.append({"shard": number, "place": place, "sex": lists.sex.get(speaker)} | utterance)
+                speakers[speaker] += 1
+                sums["samples"] += utterance["samples"]
+                sums["recorded_seconds"] += utterance["recorded_seconds"]
+            if len(rows) >= _ROWS_AT_ONCE:
+                flush()
+        flush()
+    unfinished.replace(out / MANIFEST)
+    if sums["failed"]:
+        unfinished_failed.replace(out / FAILED)
+    else:
+        unfinished_failed.unlink()
+        (out / FAILED).unlink(missing_ok=True)
+    return {
+        "utterances": speakers.total(),
+        "failed": sums["failed"],
+        "speakers": len(speakers),
+        "speakers_with_one": sum(count == 1 for count in speakers.values()),
+        "seconds": sums["samples"] / SAMPLE_RATE_HZ,
+        "recorded_seconds": sums["recorded_seconds"],
+    }
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The shards of one or several corpora, ready to be read.
+
+    Attributes:
+        folders: as `ser-tf prepare` left them.
+        paths: the shards.
+    """
+
+    folders: tuple[Path, ...]
+    paths: tuple[Path, ...]
+
+    @classmethod
+    def open(cls, folders: Sequence[Path], config: Config) -> "Shards":
+        """Open finished folders.
+
+        Raises:
+            UserError: one is unfinished, lacks a shard, was prepared with another configuration, or is named twice.
+        """
+        paths: list[Path] = []
+        for number, folder in enumerate(folders):
+            description = read_description(folder)
+            refuse_other_configuration(description, config, folder)
+            if not (folder / MANIFEST).is_file():
+                raise UserError(f"{folder}: not finished; start the same ser-tf prepare command again and it goes on")
+            if any(folder.samefile(other) for other in folders[:number]):
+                raise UserError(f"{folder}: expected each folder of shards once. Received: it twice")
+            for shard in range(description["shards"]):
+                path = folder / f"shard-{shard:05d}.tfrecord"
+                if not path.is_file():
+                    raise UserError(f"{path}: missing; start the same ser-tf prepare command again and it is redone")
+                paths.append(path)
+        return cls(tuple(folders), tuple(paths))
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Speaker -> number of utterances, sorted by speaker."""
+        return dict(sorted(Counter(name for speakers in self._columns("speaker") for name in speakers).items()))
+
+    def sample_hashes(self, without_speakers: Iterable[str] = ()) -> np.ndarray:
+        """Sample hashes of the recordings, uint64 [N], for the provenance of weights trained on them.
+
+        Args:
+            without_speakers: whose recordings are left out.
+        """
+        absent = set(without_speakers)
+        return np.array(
+            [
+                sample_hash
+                for speakers, hashes in self._columns("speaker", "sample_hash")
+                for speaker, sample_hash in zip(speakers, hashes, strict=True)
+                if speaker not in absent
+            ],
+            np.uint64,
+        )
+
+    def _columns(self, *names: str) -> Iterator[Any]:
+        """Columns of the manifests as lists, batch by batch; a single one comes by itself."""
+        import pyarrow.parquet
+
+        for folder in self.folders:
+            for batch in pyarrow.parquet.ParquetFile(folder / MANIFEST).iter_batches(columns=list(names)):
+                columns = [batch.column(name).to_pylist() for name in names]
+                yield columns[0] if len(names) == 1 else columns

@@ -1,0 +1,169 @@
+"""Which recording goes to which shard: a pure function of the recordings' names, held in a file and not in memory."""
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import NamedTuple
+
+from ser_tf.corpora import is_table
+from ser_tf.corpora.speakers import SPEAKER_SUFFIXES, SpeakerLists, SpeakerRecording, find_recordings
+from ser_tf.errors import UserError
+
+RECORDINGS_PER_SHARD = 256
+"""About 50 MB of VoxCeleb's speech."""
+FEWEST_SHARDS = 16
+"""A small corpus has as many, so that all cores have work; one of fewer recordings has a shard for each."""
+
+
+class Row(NamedTuple):
+    """A recording of a shard."""
+
+    name: str
+    speaker: str
+    path: str
+    """Relative to the root."""
+
+
+class ShardRows(NamedTuple):
+    """The recordings of one shard, in the order in which they are written."""
+
+    number: int
+    rows: tuple[Row, ...]
+    plan_hash: str
+    """Names these recordings, speakers and sizes of files."""
+
+
+class Plan:
+    """The recordings of a corpus, dealt to shards.
+
+    A recording goes to the shard, and to the place in it, that the hash of its name says. So every shard is a random
+    sample of all speakers, and the same corpus gives the same shards on every machine. The rows lie in a private SQLite
+    file, which the system removes: the memory does not grow with the corpus.
+
+    Attributes:
+        shards: how many there are.
+        recordings: how many there are, copies in further formats not counted.
+        speakers: how many there are.
+        has_m4a: whether a decoder for AAC is needed.
+    """
+
+    def __init__(self, root: Path, lists: SpeakerLists) -> None:
+        """Find the recordings.
+
+        Raises:
+            UserError: there are none, or of one speaker only; the root or a folder cannot be read; or there is no room
+                for temporary files.
+        """
+        self.root = root
+        self.folder = root.parent if is_table(root) else root
+        with _full_disk_explained():
+            self._database = sqlite3.connect("")
+            self._database.executescript(_SCHEMA)
+            self._database.executemany(_INSERT, map(self._values, find_recordings(root, lists)))
+            if self._one("SELECT max(recognised) FROM recordings"):
+                self._database.execute("UPDATE recordings SET problem = ? WHERE NOT recognised", [_UNLIKE])
+            self._database.execute("CREATE INDEX sound ON recordings (hash) WHERE problem = ''")
+        self.recordings = self._one("SELECT count(*) FROM recordings WHERE problem = ''")
+        self.speakers = self._one("SELECT count(DISTINCT speaker) FROM recordings WHERE problem = ''")
+        self.has_m4a = bool(self._one("SELECT count(*) FROM recordings WHERE problem = '' AND path LIKE '%.m4a'"))
+        if self.speakers < 2:
+            received = self._one("SELECT min(speaker) FROM recordings WHERE problem = ''")
+            raise UserError(
+                f"{root}: expected recordings ({', '.join(SPEAKER_SUFFIXES)}) of at least two speakers, as "
+                f"{root}/<speaker>/... Received: {f'{received} only' if received else 'none'}; check the path"
+            )
+        least = min(self.recordings, FEWEST_SHARDS)
+        self.shards = max(least, -(-self.recordings // RECORDINGS_PER_SHARD))
+
+    def __iter__(self) -> Iterator[ShardRows]:
+        """The shards in order; one without recordings comes, too."""
+        with _full_disk_explained():
+            found = self._database.execute(
+                "SELECT hash % ?, name, speaker, path, bytes FROM recordings WHERE problem = '' "
+                "ORDER BY hash % ?, hash, id",
+                [self.shards, self.shards],
+            )
+            dealt = groupby(found, key=itemgetter(0))
+            number, following = next(dealt, (None, None))
+            for shard in range(self.shards):
+                rows = list(following) if number == shard and following is not None else []
+                lines = "".join(f"{name}\t{speaker}\t{path}\t{size}\n" for _, name, speaker, path, size in rows)
+                plan_hash = hashlib.blake2b(lines.encode(), digest_size=8).hexdigest()
+                yield ShardRows(shard, tuple(Row(*values) for _, *values, _ in rows), plan_hash)
+                if number == shard:
+                    number, following = next(dealt, (None, None))
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Path and reason of each recording that is dealt to no shard."""
+        yield from self._database.execute("SELECT path, problem FROM recordings WHERE problem != '' ORDER BY path")
+
+    def _one(self, query: str) -> int:
+        return self._database.execute(query).fetchone()[0]
+
+    def _values(self, recording: SpeakerRecording) -> tuple[str | int, ...]:
+        path = os.path.relpath(recording.path, self.folder)
+        problem = "" if recording.speaker else _NO_FOLDER
+        if not _is_utf8(path):
+            path, problem = os.fsencode(path).decode(errors="backslashreplace"), _NOT_UTF8
+        corpus = recording.speaker.partition(":")[0]
+        name = path if problem else recording.name
+        identity = f"{problem}:{corpus}:{name}"
+        name_hash = int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest(), "big") >> 1
+        return (
+            identity,
+            name_hash,
+            name,
+            recording.speaker,
+            path,
+            recording.path.stat().st_size if recording.path.exists() else 0,
+            SPEAKER_SUFFIXES.index(recording.path.suffix.lower()) if not problem else 0,
+            len(recording.path.parts),
+            recording.recognised,
+            problem,
+        )
+
+
+_SCHEMA = """
+PRAGMA journal_mode = OFF;
+PRAGMA temp_store = FILE;
+CREATE TABLE recordings (
+    id TEXT PRIMARY KEY, hash INTEGER, name TEXT, speaker TEXT, path TEXT, bytes INTEGER, format INTEGER, depth INTEGER,
+    recognised INTEGER, problem TEXT
+) WITHOUT ROWID;
+"""
+_INSERT = """
+INSERT INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET path = excluded.path, bytes = excluded.bytes, format = excluded.format,
+    depth = excluded.depth, speaker = excluded.speaker, recognised = excluded.recognised
+WHERE (excluded.format, excluded.depth, excluded.path) < (format, depth, path)
+"""
+_NO_FOLDER = "expected a folder per speaker. Received: a recording beside them; move it to the folder of its speaker"
+_NOT_UTF8 = "expected a name in UTF-8; rename the file"
+_UNLIKE = (
+    "named unlike the recordings of known corpora beside it, so that nothing tells whether its speaker is one of "
+    "theirs; move it out of the folder"
+)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@contextmanager
+def _full_disk_explained() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise UserError(
+            f"temporary files: cannot be written ({error}); free some space, or choose another folder with the "
+            "environment variable SQLITE_TMPDIR"
+        ) from error

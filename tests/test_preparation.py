@@ -1,0 +1,471 @@
+import csv
+import errno
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import tensorflow as tf
+
+from ser_tf.audio.recording import sample_hash
+from ser_tf.audio.vad import remove_silence
+from ser_tf.audio.waveform import read_waveform
+from ser_tf.config import Config, VadConfig
+from ser_tf.corpora.speakers import SpeakerLists
+from ser_tf.errors import UserError
+from ser_tf.preparation import workers
+from ser_tf.preparation.manifest import Shards
+from ser_tf.preparation.plan import Plan
+from ser_tf.preparation.prepare import Prepared, failures, prepare
+from ser_tf.preparation.shards import ShardTask, write_shard
+
+SPEAKERS, TAKES = 5, 8
+CONFIG = Config()
+
+
+@pytest.fixture(scope="module")
+def voices(tmp_path_factory) -> Path:
+    """Five speakers of eight recordings of noise of 0.6 s, and one speaker of a single one."""
+    generator = np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("corpora") / "voices"
+    for number in range(SPEAKERS * TAKES + 1):
+        path = root / f"speaker-{number // TAKES}" / f"take-{number % TAKES}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, 0.1 * generator.standard_normal(9600), 16_000)
+    return root
+
+
+@pytest.fixture
+def voices_copy(voices, tmp_path) -> Path:
+    """A copy that a test may damage."""
+    subprocess.run(["cp", "-r", voices, tmp_path / "voices"], check=True)
+    return tmp_path / "voices"
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Shards are written by this process: no test of what is written waits for TensorFlow in others."""
+    from ser_tf.preparation import prepare as module
+
+    def one_after_another(tasks, workers, prologue, report):
+        return map(write_shard, tasks)
+
+    monkeypatch.setattr(module, "run_on_cores", one_after_another)
+
+
+def run(root: Path, out: Path, config: Config = CONFIG, **options) -> Prepared:
+    return prepare(root, out, config, report=lambda line: None, **options)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def records(out: Path) -> list[tf.train.Example]:
+    paths = sorted(map(str, out.glob("*.tfrecord")))
+    return [tf.train.Example.FromString(record.numpy()) for record in tf.data.TFRecordDataset(paths)]
+
+
+def text(example: tf.train.Example, feature: str) -> str:
+    return example.features.feature[feature].bytes_list.value[0].decode()
+
+
+def test_a_record_holds_the_speech_of_the_line(in_process, voices, tmp_path):
+    prepared = run(voices, tmp_path / "out")
+    found = {text(example, "name"): example for example in records(prepared.out)}
+    assert len(found) == prepared.utterances == SPEAKERS * TAKES + 1
+    for name, example in found.items():
+        waveform = read_waveform(voices / f"{name}.wav")
+        speech = remove_silence(waveform, VadConfig()).samples
+        (content,) = example.features.feature["speech"].bytes_list.value
+        np.testing.assert_array_equal(np.frombuffer(content, "<i2"), speech)
+        assert text(example, "speaker") == f"voices:{name.partition('/')[0]}"
+        assert text(example, "sample_hash") == f"{sample_hash(waveform):016x}"
+        (seconds,) = example.features.feature["seconds"].float_list.value
+        assert seconds == pytest.approx(len(speech) / 16_000)
+
+
+def test_the_manifest_names_every_record_at_its_place(in_process, voices, tmp_path):
+    prepared = run(voices, tmp_path / "out")
+    manifest = pd.read_parquet(prepared.out / "manifest.parquet")
+    names = [text(example, "name") for example in records(prepared.out)]
+    assert manifest.name.tolist() == names
+    assert manifest.place.tolist() == [place for _, group in manifest.groupby("shard") for place in range(len(group))]
+    assert manifest.sample_hash.tolist() == [int(text(each, "sample_hash"), 16) for each in records(prepared.out)]
+    assert manifest.recorded_seconds.unique() == pytest.approx([0.6])
+    assert (manifest.path == manifest.name + ".wav").all()
+    assert prepared.speakers == SPEAKERS + 1
+    assert prepared.speakers_with_one == 1
+    assert prepared.recorded_seconds == pytest.approx(0.6 * (SPEAKERS * TAKES + 1))
+    assert prepared.seconds == pytest.approx(manifest.samples.sum() / 16_000)
+    assert "41 utterances of 6 speakers (1 with a single one)" in prepared.sentence
+
+
+def test_a_second_time_nothing_is_written(in_process, voices, tmp_path):
+    first = run(voices, tmp_path / "out")
+    before = contents(first.out)
+    second = run(voices, tmp_path / "out")
+    assert (first.written, second.written) == (first.shards, 0)
+    assert contents(second.out) == before
+
+
+def test_a_shard_that_is_missing_is_redone_to_the_same_bytes(in_process, voices, tmp_path):
+    out = run(voices, tmp_path / "out").out
+    before = contents(out)
+    (out / "shard-00003.tfrecord").unlink()
+    (out / "shard-00007.json").unlink()
+    (out / "unfinished-elsewhere-1-shard-00003.tfrecord").touch()
+    assert run(voices, out).written == 2
+    assert contents(out) == before
+
+
+def test_only_the_shard_of_a_changed_file_is_redone(in_process, voices_copy, tmp_path, rng):
+    before = contents(run(voices_copy, tmp_path / "out").out)
+    soundfile.write(voices_copy / "speaker-1" / "take-1.wav", 0.1 * rng.standard_normal(9000), 16_000)
+    prepared = run(voices_copy, tmp_path / "out")
+    assert prepared.written == 1
+    after = contents(prepared.out)
+    changed = {name for name in before if after[name] != before[name]}
+    assert len(changed) == 3  # a shard, its page, the manifest
+    assert "manifest.parquet" in changed
+
+
+def test_the_plan_does_not_depend_on_the_order_of_the_files(voices, monkeypatch):
+    from ser_tf.preparation import plan
+
+    straight = list(Plan(voices, SpeakerLists()))
+    original = plan.find_recordings
+    monkeypatch.setattr(plan, "find_recordings", lambda *arguments: reversed(list(original(*arguments))))
+    assert list(Plan(voices, SpeakerLists())) == straight
+
+
+def test_every_shard_holds_a_random_sample_of_the_speakers(tmp_path):
+    # 100 speakers x 40 recordings fill 16 shards of 250; a shard lacks a given speaker with (15/16) ** 40 = 7.6 %,
+    # so it holds 92.4 speakers of 100 on average, with a standard deviation of about 2.6. In the order of the folders
+    # it would hold 7.
+    root = tmp_path / "many"
+    for speaker in range(100):
+        (root / str(speaker)).mkdir(parents=True)
+        for take in range(40):
+            (root / str(speaker) / f"{take}.wav").touch()
+    dealt = list(Plan(root, SpeakerLists()))
+    assert len(dealt) == 16
+    assert sum(len(shard.rows) for shard in dealt) == 4000
+    assert all(len({row.speaker for row in shard.rows}) > 80 for shard in dealt)
+    # Nor do neighbours share their speaker more often than by chance: 1 in 100.
+    pairs = [(a, b) for shard in dealt for a, b in zip(shard.rows, shard.rows[1:], strict=False)]
+    assert sum(a.speaker == b.speaker for a, b in pairs) < 0.02 * len(pairs)
+
+
+def test_ten_thousand_files_in_one_folder_are_40_shards(tmp_path):
+    root = tmp_path / "libri"
+    root.mkdir()
+    for number in range(10_000):
+        (root / f"{number % 7}-1-{number:04d}.flac").touch()
+    plan = Plan(root, SpeakerLists())
+    assert (plan.recordings, plan.speakers, plan.shards) == (10_000, 7, 40)  # 10,000 / 256 = 39.1
+    assert sorted(row.name for shard in plan for row in shard.rows) == sorted(path.stem for path in root.iterdir())
+
+
+def test_planning_takes_no_more_memory_for_more_recordings(monkeypatch):
+    import tracemalloc
+
+    from ser_tf.corpora.speakers import SpeakerRecording
+    from ser_tf.preparation import plan
+
+    def peak(recordings: int) -> int:
+        def endless(root, lists):
+            for number in range(recordings):
+                path = root / f"speaker-{number % 50}" / f"{number:07d}.wav"
+                yield SpeakerRecording(path, f"{number:07d}", f"voices:{number % 50}", False)
+
+        monkeypatch.setattr(plan, "find_recordings", endless)
+        tracemalloc.start()
+        for _ in Plan(Path("/nowhere"), SpeakerLists()):
+            pass
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    monkeypatch.setattr(plan, "RECORDINGS_PER_SHARD", 16)
+    # A recording takes some hundred bytes: 1500 more of them would be at least 300,000.
+    assert peak(2000) < peak(500) + 50_000
+
+
+def test_copies_in_several_formats_count_once(tmp_path):
+    root = tmp_path / "voices"
+    for file in ("a/x.m4a", "a/x.wav", "a/x.flac", "b/y.mp3"):
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    plan = Plan(root, SpeakerLists())
+    assert sorted(row.path for shard in plan for row in shard.rows) == ["a/x.wav", "b/y.mp3"]
+    assert not plan.has_m4a
+
+
+def test_what_fails_is_listed_and_the_others_go_on(in_process, voices_copy, tmp_path):
+    pytest.importorskip("av")
+    (voices_copy / "speaker-2" / "take-0.wav").write_bytes(b"")
+    (voices_copy / "speaker-2" / "bad.m4a").write_bytes(b"\0\0\0\x20ftypM4A no more than a head")
+    (voices_copy / "alone.wav").touch()
+    prepared = run(voices_copy, tmp_path / "out")
+    assert (prepared.utterances, prepared.failed) == (SPEAKERS * TAKES, 3)
+    with (prepared.out / "failed.csv").open() as file:
+        reasons = {row["path"]: row["reason"] for row in csv.DictReader(file)}
+    assert reasons.keys() == {"alone.wav", "speaker-2/take-0.wav", "speaker-2/bad.m4a"}
+    assert "expected a folder per speaker" in reasons["alone.wav"]
+    assert "zero bytes" in reasons["speaker-2/take-0.wav"]
+    assert "damaged or truncated" in reasons["speaker-2/bad.m4a"]
+    assert failures(prepared).startswith("3 of 43 recordings could not be used; ")
+    (voices_copy / "alone.wav").unlink()
+    (voices_copy / "speaker-2" / "bad.m4a").unlink()
+    soundfile.write(voices_copy / "speaker-2" / "take-0.wav", np.random.default_rng(1).uniform(size=9600), 16_000)
+    assert not run(voices_copy, tmp_path / "out").failed
+    assert not (prepared.out / "failed.csv").exists()
+
+
+def test_a_stranger_among_recordings_of_a_known_corpus_is_not_given_a_speaker(in_process, tmp_path, rng):
+    root = tmp_path / "mixed"
+    for file in ("Actor_01/03-01-05-01-02-01-01.wav", "Actor_02/03-01-05-01-02-01-02.wav", "Actor_02/copy.wav"):
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(root / file, 0.1 * rng.standard_normal(9600), 16_000)
+    prepared = run(root, tmp_path / "out")
+    assert (prepared.utterances, prepared.failed) == (2, 1)
+    assert sorted(pd.read_parquet(prepared.out / "manifest.parquet").speaker) == ["ravdess:01", "ravdess:02"]
+    assert 'Actor_02/copy.wav,"named unlike the recordings of known' in (prepared.out / "failed.csv").read_text()
+
+
+def test_m4a_without_its_decoder_is_said_before_anything_is_done(voices_copy, tmp_path, monkeypatch):
+    (voices_copy / "speaker-1" / "new.m4a").touch()
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UserError, match=r"m4a \(AAC\) needs PyAV; install it with `pip install 'ser_tf\[m4a\]'`"):
+        run(voices_copy, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_ray_that_is_missing_is_said(voices, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"engine ray: needs Ray; install it with `pip install 'ser_tf\[ray\]'`"):
+        run(voices, tmp_path / "out", engine="ray")
+
+
+@pytest.mark.parametrize(("files", "received"), [((), "none"), (("a/x.wav", "a/y.wav"), "voices:a only")])
+def test_fewer_than_two_speakers_are_refused(files, received, tmp_path):
+    root = tmp_path / "voices"
+    root.mkdir()
+    for file in files:
+        (root / file).parent.mkdir(exist_ok=True)
+        (root / file).touch()
+    with pytest.raises(UserError, match=rf"of at least two speakers.*Received: {received}; check"):
+        run(root, tmp_path / "out")
+
+
+def test_no_workers_are_refused(voices, tmp_path):
+    with pytest.raises(UserError, match=r"^workers: expected at least 1\. Received: workers=0$"):
+        run(voices, tmp_path / "out", workers=0)
+
+
+def test_another_configuration_or_corpus_in_the_folder_is_refused(in_process, voices, voices_copy, tmp_path):
+    out = run(voices, tmp_path / "out").out
+    before = contents(out)
+    with pytest.raises(UserError, match=rf"{out}: these shards .* with vad.mode 2, and this run has 3; choose"):
+        run(voices, out, Config(vad=VadConfig(mode=3)))
+    for path in voices_copy.glob("*/take-[1-7].wav"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"another number of shards, and so other recordings \(16, and now 6\); choose"):
+        run(voices_copy, out)
+    with pytest.raises(UserError, match=r"shards of another corpus \(voices, and now others\)"):
+        run(voices_copy.rename(tmp_path / "others"), out)
+    assert contents(out) == before
+
+
+def test_a_folder_of_something_else_is_refused(voices, tmp_path):
+    (tmp_path / "letter").touch()
+    with pytest.raises(UserError, match="expected an empty folder, or one that ser-tf prepare began; choose another"):
+        run(voices, tmp_path)
+    with pytest.raises(UserError, match="expected an empty folder"):
+        run(voices, tmp_path / "letter")
+
+
+def test_two_at_once_are_refused(in_process, voices, tmp_path, monkeypatch):
+    from ser_tf.preparation import prepare as module
+
+    def another(tasks, workers, prologue, report):
+        with pytest.raises(UserError, match="another ser-tf prepare is at work in it; wait for it"):
+            run(voices, tmp_path / "out")
+        return map(write_shard, tasks)
+
+    monkeypatch.setattr(module, "run_on_cores", another)
+    assert run(voices, tmp_path / "out").written == 16
+
+
+def test_finished_shards_open_and_others_do_not(in_process, voices, tmp_path):
+    out = run(voices, tmp_path / "out").out
+    opened = Shards.open([out], CONFIG)
+    assert opened.counts == {f"voices:speaker-{number}": TAKES for number in range(SPEAKERS)} | {"voices:speaker-5": 1}
+    assert len(np.unique(opened.sample_hashes())) == SPEAKERS * TAKES + 1
+    assert len(opened.sample_hashes(without_speakers=["voices:speaker-0"])) == (SPEAKERS - 1) * TAKES + 1
+    with pytest.raises(UserError, match=r"prepared with vad.mode 2, and this run has 1"):
+        Shards.open([out], Config(vad=VadConfig(mode=1)))
+    with pytest.raises(UserError, match="expected each folder of shards once"):
+        Shards.open([out, out], CONFIG)
+    (out / "shard-00002.tfrecord").rename(tmp_path / "aside")
+    with pytest.raises(UserError, match=r"shard-00002.tfrecord: missing; start the same ser-tf prepare command again"):
+        Shards.open([out], CONFIG)
+    (out / "manifest.parquet").unlink()
+    with pytest.raises(UserError, match="not finished; start the same ser-tf prepare command again and it goes on"):
+        Shards.open([out], CONFIG)
+    with pytest.raises(UserError, match=r"preparation.json: expected the description of shards; give a folder made by"):
+        Shards.open([voices], CONFIG)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_unfinished(voices, tmp_path):
+    # A limit on the size of files stands for the disk: writing beyond it fails in the same place.
+    (shard, *_) = Plan(voices, SpeakerLists())
+    out = tmp_path / "out"
+    out.mkdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+        with pytest.raises(UserError, match=r"shard-00000.tfrecord: cannot be written \(File too large\); make room"):
+            write_shard(ShardTask(shard, voices, out, CONFIG))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(out.iterdir())
+
+
+def test_a_page_that_cannot_be_written_is_said(voices, tmp_path, monkeypatch):
+    def full(self, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    (shard, *_) = Plan(voices, SpeakerLists())
+    with pytest.raises(UserError, match=r"00000.tfrecord: cannot be written \(No space left on device\); make"):
+        write_shard(ShardTask(shard, voices, tmp_path, CONFIG))
+    assert not list(tmp_path.iterdir())
+
+
+def slowly() -> None:
+    """Prologue of a worker: every shard takes a quarter of a second more."""
+
+    def write(task, begin):
+        time.sleep(0.25)
+        return write_shard(task, begin)
+
+    workers.write_shard = write
+
+
+def dying_once(marker: Path) -> None:
+    """Prologue of a worker: the first process that comes to its second recording dies there."""
+    began = []
+
+    def write(task, begin):
+        def begin_or_die(path):
+            began.append(path)
+            begin(path)
+            if len(began) == 2 and not marker.exists():
+                marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return write_shard(task, begin_or_die)
+
+    workers.write_shard = write
+
+
+def dying_at(name: str) -> None:
+    """Prologue of a worker: a recording of that name kills it."""
+
+    def write(task, begin):
+        for row in task.shard.rows:
+            if row.path.endswith(name):
+                begin(row.path)
+                os.abort()
+        return write_shard(task, begin)
+
+    workers.write_shard = write
+
+
+def test_a_worker_that_dies_is_named_and_its_shard_redone(voices, tmp_path):
+    lines = []
+    prologue = partial(dying_once, tmp_path / "died")
+    out = prepare(voices, tmp_path / "out", CONFIG, workers=2, prologue=prologue, report=lines.append).out
+    (complaint,) = (line for line in lines if "died" in line)
+    assert re.fullmatch(
+        r"worker [12] died \(signal 9, Killed\) at speaker-\d/take-\d.wav; shard-000\d\d.tfrecord is redone", complaint
+    )
+    manifest = pd.read_parquet(out / "manifest.parquet")
+    assert sorted(manifest.path) == sorted(str(path.relative_to(voices)) for path in voices.rglob("*.wav"))
+    assert not list(out.glob("unfinished-*"))
+
+
+def test_a_recording_that_kills_every_worker_is_named(voices, tmp_path):
+    with pytest.raises(UserError, match=r"tfrecord: 3 workers died over it, the last one at speaker-5/take-0"):
+        run(voices, tmp_path / "out", workers=1, prologue=partial(dying_at, "speaker-5/take-0.wav"))
+    assert not list((tmp_path / "out").glob("unfinished-*"))
+
+
+COMMAND = """
+import sys
+from ser_tf.cli import main, preparation
+from test_preparation import slowly
+preparation.import_tensorflow = slowly
+main()
+"""
+
+
+def command(root: Path, out: Path) -> subprocess.Popen:
+    """`ser-tf prepare` with two slow workers, in a process group of its own."""
+    arguments = [sys.executable, "-c", COMMAND, "prepare", "--corpus", root, "--out", out, "--workers", "2"]
+    tests = Path(__file__).parent
+    path = os.pathsep.join([str(tests.parent), str(tests)])
+    return subprocess.Popen(
+        arguments,
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def when_some_shards_are_finished(out: Path, process: subprocess.Popen) -> None:
+    end = time.monotonic() + 200
+    while len(list(out.glob("shard-*.tfrecord"))) < 3:
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_ctrl_c_and_a_kill_leave_what_goes_on_to_the_same_bytes(in_process, voices, tmp_path):
+    expected = contents(run(voices, tmp_path / "undisturbed").out)
+    out = tmp_path / "out"
+    interrupted = command(voices, out)
+    when_some_shards_are_finished(out, interrupted)
+    os.killpg(interrupted.pid, signal.SIGINT)  # as a terminal does: to all processes
+    _, complaints = interrupted.communicate()
+    assert interrupted.returncode == 130
+    assert complaints.splitlines()[-1].startswith("ser-tf: interrupted; a training goes on from")
+    assert "Traceback" not in complaints, complaints
+    stood = sorted(path.name for path in out.iterdir())
+    assert len([name for name in stood if name.endswith("tfrecord")]) < 16
+    assert not [name for name in stood if name.startswith("unfinished")]
+
+    out = tmp_path / "killed"
+    killed = command(voices, out)
+    when_some_shards_are_finished(out, killed)
+    killed.kill()
+    killed.communicate()
+    for folder in (tmp_path / "out", out):
+        prepared = run(voices, folder)
+        assert 0 < prepared.written < 16
+        assert contents(folder) == expected

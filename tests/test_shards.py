@@ -1,0 +1,140 @@
+"""Crops and utterances out of shards."""
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ser_tf.audio.vad import remove_silence
+from ser_tf.audio.waveform import read_waveform
+from ser_tf.config import PRESETS, VadConfig
+from ser_tf.errors import UserError
+from ser_tf.pipeline import inputs_of, training_crops, whole_utterances
+from ser_tf.preparation.manifest import Shards
+from ser_tf.preparation.prepare import prepare
+from ser_tf.preparation.shards import write_shard
+
+TINY = PRESETS["tiny"]
+CONFIG = dataclasses.replace(TINY, training=dataclasses.replace(TINY.training, batch_size=4, crop_seconds=0.5))
+TAKES = {"anna": 9, "bert": 9, "cleo": 5, "dora": 1}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    """Noise of a bandwidth and length of its own in each recording."""
+    generator = np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("corpora") / "voices"
+    for speaker, takes in TAKES.items():
+        (root / speaker).mkdir(parents=True)
+        for take in range(takes):
+            samples = 0.1 * generator.standard_normal(8_000 + 2_000 * take)
+            soundfile.write(root / speaker / f"{take}.wav", samples, 16_000)
+    return root
+
+
+@pytest.fixture(scope="module")
+def opened(corpus, tmp_path_factory) -> Shards:
+    from ser_tf.preparation import prepare as module
+
+    out = tmp_path_factory.mktemp("out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "run_on_cores", lambda tasks, workers, prologue, report: map(write_shard, tasks))
+        prepare(corpus, out, CONFIG, report=print)
+    return Shards.open([out], CONFIG)
+
+
+def with_training(**parameters):
+    return dataclasses.replace(CONFIG, training=dataclasses.replace(CONFIG.training, **parameters))
+
+
+def batches(crops, count):
+    return [(inputs["spectrogram"].numpy(), labels.numpy()) for inputs, labels in crops.dataset.take(count)]
+
+
+@pytest.fixture(scope="module")
+def two_epochs(opened):
+    """24 utterances in batches of 4: two epochs of six batches."""
+    crops = training_crops(opened, CONFIG)
+    assert crops.speakers == tuple(f"voices:{name}" for name in sorted(TAKES))
+    assert crops.steps == 6
+    return batches(crops, 12)
+
+
+def test_an_epoch_holds_every_utterance_once(two_epochs):
+    for epoch in (two_epochs[:6], two_epochs[6:]):
+        labels = np.concatenate([labels for _, labels in epoch])
+        assert [Counter(labels)[number] for number in range(4)] == [9, 9, 5, 1]
+
+
+def test_every_epoch_has_another_order_and_other_crops(two_epochs):
+    assert any((a[1] != b[1]).any() for a, b in zip(two_epochs[:6], two_epochs[6:], strict=True))
+    first, second = (
+        {crop.tobytes() for crops, _ in epoch for crop in crops} for epoch in (two_epochs[:6], two_epochs[6:])
+    )
+    # Four recordings are as long as a crop and come whole in both; the others have at least 2001 places to start from.
+    assert len(first) == len(second) == 24
+    assert len(first & second) <= 4
+
+
+def test_the_last_batch_is_left_out_when_it_is_not_full(opened):
+    crops = training_crops(opened, with_training(batch_size=5))
+    assert crops.steps == 4  # 24 = 4 * 5 + 4
+    assert all(len(labels) == 5 for _, labels in batches(crops, 9))
+
+
+def test_speakers_held_out_do_not_come(opened):
+    crops = training_crops(opened, CONFIG, held_out_speakers=["voices:anna", "voices:dora"])
+    assert crops.speakers == ("voices:bert", "voices:cleo")
+    assert crops.steps == 14 // 4
+    labels = np.concatenate([labels for _, labels in batches(crops, 3 * crops.steps)])
+    assert set(labels) == {0, 1}
+
+
+def test_a_crop_goes_through_the_one_spectrogram(two_epochs, corpus):
+    dora = sorted(TAKES).index("dora")
+    (found, *_) = (
+        crop for crops, labels in two_epochs for crop, label in zip(crops, labels, strict=True) if label == dora
+    )
+    speech = remove_silence(read_waveform(corpus / "dora" / "0.wav"), VadConfig()).waveform
+    assert len(speech) == 8_000  # as long as a crop, so that there is one place to start from
+    frames = len(found)
+    np.testing.assert_allclose(found, inputs_of(speech, CONFIG)["spectrogram"][0, :frames], atol=1e-4)
+
+
+def test_a_dataset_that_starts_at_a_later_epoch_goes_on_as_the_other(opened, two_epochs):
+    resumed = batches(training_crops(opened, CONFIG, first_epoch=1), 6)
+    for (one, label), (other, other_label) in zip(two_epochs[6:], resumed, strict=True):
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(label, other_label)
+
+
+def test_another_seed_gives_another_order(opened, two_epochs):
+    other_seed = batches(training_crops(opened, with_training(seed=1)), 6)
+    assert any((a[1] != b[1]).any() for a, b in zip(two_epochs[:6], other_seed, strict=True))
+
+
+def test_whole_utterances_are_those_of_prediction(opened, corpus):
+    found = {}
+    for inputs, about in whole_utterances(opened, CONFIG, ["voices:anna", "voices:dora"], batch_size=3):
+        for place, name in enumerate(about["name"].numpy()):
+            frames = int(inputs["frames"][place])
+            found[name.decode()] = inputs["spectrogram"].numpy()[place, :frames]
+            assert about["speaker"].numpy()[place].decode() == f"voices:{name.decode().partition('/')[0]}"
+    assert sorted(found) == [*(f"anna/{take}" for take in range(9)), "dora/0"]
+    for name, spectrogram in found.items():
+        speech = remove_silence(read_waveform(corpus / f"{name}.wav"), VadConfig())
+        inputs = inputs_of(speech.waveform, CONFIG)
+        expected = inputs["spectrogram"][0, : int(inputs["frames"][0])]
+        np.testing.assert_allclose(spectrogram, expected, atol=1e-4)
+
+
+def test_what_cannot_be_trained_on_is_refused(opened):
+    with pytest.raises(UserError, match=r"expected the speaker voices:emil. Received: shards without; they have 4"):
+        training_crops(opened, CONFIG, held_out_speakers=["voices:emil"])
+    with pytest.raises(UserError, match=r"expected the speaker voices:emil"):
+        whole_utterances(opened, CONFIG, ["voices:emil"])
+    with pytest.raises(UserError, match=r"expected at least two speakers to train on and a batch .* 1 and 9; hold"):
+        training_crops(opened, CONFIG, held_out_speakers=["voices:anna", "voices:cleo", "voices:dora"])
