@@ -280,7 +280,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
 
     def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        if not isinstance(item, h5py.Dataset):
+        if not isinstance(item, h5py.Dataset) or name == RECORDINGS:
             return
         *groups, _, number = name.split("/")  # as in layers/batch_normalization/vars/0
         above = ["/".join([*groups[: depth + 1], "vars"]) for depth in range(len(groups))]
