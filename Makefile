@@ -44,7 +44,7 @@ demo: setup
 		| sed 's|^|$(DEMO_CORPUS)/|' | xargs -d '\n' $(SER_TF) predict $(DEMO)/run
 
 pretrain: setup
-	$(SER_TF) pretrain
+	$(SER_TF) pretrain --corpus $(CORPUS) --preset $(PRESET) $(OPTIONS)
 
 finetune: setup
 	$(SER_TF) finetune $(TRAINING) --strategy $(STRATEGY) --fold $(FOLD)

@@ -12,7 +12,8 @@ from ser_tf.corpora.folds import load_scheme
 from ser_tf.corpora.synthetic import EMOTIONS
 from ser_tf.network.se_resnet import embedding_network
 from ser_tf.pipeline import training_dataset
-from ser_tf.training.finetune import FoldNetwork, FoldTask, make_deterministic
+from ser_tf.training.finetune import FoldNetwork, FoldTask
+from ser_tf.training.fitting import make_deterministic
 from ser_tf.training.run_folder import RunFolder, write_json
 from ser_tf.training.weights import save_weights
 

@@ -177,6 +177,27 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class PretrainingConfig:
+    """Pre-training on speaker identity; schedule, crops and seed are those of `TrainingConfig`."""
+
+    loss: Literal["softmax", "am_softmax"] = "softmax"
+    """`am_softmax`: additive margin (Wang et al. 2018) on the cosines between embedding and speaker."""
+    margin: float = 0.35
+    """Of am_softmax: by how much the cosine to the own speaker should be the largest."""
+    scale: float = 30.0
+    """Of am_softmax: the factor on all cosines."""
+    held_out: float = 0.15
+    """Speakers not trained on: a share of those with two recordings or more, if below 1, otherwise a number. Half of
+    them choose the epoch, half are tested."""
+    trials: int = 4000
+    """Pairs of recordings that are compared on each side, at most."""
+
+    def __post_init__(self) -> None:
+        _expect(self, at_least=0, names=("margin", "scale", "held_out"))
+        _expect(self, at_least=2, names=("trials",))
+
+
+@dataclass(frozen=True)
 class Config:
     """The whole method."""
 

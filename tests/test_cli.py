@@ -124,8 +124,40 @@ def test_describe_counts(ser_tf):
     assert "multiply-adds" in answer.out
 
 
-def test_pretrain_says_that_it_is_not_there(ser_tf):
-    assert_one_line(ser_tf("pretrain"), "pretrain: not built yet; finetune takes the embedding.weights.h5 of a run")
+def test_pretrain_takes_folders_of_speakers_and_shards(ser_tf, small, monkeypatch, rng):
+    from ser_tf.preparation import prepare
+    from ser_tf.preparation.shards import write_shard
+
+    monkeypatch.setattr(prepare, "run_on_cores", lambda tasks, workers, prologue, report: map(write_shard, tasks))
+    for number in range(18):
+        path = Path("voices" if number < 9 else "others") / f"speaker-{number % 3}" / f"{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, 0.1 * rng.standard_normal(9600), 16_000)
+    replace(small, training=replace(small.training, batch_size=2, maximum_epochs=1)).save(Path("preset.yaml"))
+    assert ser_tf("prepare", "--corpus", "others", "--out", "shards").status == 0
+    command = ("pretrain", "--corpus", "voices", "shards", "--preset", "preset.yaml", "--pretraining.held-out", 4)
+    answer = ser_tf(*command)
+    assert answer.status == 0, answer.err
+    run = Path("runs/pretrain-voices+shards-preset-seed0")
+    assert f"{run}: trained on 6 recordings of 2 speakers, verified on 4 others" in answer.out
+    assert re.search(r"2 speakers not trained on, \d+ trials: equal error rate [\d.]+% \(untrained", answer.out)
+    assert f"{run}/embedding.weights.h5: for finetune and evaluate --weights" in answer.out
+    assert {path.name.partition("-")[0] for path in Path("runs/shards").iterdir()} == {"voices"}
+    assert f"{run}: already finished" in ser_tf(*command).out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ("--corpus", "nowhere"),
+            "nowhere: expected a directory of recordings or a CSV table. Received: nothing",
+        ),
+        (("--corpus", "nowhere", "--pretraining.trials", 1), "trials: expected at least 2. Received: trials=1"),
+    ],
+)
+def test_pretrain_refuses_in_one_line(ser_tf, options, message):
+    assert_one_line(ser_tf("pretrain", *options), message)
 
 
 def test_evaluate_keeps_what_is_finished_and_prints_a_table(ser_tf, finetuned, tones, small, monkeypatch):

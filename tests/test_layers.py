@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_tf.network.layers import GhostVLAD, MinimumTime, SqueezeExcitation, TimeMask, VggvoxVLAD, unit_norm_from
+from ser_tf.network.layers import (
+    Cosines,
+    GhostVLAD,
+    MinimumTime,
+    SqueezeExcitation,
+    TimeMask,
+    VggvoxVLAD,
+    unit_norm_from,
+)
 
 
 def random_ghost_vlad(rng: np.random.Generator, clusters: int, ghost_clusters: int, size: int) -> GhostVLAD:
@@ -227,6 +235,15 @@ def test_ghost_vlad_computes_in_float32_under_mixed_precision(rng: np.random.Gen
     np.testing.assert_allclose(embedding, reference(rounded, count)[0], atol=1e-6)
 
 
+def test_cosines_do_not_depend_on_the_length_of_a_direction() -> None:
+    layer = Cosines(3)
+    layer.build((None, 2))
+    layer.set_weights([np.array([[5.0, 0.0], [0.0, 0.1], [-3.0, -3.0]])])
+    found = layer(np.array([[1.0, 0.0], [0.6, 0.8]]))
+    # The last: (0.6 + 0.8) / sqrt(2), with the other sign.
+    np.testing.assert_allclose(found, [[1.0, 0.0, -np.sqrt(0.5)], [0.6, 0.8, -0.98995]], atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "layer",
     [
@@ -235,6 +252,7 @@ def test_ghost_vlad_computes_in_float32_under_mixed_precision(rng: np.random.Gen
         SqueezeExcitation(7, dtype="mixed_bfloat16"),
         MinimumTime(5),
         TimeMask(),
+        Cosines(3),
     ],
     ids=lambda layer: type(layer).__name__,
 )

@@ -13,7 +13,15 @@ import tensorflow as tf
 from ser_tf.config import LossConfig
 from ser_tf.errors import UserError
 from ser_tf.network import losses
-from ser_tf.network.losses import EmotionTripletLoss, TripletLoss, class_relations, emotion_triplet_loss, triplet_loss
+from ser_tf.network.losses import (
+    AdditiveMarginSoftmax,
+    EmotionTripletLoss,
+    TripletLoss,
+    additive_margin_softmax,
+    class_relations,
+    emotion_triplet_loss,
+    triplet_loss,
+)
 from ser_tf.network.mining import MINING_MODES, Term, mined_hinge, squared_distances
 
 RAVDESS = {
@@ -417,3 +425,24 @@ def test_jax_agrees_with_tensorflow(rng):
                 other_value, other_gradient = results[f"{loss.name} {mining} {name}"]
                 assert float(value) == pytest.approx(other_value, rel=1e-5)
                 np.testing.assert_allclose(tape.gradient(value, variable), other_gradient, atol=1e-5)
+
+
+def test_additive_margin_softmax_is_the_formula_of_wang():
+    cosines = np.array([[0.9, 0.1, -0.5], [0.2, 0.3, 0.4]])
+    labels, margin, scale = [0, 2], 0.35, 30.0
+    expected = []
+    for row, label in zip(cosines, labels, strict=True):
+        own = np.exp(scale * (row[label] - margin))
+        others = sum(np.exp(scale * value) for place, value in enumerate(row) if place != label)
+        expected.append(-np.log(own / (own + others)))
+    np.testing.assert_allclose(additive_margin_softmax(labels, cosines, margin, scale), expected, rtol=1e-4, atol=1e-6)
+    loss = AdditiveMarginSoftmax(margin, scale)
+    assert float(loss(np.array([0.0, 2.0]), cosines)) == pytest.approx(np.mean(expected), rel=1e-4)
+    again = AdditiveMarginSoftmax.from_config(loss.get_config())
+    assert (again.margin, again.scale) == (margin, scale)
+
+
+@pytest.mark.parametrize(("margin", "scale"), [(-0.1, 30.0), (0.35, 0.0), (float("nan"), 30.0)])
+def test_additive_margin_softmax_refuses(margin, scale):
+    with pytest.raises(UserError, match=r"am_softmax: expected a margin of at least 0 and a scale above 0. Received"):
+        AdditiveMarginSoftmax(margin, scale)

@@ -55,7 +55,7 @@ def _parse(arguments: list[str]) -> Any:
         Annotated[Audit, tyro.conf.subcommand("audit")]
         | Annotated[Synthesise, tyro.conf.subcommand("synthesise")]
         | Annotated[Prepare, tyro.conf.subcommand("prepare")]
-        | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
+        | Annotated[Pretrain, tyro.conf.subcommand("pretrain", default=Pretrain(corpus, config=config))]
         | Annotated[ImportVggvox, tyro.conf.subcommand("import-vggvox")]
         | Annotated[Finetune, tyro.conf.subcommand("finetune", default=Finetune(corpus, config=config))]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate", default=Evaluate(corpus, config=config))]

@@ -1,15 +1,15 @@
 """Commands that train: one fold, or all of them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from ser_tf.cli.options import TrainingOptions, import_tensorflow, name_left_out, open_folds
-from ser_tf.errors import UserError
+from ser_tf.cli.options import Method, TrainingOptions, import_tensorflow, name_left_out, open_folds
+from ser_tf.config import Config, PretrainingConfig
 
 if TYPE_CHECKING:
     from ser_tf.experiments.summary import Summary
@@ -88,11 +88,50 @@ class Evaluate(TrainingOptions):
 
 @dataclass(frozen=True)
 class Pretrain:
-    """Pre-train on speaker identity (not built yet)."""
+    """Pre-train on speaker identity, resume it after an interruption, and verify speakers it has not heard."""
+
+    corpus: tuple[Path, ...]
+    """Folders of shards (ser-tf prepare), or of speakers, which are prepared first into a folder beside the run."""
+    exclude_speakers: tuple[str, ...] = ()
+    """Leave these out, as ravdess:12 or ravdess:* for all of a corpus: those that fine-tuning will be tested on."""
+    trial_list: Path | None = None
+    """Test on these trials (VoxCeleb1's form: 1 PATH PATH); by default on trials of speakers who are held out."""
+    run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
+    """Run folder; by default runs/pretrain-CORPORA-PRESET-seedN."""
+    preset: str = "compact"
+    """paper, compact, tiny, vggvox, or a configuration in YAML; the options below change single parameters."""
+    pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
+    config: Method = field(default_factory=Config)
 
     def run(self) -> None:
-        """Say so."""
-        raise UserError("pretrain: not built yet; finetune takes the embedding.weights.h5 of a run by --weights")
+        """Prepare what is no shards yet, train, and say how well speakers are told apart."""
+        from ser_tf.preparation.manifest import Shards
+        from ser_tf.preparation.prepare import shards_of
+        from ser_tf.training.run_folder import RunFolder
+
+        report = partial(print, flush=True)
+        names = "+".join(root.resolve().stem.lower() for root in self.corpus)
+        default = Path("runs") / f"pretrain-{names}-{Path(self.preset).stem}-seed{self.config.training.seed}"
+        run = RunFolder(self.run_folder or default)
+        beside = run.path.parent / "shards"
+        folders = [shards_of(root, beside, self.config, report, import_tensorflow) for root in self.corpus]
+        import_tensorflow()  # not earlier: the workers of a preparation would repeat its remarks
+        from ser_tf.training.pretrain import PretrainTask, accelerators, pretrain
+
+        shards = Shards.open(folders, self.config)
+        task = PretrainTask.make(shards, self.config, self.pretraining, self.exclude_speakers, self.trial_list)
+        report(
+            f"{run.path}: trained on {sum(task.trained.values()):,} recordings of {len(task.trained):,} speakers, "
+            f"verified on {len(task.held_out)} others"
+        )
+        result = pretrain(task, run, report, accelerators())
+        test, untrained = result["test"], result["untrained"]["test"]
+        costs = ", ".join(f"minDCF({prior}) {cost:.3f}" for prior, cost in test["min_dcf"].items())
+        print(
+            f"{len(result['test_speakers'])} speakers not trained on, {test['trials']:,} trials: equal error rate "
+            f"{test['eer']:.1%} (untrained {untrained['eer']:.1%}, chance 50.0%), {costs}; best epoch "
+            f"{result['best_epoch']} of {result['epochs']}\n{run.weights}: for finetune and evaluate --weights"
+        )
 
 
 def summary_of(result: dict[str, Any]) -> str:

@@ -53,7 +53,7 @@ def demographics_of(corpus: str, speakers: Sequence[str], root: Path | None = No
     if path is None:
         remedy = f"no groups of sex and age: {CREMA_D_FILE} does not lie in the folder of CREMA-D or above it"
         return Demographics({}, {}, (remedy,))
-    told = _read(path)
+    told = read_actors(path)
     known = [speaker for speaker in speakers if speaker in told]
     unknown = [speaker for speaker in speakers if speaker not in told]
     return Demographics(
@@ -74,8 +74,12 @@ def age_group(years: int) -> str:
     return YOUNGEST_GROUPS[decade] if decade < len(YOUNGEST_GROUPS) else OLDEST_GROUP
 
 
-def _read(path: Path) -> dict[str, tuple[str, int]]:
-    """Speaker -> sex and age in years."""
+def read_actors(path: Path) -> dict[str, tuple[str, int]]:
+    """CREMA-D's speakers: name -> sex and age in years.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ser_tf.corpora import crema_d, ravdess, synthetic
+from ser_tf.corpora.speakers import LIBRISPEECH, VOXCELEB1, VOXCELEB2
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,24 @@ KNOWN_FACTS: dict[str, CorpusFacts] = {
         terms="name the source; a database derived from it stays under the same licence",
         speech="91 actors, 43 women and 48 men of 20 to 74 years, speak twelve sentences in English with acted emotion",
     ),
+    LIBRISPEECH: CorpusFacts(
+        title="LibriSpeech (Panayotov et al. 2015)",
+        licence="CC BY 4.0",
+        terms="name the authors",
+        speech="volunteers read English books aloud",
+    ),
+    **{
+        name: CorpusFacts(
+            title=f"VoxCeleb{number} ({source})",
+            licence="CC BY 4.0 for the lists; the recordings belong to their owners",
+            terms="name the authors; see the publisher's page for the use of the recordings",
+            speech="celebrities in interviews on YouTube, in many languages",
+        )
+        for name, number, source in (
+            (VOXCELEB1, 1, "Nagrani et al. 2017"),
+            (VOXCELEB2, 2, "Chung et al. 2018"),
+        )
+    },
     synthetic.NAME: CorpusFacts(
         title="the synthetic corpus of ser_tf",
         licence="none: a program made the recordings",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ser_tf.corpora import AUDIO_SUFFIXES, KNOWN_CORPORA, Utterance, is_table
+from ser_tf.corpora.demographics import CREMA_D_FILE, read_actors
 from ser_tf.errors import UserError
 
 SPEAKER_SUFFIXES = (*AUDIO_SUFFIXES, ".m4a")
@@ -21,7 +22,7 @@ SPEAKER_SUFFIXES = (*AUDIO_SUFFIXES, ".m4a")
 LIBRISPEECH = "librispeech"
 VOXCELEB1 = "voxceleb1"
 VOXCELEB2 = "voxceleb2"
-LISTS = ("vox1_meta.csv", "vox2_meta.csv", "SPEAKERS.TXT")
+LISTS = ("vox1_meta.csv", "vox2_meta.csv", "SPEAKERS.TXT", CREMA_D_FILE)
 """The publishers' lists of speakers, looked for in the root and in the folder above it."""
 
 _LIBRISPEECH_NAME = re.compile(r"(?P<reader>\d{1,5})-\d{1,7}-\d{4}", re.ASCII)
@@ -133,6 +134,9 @@ def read_lists(root: Path) -> SpeakerLists:
     for folder, name in ((folder, name) for folder in (root, root.resolve().parent) for name in LISTS):
         path = folder / name
         if not path.is_file():
+            continue
+        if name == CREMA_D_FILE:
+            lists.sex.update({speaker: sex for speaker, (sex, _) in read_actors(path).items()})
             continue
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()

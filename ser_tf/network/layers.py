@@ -284,6 +284,44 @@ class VggvoxVLAD(keras.layers.Layer):
         return {**super().get_config(), "clusters": self.clusters, "ghost_clusters": self.ghost_clusters}
 
 
+@keras.saving.register_keras_serializable(package="ser_tf")
+class Cosines(keras.layers.Layer):
+    """Cosine between each embedding and a learned direction of each class.
+
+    Example:
+
+    >>> Cosines(3)(np.eye(4)[:2]).shape
+    TensorShape([2, 3])
+
+    Args:
+        classes: Integer. Number of classes.
+        **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
+
+    Input shape:
+        `[batch, size]`, of unit norm.
+
+    Output shape:
+        `[batch, classes]`, float32.
+    """
+
+    def __init__(self, classes: int, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+        _expect_integer("classes", classes, at_least=1)
+        self.classes = classes
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.kernel = self.add_weight(name="kernel", shape=(self.classes, input_shape[-1]))
+
+    def call(self, inputs: Any) -> Any:
+        return ops.matmul(inputs, ops.transpose(_unit_norm(self.kernel)))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (*input_shape[:-1], self.classes)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "classes": self.classes}
+
+
 def unit_norm_from(vectors: Any) -> Any:
     """Vectors along the last axis at L2 norm 1; those shorter than 1e-6 are multiplied by 1e6, as Keras 2 did."""
     square = ops.sum(ops.square(vectors), axis=-1, keepdims=True)

@@ -23,7 +23,7 @@ from keras import layers
 
 from ser_tf.config import SAMPLE_RATE_HZ, Config, NetworkConfig
 from ser_tf.errors import UserError
-from ser_tf.network.layers import GhostVLAD, MinimumTime, SqueezeExcitation, TimeMask, VggvoxVLAD
+from ser_tf.network.layers import Cosines, GhostVLAD, MinimumTime, SqueezeExcitation, TimeMask, VggvoxVLAD
 from ser_tf.network.vggvox import vggvox_embedding
 
 
@@ -54,6 +54,9 @@ heap on a CPU."""
 
 SOFTMAX_HEAD = "softmax_head"
 """Name of the layer that `with_softmax_head` adds; it can be saved alone."""
+
+COSINE_HEAD = "cosine_head"
+"""Name of the layer that `with_cosine_head` adds."""
 
 BATCH_NORM_MOMENTUM = 0.9
 """A fine-tuning epoch has about 36 steps: with Keras's 0.99 the moving statistics would lag two epochs behind."""
@@ -107,6 +110,20 @@ def with_softmax_head(network: keras.Model, classes: int, units: int) -> keras.M
     )
     logits = head(network.output["embedding"])
     return keras.Model(network.input, {**network.output, "logits": logits}, name=f"{network.name}_softmax")
+
+
+def with_cosine_head(network: keras.Model, classes: int) -> keras.Model:
+    """The network with the cosines between its embedding and a learned direction of each class.
+
+    Args:
+        network: From `embedding_network`; its layers are shared, not copied.
+        classes: Number of classes.
+
+    Returns:
+        A model with the same inputs whose outputs have `cosines`, float32 [batch, classes], as well.
+    """
+    cosines = Cosines(classes, name=COSINE_HEAD)(network.output["embedding"])
+    return keras.Model(network.input, {**network.output, "cosines": cosines}, name=f"{network.name}_cosine")
 
 
 @contextmanager

@@ -118,7 +118,13 @@ def training_crops(
     return SpeakerCrops(speakers, steps, dataset)
 
 
-def whole_utterances(shards: Shards, config: Config, speakers: Iterable[str], batch_size: int = 16) -> tf.data.Dataset:
+def whole_utterances(
+    shards: Shards,
+    config: Config,
+    speakers: Iterable[str],
+    batch_size: int = 16,
+    names: Iterable[str] | None = None,
+) -> tf.data.Dataset:
     """Whole utterances of some speakers, for verification, each padded with zeros to the next of `PADDED_SECONDS`.
 
     Args:
@@ -126,6 +132,7 @@ def whole_utterances(shards: Shards, config: Config, speakers: Iterable[str], ba
         config: the spectrogram.
         speakers: whose utterances.
         batch_size: utterances of up to 5 s in a batch; of longer ones fewer.
+        names: of these speakers' utterances only those so named; None for all.
 
     Returns:
         A finite dataset of ({"spectrogram": float32 [B, T, bins], "frames": int32 [B]}, {"name": string [B], "speaker":
@@ -135,8 +142,13 @@ def whole_utterances(shards: Shards, config: Config, speakers: Iterable[str], ba
         UserError: one of the speakers is not there.
     """
     label_of = _lookup(sorted(_checked(shards, speakers)))
+    chosen = None if names is None else _lookup(sorted(set(names)))
     bounds = tf.constant([round(seconds * SAMPLE_RATE_HZ) for seconds in PADDED_SECONDS], tf.int64)
     full = batch_size * FULL_BATCH_SECONDS * SAMPLE_RATE_HZ
+
+    def is_wanted(example: dict[str, tf.Tensor]) -> tf.Tensor:
+        is_theirs = label_of.lookup(example["speaker"]) >= 0
+        return is_theirs if chosen is None else is_theirs & (chosen.lookup(example["name"]) >= 0)
 
     def speech_of(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         speech = tf.io.decode_raw(example["speech"], tf.int16, little_endian=True)
@@ -164,7 +176,7 @@ def whole_utterances(shards: Shards, config: Config, speakers: Iterable[str], ba
         tf.data.Dataset.from_tensor_slices([str(path) for path in shards.paths])
         .interleave(tf.data.TFRecordDataset, SHARDS_AT_ONCE, num_parallel_calls=THREADS)
         .map(_parsed, num_parallel_calls=THREADS)
-        .filter(lambda example: label_of.lookup(example["speaker"]) >= 0)
+        .filter(is_wanted)
         .map(speech_of)
         .group_by_window(length_class, batches, window_size_func=seats)
         .map(inputs, num_parallel_calls=THREADS)

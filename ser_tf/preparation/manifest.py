@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -153,6 +153,17 @@ def write_manifest(
     }
 
 
+class ShardUtterance(NamedTuple):
+    """What a manifest tells of an utterance."""
+
+    name: str
+    speaker: str
+    sex: str | None
+    path: str
+    """Relative to the root of its corpus."""
+    sample_hash: int
+
+
 @dataclass(frozen=True)
 class Shards:
     """The shards of one or several corpora, ready to be read.
@@ -191,6 +202,21 @@ class Shards:
     def counts(self) -> dict[str, int]:
         """Speaker -> number of utterances, sorted by speaker."""
         return dict(sorted(Counter(name for speakers in self._columns("speaker") for name in speakers).items()))
+
+    @property
+    def failed(self) -> int:
+        """Recordings that could not be used; the `failed.csv` of their folder names them."""
+        failed = 0
+        for folder in self.folders:
+            if (folder / FAILED).is_file():
+                with (folder / FAILED).open(newline="", encoding="utf-8") as file:
+                    failed += sum(1 for _ in csv.DictReader(file))
+        return failed
+
+    def utterances(self) -> Iterator[ShardUtterance]:
+        """Every utterance, in the order of the shards."""
+        for columns in self._columns(*ShardUtterance._fields):
+            yield from map(ShardUtterance._make, zip(*columns, strict=True))
 
     def sample_hashes(self, without_speakers: Iterable[str] = ()) -> np.ndarray:
         """Sample hashes of the recordings, uint64 [N], for the provenance of weights trained on them.

@@ -1,6 +1,7 @@
 """A corpus of speakers -> a folder of shards, on one machine or on a cluster."""
 
 import fcntl
+import hashlib
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import track
 
-from ser_tf.audio.recording import decoder_of
+from ser_tf.audio.recording import decoder_of, speech_key
 from ser_tf.config import Config
 from ser_tf.corpora.speakers import read_lists
 from ser_tf.errors import UserError
@@ -133,6 +134,32 @@ def prepare(
             leftover.unlink(missing_ok=True)
     size = sum(task.records.stat().st_size for task in tasks)
     return Prepared(out, plan.shards, len(missing), megabytes=size / 1e6, **sums)
+
+
+def shards_of(
+    root: Path,
+    beside: Path,
+    config: Config,
+    report: Callable[[str], None],
+    prologue: Callable[[], None] = no_prologue,
+) -> Path:
+    """The folder of shards of a corpus: itself where it is one, otherwise one in `beside`, prepared now or before.
+
+    Args:
+        root: shards of `ser-tf prepare`, or what that command takes.
+        beside: folder for shards; a corpus and its silence removal have one of their own there.
+        config: decoder and silence removal.
+        report: takes one line about what goes on.
+        prologue: what each worker does first.
+    """
+    if (root / DESCRIPTION).is_file():
+        return root
+    named = hashlib.blake2b(f"{root.resolve()} {speech_key(config)}".encode(), digest_size=4).hexdigest()
+    prepared = prepare(root, beside / f"{root.resolve().stem}-{named}", config, prologue=prologue, report=report)
+    report(prepared.sentence)
+    if prepared.failed:
+        report(failures(prepared))
+    return prepared.out
 
 
 def failures(prepared: Prepared) -> str:

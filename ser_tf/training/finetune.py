@@ -1,19 +1,13 @@
 """Fine-tune one fold, and name the emotions of its test speakers (paper, section 4.3)."""
 
-import csv
-import errno
-import io
-import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from ser_tf.classifier import epoch_uar, fit_softmax, fit_svm, require_every_emotion
 from ser_tf.config import Config
@@ -25,10 +19,11 @@ from ser_tf.metrics import unweighted_average_recall
 from ser_tf.network.losses import EmotionTripletLoss, TripletLoss
 from ser_tf.network.se_resnet import SOFTMAX_HEAD, embedding_network, precision, with_softmax_head
 from ser_tf.pipeline import PreparedSpeech, SpeechFile, deal, evaluation_batches, prepare_speech, training_dataset
+from ser_tf.training.fitting import Display, exhaustion_explained, learning_rate, make_deterministic, write_log
 from ser_tf.training.monitor import CollapseMonitor, metric_monitors
 from ser_tf.training.progress import Progress
 from ser_tf.training.results import Side, side_of, write_results
-from ser_tf.training.run_folder import RunFolder, read_json, write_text
+from ser_tf.training.run_folder import RunFolder, read_json
 from ser_tf.training.strategies import Strategy, configure
 from ser_tf.training.weights import (
     layers_afresh,
@@ -234,7 +229,7 @@ def finetune(
         report(f"{run.path}: already finished")
         result = read_json(run.metrics, remedy="remove the folder and start again")
     else:
-        with _exhaustion_explained(run):
+        with exhaustion_explained(run):
             network, progress = train(task, run, report, network)
             result = judge(task, run, network, progress, report)
     run.state.unlink(missing_ok=True)  # also what a kill after the result left behind
@@ -268,14 +263,10 @@ def train(
     if not progress.finished(maximum_epochs=schedule.maximum_epochs, patience_epochs=schedule.patience_epochs):
         first = len(progress.epochs)
         callbacks: list[keras.callbacks.Callback] = [
-            keras.callbacks.LearningRateScheduler(
-                lambda epoch: (
-                    schedule.learning_rate * schedule.learning_rate_factor ** (epoch // schedule.learning_rate_epochs)
-                )
-            ),
+            learning_rate(schedule),
             _EpochEnd(task, run, network, progress, training, validation),
             keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
-            _Display(),
+            Display("validation_uar"),
         ]
         if network.loss is not None:
             monitor = CollapseMonitor(network.loss)
@@ -343,30 +334,6 @@ def heard_speakers(speech: Sequence[SpeechFile]) -> set[str]:
     return {name for file in speech for name in identities(file.utterance)}
 
 
-def make_deterministic(seed: int) -> None:
-    """Seed every generator, and let TensorFlow use deterministic kernels only."""
-    keras.utils.set_random_seed(seed)
-    if keras.backend.backend() == "tensorflow":
-        tf.config.experimental.enable_op_determinism()
-
-
-@contextmanager
-def _exhaustion_explained(run: RunFolder) -> Iterator[None]:
-    """Says where the disk is full, and what to do when the memory is."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(run.path)
-        raise
-    except tf.errors.ResourceExhaustedError as error:
-        full = os.strerror(errno.ENOSPC)
-        if full in str(error):
-            raise OSError(errno.ENOSPC, full, str(run.tensorboard)) from error
-        raise UserError(
-            "out of memory; lower training.batch_size or training.crop_seconds, or choose a smaller preset"
-        ) from error
-
-
 class _EpochEnd(keras.callbacks.Callback):
     """Scores the epoch on the validation speakers, keeps the best weights, saves the state, stops in time."""
 
@@ -398,7 +365,7 @@ class _EpochEnd(keras.callbacks.Callback):
             save_weights(self.network.embedding, self.run.weights, provenance, recordings)
             if self.network.head is not None:
                 save_weights(self.network.head, self.run.head_weights, provenance, recordings)
-        _write_log(self.run, self.progress)
+        write_log(self.run, self.progress)
         self.progress.save(self.run.state, self.network.state())  # last: what stands before it is written again
         schedule = self.task.config.training
         self.model.stop_training = self.progress.finished(
@@ -411,21 +378,6 @@ class _EpochEnd(keras.callbacks.Callback):
             training = self.network.describe(self.training.speech, self.task.config)["embedding"]
             return epoch_uar(training, self.training.labels, features["embedding"], self.validation.labels)
         return unweighted_average_recall(self.validation.labels, features["logits"].argmax(axis=1))
-
-
-class _Display(keras.callbacks.ProgbarLogger):
-    """Keras's progress bar with what fits one line of a terminal; the monitors are in the log."""
-
-    SHOWN = ("loss", "validation_uar")
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        super().on_train_batch_end(batch, self._shown(logs))
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        super().on_epoch_end(epoch, self._shown(logs))
-
-    def _shown(self, logs: dict[str, float] | None) -> dict[str, float]:
-        return {name: value for name, value in (logs or {}).items() if name in self.SHOWN}
 
 
 def _metric_loss(task: FoldTask) -> TripletLoss | EmotionTripletLoss:
@@ -443,12 +395,3 @@ def _metric_loss(task: FoldTask) -> TripletLoss | EmotionTripletLoss:
     return EmotionTripletLoss(
         task.corpus.polarities, alpha=loss.alpha, beta=loss.beta, mining=loss.mining, neutral=loss.neutral
     )
-
-
-def _write_log(run: RunFolder, progress: Progress) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = list(progress.epochs[0])
-    writer.writerow(["epoch", *names])
-    writer.writerows([index + 1, *(epoch[name] for name in names)] for index, epoch in enumerate(progress.epochs))
-    write_text(run.log, text.getvalue())

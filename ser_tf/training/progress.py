@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -15,16 +15,21 @@ class Progress:
     """The epochs trained so far; stopping and the best epoch follow from them alone.
 
     Attributes:
-        epochs: one mapping of logged values per finished epoch; `validation_uar` is its score.
+        epochs: one mapping of logged values per finished epoch.
     """
+
+    SCORE = "validation_uar"
+    """The logged value that is an epoch's score."""
+    SIGN = 1
+    """-1 where lower is better."""
 
     def __init__(self, epochs: Sequence[dict[str, float]] = ()) -> None:
         self.epochs = list(epochs)
 
     @property
     def best_epoch(self) -> int:
-        """Number of the first epoch with the highest score, from 0; -1 before any."""
-        scores = [epoch["validation_uar"] for epoch in self.epochs]
+        """Number of the first epoch with the best score, from 0; -1 before any."""
+        scores = [self.SIGN * epoch[self.SCORE] for epoch in self.epochs]
         return int(np.argmax(scores)) if scores else -1
 
     def finished(self, *, maximum_epochs: int, patience_epochs: int) -> bool:
@@ -42,7 +47,7 @@ class Progress:
         unfinished.replace(path)
 
     @classmethod
-    def restore(cls, path: Path, variables: Sequence[keras.Variable]) -> "Progress":
+    def restore(cls, path: Path, variables: Sequence[keras.Variable]) -> Self:
         """Read what `save` wrote, and put the values back into the variables.
 
         Raises:
@@ -58,3 +63,10 @@ class Progress:
                 f"{path}: expected the state of this training; it is damaged or of another one. Remove the run folder "
                 "and start again"
             ) from error
+
+
+class VerificationProgress(Progress):
+    """Progress of a pre-training, whose score is the equal error rate on speakers who are not trained on."""
+
+    SCORE = "validation_eer"
+    SIGN = -1

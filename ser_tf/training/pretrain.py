@@ -1,0 +1,421 @@
+"""Pre-train on speaker identity (paper, section 4.3): a network that tells speakers apart, as a start for emotions.
+
+On a host with several accelerators the batch is dealt to all of them (`MirroredStrategy`), and batch normalisation
+takes its statistics over the whole batch. Several hosts are not supported: with TensorFlow, Keras 3 can train on them
+in a loop of one's own only, and its `keras.distribution` silently uses one device there.
+"""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ser_tf.config import Config, PretrainingConfig
+from ser_tf.corpora.facts import facts_of
+from ser_tf.errors import UserError
+from ser_tf.metrics import VerificationScores, verification
+from ser_tf.network.losses import AdditiveMarginSoftmax
+from ser_tf.network.se_resnet import embedding_network, precision, with_cosine_head, with_softmax_head
+from ser_tf.pipeline import SpeakerCrops, training_crops, whole_utterances
+from ser_tf.preparation.manifest import Shards
+from ser_tf.training.fitting import Display, exhaustion_explained, learning_rate, make_deterministic, write_log
+from ser_tf.training.progress import VerificationProgress
+from ser_tf.training.run_folder import RunFolder, read_json, write_json, write_text
+from ser_tf.training.verification import Trials, draw_trials, hold_out, read_trials, sexes_of
+from ser_tf.training.weights import load_weights, method_of, save_weights
+
+TRIALS = "trials.csv"
+SIDES = ("validation", "test")
+"""The first chooses the epoch, the second is looked at once."""
+
+
+@dataclass(frozen=True)
+class PretrainTask:
+    """All that a pre-training needs to know.
+
+    Attributes:
+        shards: of one or several corpora.
+        config: spectrogram, network, schedule.
+        pretraining: the loss, and how many speakers are held out.
+        excluded: speakers who are neither trained on nor verified.
+        validation: chooses the epoch.
+        test: is looked at once.
+        trial_list: where `test` was read from; None where it was drawn.
+    """
+
+    shards: Shards
+    config: Config
+    pretraining: PretrainingConfig
+    excluded: tuple[str, ...]
+    validation: Trials
+    test: Trials
+    trial_list: Path | None
+
+    @classmethod
+    def make(
+        cls,
+        shards: Shards,
+        config: Config,
+        pretraining: PretrainingConfig,
+        exclude_speakers: Sequence[str] = (),
+        trial_list: Path | None = None,
+    ) -> "PretrainTask":
+        """Choose who is held out; what would stop the training after hours is said here.
+
+        Args:
+            shards: of one or several corpora.
+            config: spectrogram, network, schedule.
+            pretraining: the loss, and how many speakers are held out.
+            exclude_speakers: as in "ravdess:12", or "ravdess:*" for all of a corpus.
+            trial_list: what is tested, in the form of VoxCeleb1's lists; all its speakers are held out.
+
+        Raises:
+            UserError: an excluded speaker is not there, the trials cannot be made, a recording is of a speaker who is
+                held out and of another one, or too few speakers are left.
+        """
+        excluded = _matching(shards, exclude_speakers)
+        sex = sexes_of(shards)
+        listed = read_trials(trial_list, shards) if trial_list is not None else None
+        apart = {*excluded, *(listed.speakers if listed else ())}
+        counts = {speaker: count for speaker, count in shards.counts.items() if speaker not in apart}
+        sides = hold_out(counts, sex, pretraining.held_out, sides=1 if listed else 2)
+        utterances = [each for each in shards.utterances() if any(each.speaker in side for side in sides)]
+        drawn = [
+            draw_trials((each for each in utterances if each.speaker in side), sex, pretraining.trials)
+            for side in sides
+        ]
+        task = cls(shards, config, pretraining, excluded, drawn[0], listed or drawn[1], trial_list)
+        task.refuse_shared_recordings()
+        task.crops()  # refuses batches that cannot be filled
+        return task
+
+    @cached_property
+    def held_out(self) -> tuple[str, ...]:
+        """Everyone who is verified, sorted."""
+        return tuple(sorted({*self.validation.speakers, *self.test.speakers}))
+
+    @cached_property
+    def trained(self) -> dict[str, int]:
+        """Everyone who is trained on, and the number of recordings."""
+        apart = {*self.held_out, *self.excluded}
+        return {speaker: count for speaker, count in self.shards.counts.items() if speaker not in apart}
+
+    def crops(self, first_epoch: int = 0) -> SpeakerCrops:
+        """The batches of the training."""
+        return training_crops(self.shards, self.config, {*self.held_out, *self.excluded}, first_epoch)
+
+    def recordings(self, speakers: Iterable[str]) -> np.ndarray:
+        """Sample hashes of all recordings of these speakers."""
+        return self.shards.sample_hashes(without_speakers=self.shards.counts.keys() - set(speakers))
+
+    def refuse_shared_recordings(self) -> None:
+        """Refuse to verify on a recording that is trained on under another speaker's name."""
+        shared = np.intersect1d(self.recordings(self.trained), self.recordings(self.held_out))
+        if len(shared):
+            names = sorted({each.speaker for each in self.shards.utterances() if each.sample_hash in shared})
+            raise UserError(
+                f"{', '.join(map(str, self.shards.folders))}: {len(shared)} recordings have two speakers "
+                f"({', '.join(names[:4])}); correct the folders, or leave one out with --exclude-speakers"
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result, beside the configuration."""
+        content = hashlib.blake2b(np.sort(self.recordings(self.shards.counts)).tobytes(), digest_size=8)
+        content.update(json.dumps(self.shards.counts).encode())
+        return {
+            "pretraining": dataclasses.asdict(self.pretraining),
+            "corpora": list(self.corpora()),
+            "data_hash": content.hexdigest(),
+            "excluded_speakers": list(self.excluded),
+            "validation_speakers": list(self.validation.speakers),
+            "validation_trials": self.validation.hash,
+            "test_speakers": list(self.test.speakers),
+            "test_trials": self.test.hash,
+        }
+
+    def corpora(self) -> dict[str, dict[str, Any]]:
+        """Name of each corpus -> its licence, and how many speakers and recordings of it are trained on."""
+        speakers, recordings = Counter[str](), Counter[str]()
+        for speaker, count in self.trained.items():
+            corpus = speaker.partition(":")[0]
+            speakers[corpus] += 1
+            recordings[corpus] += count
+        return {
+            corpus: {
+                "licence": facts_of(corpus).licence,
+                "speakers": speakers[corpus],
+                "recordings": recordings[corpus],
+            }
+            for corpus in sorted(speakers)
+        }
+
+    def provenance(self, verified: dict[str, Any]) -> dict[str, Any]:
+        """What goes into the file of weights; the speakers who chose the epoch count as heard."""
+        return {
+            "speakers": sorted({*self.trained, *self.validation.speakers}),
+            "corpora": self.corpora(),
+            "pretraining": dataclasses.asdict(self.pretraining),
+            "configuration": dataclasses.asdict(self.config),
+            "verification": verified,
+            "method": method_of(self.config),
+        }
+
+
+class SpeakerNetwork:
+    """The networks of one pre-training; they share their layers.
+
+    Attributes:
+        embedding: spectrogram -> embedding and ghost share.
+        trained: spectrogram -> `logits` of the softmax, or `cosines` of its form with a margin; compiled.
+        head: what the second adds to the first.
+    """
+
+    def __init__(self, task: PretrainTask, devices: Sequence[str] = ()) -> None:
+        """Build them on the devices, such as "GPU:0" and "GPU:1"; by default where TensorFlow puts them.
+
+        Raises:
+            UserError: the batch cannot be dealt evenly to the devices.
+        """
+        config = task.config
+        if len(devices) > 1 and config.training.batch_size % len(devices):
+            raise UserError(
+                f"batch_size: expected a multiple of {len(devices)}, the number of accelerators. Received: "
+                f"batch_size={config.training.batch_size}; choose another, or hide accelerators with "
+                "CUDA_VISIBLE_DEVICES"
+            )
+        make_deterministic(config.training.seed)
+        several = len(devices) > 1
+        scope = tf.distribute.MirroredStrategy(list(devices)).scope() if several else nullcontext()
+        with scope, precision(config.training.precision):
+            self._build(task, synchronized=several)
+        self._untrained = [keras.ops.convert_to_numpy(value).copy() for value in self.embedding.variables]
+
+    def _build(self, task: PretrainTask, synchronized: bool) -> None:
+        config, pretraining = task.config, task.pretraining
+        self.embedding = embedding_network(config.network, config.spectrogram.bins)
+        loss: keras.losses.Loss
+        if pretraining.loss == "am_softmax":
+            features, output = with_cosine_head(self.embedding, len(task.trained)), "cosines"
+            loss = AdditiveMarginSoftmax(pretraining.margin, pretraining.scale)
+        else:
+            features = with_softmax_head(self.embedding, len(task.trained), config.network.head_units)
+            loss, output = keras.losses.SparseCategoricalCrossentropy(from_logits=True), "logits"
+        if synchronized:
+            for layer in self.embedding.layers:
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.synchronized = True
+        self.head = features.layers[-1]
+        self.trained = keras.Model(features.inputs, {output: features.output[output]})
+        self.trained.compile(
+            optimizer=keras.optimizers.Adam(config.training.learning_rate),
+            loss={output: loss},
+            metrics={output: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]},
+            jit_compile=keras.backend.backend() != "tensorflow",  # XLA is slower on a CPU
+        )
+        self.trained.optimizer.build(self.trained.trainable_variables)
+
+    def state(self) -> list[keras.Variable]:
+        """Every variable that training changes."""
+        return [*self.trained.variables, *self.trained.optimizer.variables]
+
+    def forget(self) -> None:
+        """Give the embedding network its initial values back."""
+        for variable, value in zip(self.embedding.variables, self._untrained, strict=True):
+            variable.assign(value)
+
+    def batches(self, crops: SpeakerCrops) -> tf.data.Dataset:
+        """Inputs, and labels by the name of the output."""
+        return crops.dataset.map(lambda inputs, labels: (inputs, dict.fromkeys(self.trained.output, labels)))
+
+    def embed(self, task: PretrainTask, trials: Trials) -> np.ndarray:
+        """Embeddings of whole utterances, float32 [U, E], in the order of `trials.utterances`."""
+        place = {(each.speaker, each.name): number for number, each in enumerate(trials.utterances)}
+        names = [each.name for each in trials.utterances]
+        embeddings = np.empty((len(place), self.embedding.output["embedding"].shape[-1]), np.float32)
+        for inputs, about in whole_utterances(task.shards, task.config, trials.speakers, names=names):
+            of_batch = np.asarray(self.embedding.predict_on_batch(inputs)["embedding"])
+            for speaker, name, embedding in zip(about["speaker"].numpy(), about["name"].numpy(), of_batch, strict=True):
+                number = place.get((speaker.decode(), name.decode()))  # a namesake in another corpus has none
+                if number is not None:
+                    embeddings[number] = embedding
+        return embeddings
+
+    def scores(self, task: PretrainTask, trials: Trials) -> np.ndarray:
+        """Cosine of each trial."""
+        return trials.score(self.embed(task, trials))
+
+
+def pretrain(
+    task: PretrainTask, run: RunFolder, report: Callable[[str], None], devices: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Train, or resume, or find it finished; then verify the test speakers.
+
+    Args:
+        task: what to train on and whom to verify.
+        run: its folder; a finished one is left as it is.
+        report: takes one line about what goes on.
+        devices: accelerators; by default one device.
+
+    Returns:
+        What `metrics.json` holds.
+    """
+    if run.finished:
+        run.begin(task.identity(), task.config)
+        report(f"{run.path}: already finished")
+        result = read_json(run.metrics, remedy="remove the folder and start again")
+    else:
+        with exhaustion_explained(run):
+            network = SpeakerNetwork(task, devices)
+            run.begin(task.identity(), task.config)  # not earlier: what is refused leaves no folder behind
+            progress = train(task, run, network, report)
+            result = judge(task, run, network, progress, devices)
+    run.state.unlink(missing_ok=True)  # also what a kill after the result left behind
+    return result
+
+
+def train(
+    task: PretrainTask, run: RunFolder, network: SpeakerNetwork, report: Callable[[str], None]
+) -> VerificationProgress:
+    """Train until convergence, and keep the epoch with the lowest equal error rate on the validation speakers."""
+    schedule = task.config.training
+    progress = VerificationProgress()
+    if run.state.is_file():
+        progress = VerificationProgress.restore(run.state, network.state())
+        report(f"resumed after epoch {len(progress.epochs)}")
+    if not progress.finished(maximum_epochs=schedule.maximum_epochs, patience_epochs=schedule.patience_epochs):
+        first = len(progress.epochs)
+        crops = task.crops(first)
+        network.trained.fit(
+            network.batches(crops),
+            initial_epoch=first,
+            epochs=schedule.maximum_epochs,
+            steps_per_epoch=crops.steps,
+            shuffle=False,  # it has its own order
+            verbose=1 if sys.stdout.isatty() else 2,  # a bar, or one line per epoch
+            callbacks=[
+                learning_rate(schedule),
+                _EpochEnd(task, run, network, progress),
+                keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
+                Display(progress.SCORE),
+            ],
+        )
+    return progress
+
+
+def judge(
+    task: PretrainTask,
+    run: RunFolder,
+    network: SpeakerNetwork,
+    progress: VerificationProgress,
+    devices: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Verify with the best epoch and with the untrained network; write `trials.csv` and, last, `metrics.json`."""
+    sides = dict(zip(SIDES, (task.validation, task.test), strict=True))
+    network.forget()
+    untrained = {side: network.scores(task, trials) for side, trials in sides.items()}
+    load_weights(network.embedding, run.weights)
+    scores = {side: network.scores(task, trials) for side, trials in sides.items()}
+
+    def verified(of: dict[str, np.ndarray]) -> dict[str, VerificationScores]:
+        return {side: verification(trials.same, of[side]) for side, trials in sides.items()}
+
+    result = {side: dataclasses.asdict(found) for side, found in verified(scores).items()}
+    result["untrained"] = {side: dataclasses.asdict(found) for side, found in verified(untrained).items()}
+    heard = task.recordings({*task.trained, *task.validation.speakers})
+    save_weights(network.embedding, run.weights, task.provenance(result), heard)
+    _write_trials(run, sides, scores, untrained)
+    recordings = sum(task.trained.values())
+    content = {
+        **task.identity(),
+        "corpora": task.corpora(),
+        "trial_list": None if task.trial_list is None else str(task.trial_list),
+        "trained_speakers": list(task.trained),
+        "trained_speakers_with_one_recording": sum(count == 1 for count in task.trained.values()),
+        "recordings": recordings,
+        "left_out_of_each_epoch": recordings % task.config.training.batch_size,
+        "unusable_recordings": task.shards.failed,
+        "seed": task.config.training.seed,
+        "devices": list(devices),
+        "best_epoch": progress.best_epoch + 1,
+        "epochs": len(progress.epochs),
+        "validation_served_for": "best epoch",
+        **result,
+    }
+    write_json(run.metrics, content)
+    return content
+
+
+class _EpochEnd(keras.callbacks.Callback):
+    """Verifies the validation speakers, keeps the best weights, saves the state, stops in time."""
+
+    def __init__(
+        self, task: PretrainTask, run: RunFolder, network: SpeakerNetwork, progress: VerificationProgress
+    ) -> None:
+        super().__init__()
+        self.task, self.run, self.network, self.progress = task, run, network, progress
+        self.heard = task.recordings({*task.trained, *task.validation.speakers})
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = {} if logs is None else logs
+        trials = self.task.validation
+        found = verification(trials.same, self.network.scores(self.task, trials))
+        logs[self.progress.SCORE] = found.eer
+        logs |= {f"validation_min_dcf_{prior}": cost for prior, cost in found.min_dcf.items()}
+        self.progress.epochs.append({name: float(value) for name, value in logs.items()})
+        if self.progress.best_epoch == epoch:
+            provenance = self.task.provenance({"validation": dataclasses.asdict(found)})
+            save_weights(self.network.embedding, self.run.weights, provenance, self.heard)
+        write_log(self.run, self.progress)
+        self.progress.save(self.run.state, self.network.state())  # last: what stands before it is written again
+        schedule = self.task.config.training
+        self.model.stop_training = self.progress.finished(
+            maximum_epochs=schedule.maximum_epochs, patience_epochs=schedule.patience_epochs
+        )
+
+
+def accelerators() -> list[str]:
+    """The names of this host's GPUs or TPUs, as in "GPU:0"."""
+    found = [*tf.config.list_logical_devices("GPU"), *tf.config.list_logical_devices("TPU")]
+    return [device.name.removeprefix("/device:") for device in found]
+
+
+def _matching(shards: Shards, names: Iterable[str]) -> tuple[str, ...]:
+    """The speakers of these names, or of these corpora."""
+    matching: set[str] = set()
+    for name in names:
+        corpus = name.removesuffix("*") if name.endswith(":*") else None
+        found = {speaker for speaker in shards.counts if speaker == name or (corpus and speaker.startswith(corpus))}
+        if not found:
+            raise UserError(
+                f"exclude_speakers: expected speakers such as {next(iter(shards.counts), 'corpus:id')}, or corpus:*. "
+                f"Received: {name}, and {', '.join(map(str, shards.folders))} have none of that name"
+            )
+        matching |= found
+    return tuple(sorted(matching))
+
+
+def _write_trials(
+    run: RunFolder, sides: dict[str, Trials], scores: dict[str, np.ndarray], untrained: dict[str, np.ndarray]
+) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["side", "same", "first", "second", "first_speaker", "second_speaker", "score", "untrained_score"])
+    for side, trials in sides.items():
+        for trial, *values in zip(trials.trials, scores[side], untrained[side], strict=True):
+            pair = [trials.utterances[place] for place in trial[1:]]
+            names, speakers = [each.name for each in pair], [each.speaker for each in pair]
+            writer.writerow([side, int(trial.same), *names, *speakers, *(f"{value:.6f}" for value in values)])
+    write_text(run.path / TRIALS, text.getvalue())

@@ -1,0 +1,290 @@
+"""Pre-training from a folder of speakers to weights that fine-tuning takes; speakers differ by their pitch."""
+
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ser_tf.audio.recording import sample_hash
+from ser_tf.audio.waveform import read_waveform
+from ser_tf.config import Config, PretrainingConfig
+from ser_tf.errors import UserError
+from ser_tf.preparation.manifest import Shards
+from ser_tf.preparation.prepare import prepare, shards_of
+from ser_tf.preparation.shards import write_shard
+from ser_tf.training.finetune import FoldNetwork, finetune
+from ser_tf.training.pretrain import PretrainTask, SpeakerNetwork, pretrain
+from ser_tf.training.run_folder import RunFolder
+from ser_tf.training.weights import read_provenance, read_recordings
+
+pytestmark = pytest.mark.usefixtures("shallow")
+
+SPEAKERS, TAKES = 8, 6
+SOFTMAX, MARGIN = PretrainingConfig(held_out=4), PretrainingConfig(held_out=4, loss="am_softmax")
+
+
+@pytest.fixture(scope="module")
+def schedule(small) -> Config:
+    return replace(small, training=replace(small.training, batch_size=8, maximum_epochs=3))
+
+
+@pytest.fixture(scope="module")
+def voices(tmp_path_factory) -> Path:
+    """Eight speakers of six recordings, and one of a single one."""
+    generator = np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("corpora") / "voices"
+    for number in range(SPEAKERS * TAKES + 1):
+        speaker = number // TAKES
+        phases = 2 * np.pi * 100 * 1.25**speaker * np.arange(9600 + 800 * (number % 3)) / 16_000
+        samples = 0.1 * np.sum([np.sin(n * phases + generator.uniform(0, 6)) / n for n in range(1, 8)], axis=0)
+        path = root / f"speaker-{speaker}" / f"take-{number % TAKES}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, samples + 0.01 * generator.normal(size=len(samples)), 16_000)
+    return root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_process():
+    """Shards are written by this process: no test waits for TensorFlow in others."""
+    from ser_tf.preparation import prepare as module
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "run_on_cores", lambda tasks, workers, prologue, report: map(write_shard, tasks))
+        yield
+
+
+@pytest.fixture(scope="module")
+def shards(voices, in_process, tmp_path_factory) -> Shards:
+    out = tmp_path_factory.mktemp("shards") / "voices"
+    prepare(voices, out, Config(), report=lambda line: None)
+    return Shards.open([out], Config())
+
+
+@pytest.fixture(scope="module")
+def pretrained(shards, schedule, tmp_path_factory):
+    """The finished run of each loss, trained when a test first asks for it."""
+    folder = tmp_path_factory.mktemp("runs")
+
+    def run(pretraining: PretrainingConfig) -> RunFolder:
+        run_folder = RunFolder(folder / pretraining.loss)
+        pretrain(PretrainTask.make(shards, schedule, pretraining), run_folder, report=print)
+        return run_folder
+
+    return run
+
+
+def metrics_of(run: RunFolder):
+    return json.loads(run.metrics.read_text())
+
+
+@pytest.mark.parametrize("pretraining", [SOFTMAX, MARGIN], ids=["softmax", "am_softmax"])
+def test_a_run_verifies_speakers_it_has_not_heard(pretrained, shards, pretraining):
+    run = pretrained(pretraining)
+    metrics = metrics_of(run)
+    validation, test, trained = (metrics[f"{side}_speakers"] for side in ("validation", "test", "trained"))
+    assert sorted([*validation, *test, *trained]) == list(shards.counts)
+    assert (len(validation), len(test)) == (2, 2)
+    assert "voices:speaker-8" in trained
+    assert metrics["trained_speakers_with_one_recording"] == 1
+    assert metrics["recordings"] == 4 * TAKES + 1
+    assert metrics["left_out_of_each_epoch"] == 1  # of 25, in batches of 8
+    assert metrics["corpora"] == {
+        "voices": {"licence": "not known to ser_tf", "speakers": 5, "recordings": 4 * TAKES + 1}
+    }
+    with (run.path / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for side, speakers in (("validation", validation), ("test", test)):
+        of_side = [row for row in rows if row["side"] == side]
+        assert {row["first_speaker"] for row in of_side} == set(speakers)
+        assert len(of_side) == metrics[side]["trials"]
+        for column, scores in (("score", metrics), ("untrained_score", metrics["untrained"])):
+            pairs = [(row["same"], float(row[column])) for row in of_side]
+            misses = [np.mean([score < limit for same, score in pairs if same == "1"]) for _, limit in pairs]
+            alarms = [np.mean([score >= limit for same, score in pairs if same == "0"]) for _, limit in pairs]
+            # The rate lies between the two kinds of error at the threshold where they are nearest.
+            nearest = int(np.argmin(np.abs(np.subtract(misses, alarms))))
+            gap = abs(misses[nearest] - alarms[nearest])
+            assert scores[side]["eer"] == pytest.approx((misses[nearest] + alarms[nearest]) / 2, abs=gap + 1e-6)
+    with run.log.open() as file:
+        epochs = list(csv.DictReader(file))
+    assert metrics["epochs"] == len(epochs) <= 3
+    rates = [float(row["validation_eer"]) for row in epochs]
+    assert metrics["best_epoch"] == 1 + int(np.argmin(rates))
+    assert metrics["validation"]["eer"] == pytest.approx(min(rates))
+
+
+def test_the_weights_say_whom_they_have_heard(pretrained, voices, schedule):
+    run = pretrained(SOFTMAX)
+    metrics, provenance = metrics_of(run), read_provenance(run.weights)
+    heard = sorted([*metrics["trained_speakers"], *metrics["validation_speakers"]])
+    assert provenance["speakers"] == heard
+    assert provenance["verification"]["test"] == metrics["test"]
+    assert provenance["configuration"]["training"]["crop_seconds"] == schedule.training.crop_seconds
+    paths = [path for speaker in heard for path in (voices / speaker.removeprefix("voices:")).iterdir()]
+    expected = sorted(sample_hash(read_waveform(path)) for path in paths)
+    assert read_recordings(run.weights).tolist() == expected
+
+
+@pytest.mark.parametrize("strategy", ["S2", "S3", "S5"])
+def test_fine_tuning_takes_the_weights(pretrained, task_of, small, strategy):
+    run = pretrained(SOFTMAX)
+    task = task_of(strategy, weights=run.weights)
+    assert task.afresh == (("ghost_vlad",) if strategy == "S2" else ())  # S2 has no ghost clusters
+    assert "pre-trained" in task.start() or str(run.weights) in task.start()
+
+
+def test_weights_without_ghosts_serve_s2_in_full(shards, schedule, task_of, tmp_path):
+    one_epoch = replace(
+        schedule,
+        network=replace(schedule.network, ghost_clusters=0),
+        training=replace(schedule.training, maximum_epochs=1),
+    )
+    run = RunFolder(tmp_path / "pretrained")
+    pretrain(PretrainTask.make(shards, one_epoch, SOFTMAX), run, report=print)
+    task = task_of("S2", config=one_epoch, weights=run.weights)
+    assert task.afresh == ()
+    lines: list[str] = []
+    result = finetune(task, RunFolder(tmp_path / "S2"), report=lines.append, network=FoldNetwork(task))
+    assert any(line.endswith("arrays taken") for line in lines)
+    assert result["weights"]["verification"]["test"]["trials"] > 0
+
+
+def test_weights_that_heard_a_test_speaker_are_refused(tones, shards, schedule, task_of, tmp_path):
+    folder = tmp_path / "copies"  # the recordings of the table's speakers 1 to 6, in folders of other names
+    for path in tones.parent.glob("[1-6]-*.wav"):
+        (folder / f"person-{path.name[0]}").mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / f"person-{path.name[0]}" / path.name, *soundfile.read(path), subtype="PCM_16")
+    out = prepare(folder, tmp_path / "out", schedule, report=print).out
+    both = Shards.open([*shards.folders, out], schedule)
+    short = replace(schedule, training=replace(schedule.training, maximum_epochs=1))
+    run = RunFolder(tmp_path / "run")
+    pretrain(PretrainTask.make(both, short, SOFTMAX), run, report=print)
+    with pytest.raises(UserError, match=r"trained on .* of the fold's validation and test recordings"):
+        task_of("S3", weights=run.weights)
+    without = PretrainTask.make(both, short, SOFTMAX, exclude_speakers=["copies:*"])
+    assert len(without.excluded) == 6
+    assert {name.partition(":")[0] for name in (*without.trained, *without.held_out)} == {"voices"}
+
+
+def test_a_killed_training_ends_as_the_undisturbed_one(pretrained, shards, schedule, tmp_path, monkeypatch):
+    undisturbed = pretrained(MARGIN)
+    run = RunFolder(tmp_path / "run")
+    task = PretrainTask.make(shards, schedule, MARGIN)
+    from ser_tf.training import pretrain as module
+
+    write_log = module.write_log
+
+    def killed(run, progress):
+        write_log(run, progress)
+        if len(progress.epochs) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "write_log", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(task, run, report=print)
+    monkeypatch.setattr(module, "write_log", write_log)
+    lines: list[str] = []
+    pretrain(task, run, report=lines.append)
+    assert lines == ["resumed after epoch 1"]  # the second was logged, and its state was not written
+    assert run.log.read_text() == undisturbed.log.read_text()
+    assert run.metrics.read_text() == undisturbed.metrics.read_text()
+    assert (run.path / "trials.csv").read_text() == (undisturbed.path / "trials.csv").read_text()
+    before = run.metrics.stat().st_mtime_ns
+    pretrain(task, run, report=lines.append)
+    assert lines[-1] == f"{run.path}: already finished"
+    assert run.metrics.stat().st_mtime_ns == before
+    other = PretrainTask.make(shards, schedule, replace(MARGIN, margin=0.2))
+    with pytest.raises(UserError, match="holds a run with another pretraining; choose another --run"):
+        pretrain(other, run, report=print)
+
+
+def test_a_trial_list_decides_who_is_tested(shards, schedule, tmp_path):
+    trials = tmp_path / "trials.txt"
+    trials.write_text("1 speaker-0/take-0.wav speaker-0/take-1.wav\n0 speaker-0/take-0.wav speaker-8/take-0.wav\n")
+    task = PretrainTask.make(shards, schedule, SOFTMAX, trial_list=trials)
+    assert task.test.speakers == ("voices:speaker-0", "voices:speaker-8")
+    assert len(task.validation.speakers) == 2
+    assert not set(task.held_out) & set(task.trained)
+    trials.write_text("1 speaker-0/take-0.wav speaker-0/take-9.wav\n")
+    with pytest.raises(UserError, match=r"one recording speaker-0/take-9.wav \(line 1\) in .* Received: none"):
+        PretrainTask.make(shards, schedule, SOFTMAX, trial_list=trials)
+
+
+def test_what_cannot_be_trained_is_refused(shards, schedule, voices, tmp_path):
+    with pytest.raises(UserError, match=r"two speakers or more to train on besides 8 .* Received: 8 speakers with two"):
+        PretrainTask.make(shards, schedule, PretrainingConfig(held_out=8))
+    with pytest.raises(UserError, match=r"exclude_speakers: .* such as voices:speaker-0, or corpus:\*. Received: rav"):
+        PretrainTask.make(shards, schedule, SOFTMAX, exclude_speakers=["ravdess:*"])
+    other = replace(schedule, vad=replace(schedule.vad, mode=3))
+    with pytest.raises(UserError, match=r"these shards were prepared with vad.mode 2, and this run has 3"):
+        Shards.open(shards.folders, other)
+    with pytest.raises(UserError, match="batch_size: expected a multiple of 3, the number of accelerators"):
+        SpeakerNetwork(PretrainTask.make(shards, schedule, SOFTMAX), ["GPU:0", "GPU:1", "GPU:2"])
+    for values, message in (
+        ({"held_out": -1}, "held_out: expected at least 0"),
+        ({"trials": 1}, "trials: expected at least 2"),
+    ):
+        with pytest.raises(UserError, match=message):
+            PretrainingConfig(**values)
+
+
+def test_a_held_out_recording_must_not_have_a_second_speaker(voices, shards, schedule, tmp_path):
+    trained = PretrainTask.make(shards, schedule, SOFTMAX).held_out[0].removeprefix("voices:")
+    copies = tmp_path / "copies"
+    for name, source in (("x", trained), ("y", "speaker-8")):
+        (copies / name).mkdir(parents=True)
+        (copies / name / "one.wav").write_bytes((voices / source / "take-0.wav").read_bytes())
+    out = prepare(copies, tmp_path / "out", schedule, report=print).out
+    with pytest.raises(UserError, match=r"1 recordings have two speakers \(copies:x, voices:speaker-\d\); correct the"):
+        PretrainTask.make(Shards.open([*shards.folders, out], schedule), schedule, SOFTMAX)
+
+
+def test_a_folder_of_speakers_is_prepared_once_beside_the_run(voices, tmp_path):
+    lines: list[str] = []
+    out = shards_of(voices, tmp_path / "shards", Config(), lines.append)
+    assert out.parent == tmp_path / "shards"
+    assert f"{SPEAKERS * TAKES + 1} utterances of {SPEAKERS + 1} speakers (1 with a single one)" in lines[-1]
+    assert shards_of(voices, tmp_path / "shards", Config(), lines.append) == out
+    assert "(0 written now)" in lines[-1]
+    assert shards_of(out, tmp_path / "nowhere", Config(), lines.append) == out  # shards already
+    assert shards_of(voices, tmp_path / "shards", replace(Config(), vad=replace(Config().vad, mode=3)), print) != out
+
+
+TWO_DEVICES = """
+import pickle, sys
+import keras, numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from ser_tf.network import se_resnet
+se_resnet.STAGES = (se_resnet.STAGES[0]._replace(blocks=1),)
+from ser_tf.training.pretrain import PretrainTask, SpeakerNetwork
+from ser_tf.config import Config, PretrainingConfig
+from ser_tf.preparation.manifest import Shards
+from pathlib import Path
+config = Config.load(Path(sys.argv[1]))
+shards = Shards.open([Path(sys.argv[2])], config)
+task = PretrainTask.make(shards, config, PretrainingConfig(held_out=4, loss=sys.argv[3]))
+found = []
+for devices in ([], ["CPU:0", "CPU:1"]):
+    network = SpeakerNetwork(task, devices)
+    network.trained.fit(network.batches(task.crops()), steps_per_epoch=3, epochs=1, verbose=0, shuffle=False)
+    found.append([keras.ops.convert_to_numpy(value) for value in network.trained.variables])
+    if devices:
+        assert len(network.embedding.variables[0].value.values) == 2  # one copy on each device
+np.savez(sys.argv[4], gap=max(float(np.abs(one - other).max()) for one, other in zip(*found, strict=True)))
+"""
+
+
+def test_two_devices_learn_what_one_learns_of_the_same_batches(shards, schedule, tmp_path):
+    schedule.save(tmp_path / "config.yaml")
+    out = tmp_path / "gap.npz"
+    arguments = [tmp_path / "config.yaml", shards.folders[0], "softmax", out]
+    subprocess.run([sys.executable, "-c", TWO_DEVICES, *map(str, arguments)], check=True, timeout=300)
+    with np.load(out) as found:
+        assert found["gap"] < 1e-5
