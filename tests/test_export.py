@@ -284,3 +284,10 @@ def test_a_damaged_version_is_refused_by_name(exports, tmp_path, missing):
     with pytest.raises(UserError, match=rf"^{version}: expected a version written by ser-tf export; ") as error:
         load(version)
     assert "\n" not in str(error.value)
+
+
+def test_a_graph_of_tensorflow_needs_keras_on_tensorflow(finetuned, tmp_path, monkeypatch):
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    with pytest.raises(UserError, match=r"export: expected Keras on TensorFlow. Received: KERAS_BACKEND=jax; a run"):
+        export(finetuned("S3").path, tmp_path / "out", "")
+    assert not (tmp_path / "out").exists()

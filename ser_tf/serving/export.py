@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 
 from ser_tf.errors import UserError
@@ -36,8 +37,14 @@ def export(run: Path, folder: Path, card: str) -> Path:
         The folder of the new version.
 
     Raises:
-        UserError: the run cannot be loaded; `folder` holds something else, or another export is writing into it.
+        UserError: Keras runs on another backend; the run cannot be loaded; `folder` holds something else, or another
+            export is writing into it.
     """
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(
+            f"export: expected Keras on TensorFlow. Received: KERAS_BACKEND={keras.backend.backend()}; a run "
+            "trained on it exports with KERAS_BACKEND=tensorflow"
+        )
     recogniser = load_run(run)
     with _alone_in(folder):
         version = folder / str(max(export_versions(folder), default=0) + 1)
