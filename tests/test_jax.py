@@ -9,7 +9,7 @@ import pytest
 
 
 def test_folds_on_jax_compile_once_and_do_not_depend_on_each_other(tmp_path):
-    pytest.importorskip("jax", reason="the second backend is not installed: pip install 'ser_tf[jax]'")
+    pytest.importorskip("jax", reason="the second backend is not installed: pip install -e '.[jax]'")
     test = Path(__file__).with_name("test_cross_validation.py")
     chosen = f"{test}::test_a_run_brings_the_same_after_others_as_alone[S5]"
     finished = subprocess.run(

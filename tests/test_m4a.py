@@ -69,5 +69,7 @@ def test_without_pyav_the_extra_is_named(monkeypatch):
         return original(name, *arguments, **keywords)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(UserError, match=r"^recording: m4a \(AAC\) needs PyAV; install it with `pip install 'ser_tf\[m"):
+    with pytest.raises(
+        UserError, match=r"^recording: m4a \(AAC\) needs PyAV; install the extra: pip install -e '.\[m4a\]'"
+    ):
         read_waveform(b"\0\0\0\x20ftypM4A ")

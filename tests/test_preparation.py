@@ -246,14 +246,16 @@ def test_a_stranger_among_recordings_of_a_known_corpus_is_not_given_a_speaker(in
 def test_m4a_without_its_decoder_is_said_before_anything_is_done(voices_copy, tmp_path, monkeypatch):
     (voices_copy / "speaker-1" / "new.m4a").touch()
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UserError, match=r"m4a \(AAC\) needs PyAV; install it with `pip install 'ser_tf\[m4a\]'`"):
+    with pytest.raises(UserError, match=r"m4a \(AAC\) needs PyAV; install the extra: pip install -e '.\[m4a\]'"):
         run(voices_copy, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_ray_that_is_missing_is_said(voices, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match=r"engine ray: needs Ray; install it with `pip install 'ser_tf\[ray\]'`"):
+    with pytest.raises(
+        UserError, match=r"engine ray: needs Ray; install the extra on every node: pip install -e '.\[ray\]'"
+    ):
         run(voices, tmp_path / "out", engine="ray")
 
 

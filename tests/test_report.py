@@ -572,7 +572,7 @@ def test_a_missing_matplotlib_is_told_in_one_line(ser_tf, sweeps, tmp_path, monk
     status, message = ser_tf(sweeps, "--out", tmp_path / "out")
     assert (status, message) == (
         1,
-        "ser-tf: report: expected matplotlib, which draws its figures; pip install 'ser_tf[report]'",
+        "ser-tf: report: expected matplotlib, which draws its figures; install the extra: pip install -e '.[report]'",
     )
 
 

@@ -298,7 +298,7 @@ assert "tensorflow" not in sys.modules
 
 
 def test_tensorflow_and_jax_give_equal_embeddings(rng: np.random.Generator, tmp_path: Path) -> None:
-    pytest.importorskip("jax", reason="the second backend is not installed: pip install 'ser_tf[jax]'")
+    pytest.importorskip("jax", reason="the second backend is not installed: pip install -e '.[jax]'")
     config = replace(SMALL, final_pool_time_stride=2)
     network = trained_network(config, rng)
     network.save_weights(tmp_path / "network.weights.h5")

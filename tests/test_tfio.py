@@ -162,5 +162,5 @@ def test_without_a_native_library_the_needed_tensorflow_is_named(module, reason,
     assert "expected tensorflow-io with TensorFlow 2.16 or 2.17" in message
     assert f"Received: TensorFlow {tf.__version__}" in message
     assert reason in message
-    assert "pip install ser_tf[tfio]" in message
+    assert "pip install -e '.[tfio]'" in message
     assert "\n" not in message

@@ -269,7 +269,7 @@ def test_by_default_what_cannot_be_had_is_told(opened, monkeypatch):
     found, reasons = choose((), opened[0])
     assert [yardstick.name for yardstick in found] == list(METHODS)
     assert reasons == [
-        "eGeMAPS needs openSMILE; install it with `pip install 'ser_tf[opensmile]'`",
+        "eGeMAPS needs openSMILE; install the extra: pip install -e '.[opensmile]'",
         "human: expected crema_d, whose listeners' votes are published. Received: table",
     ]
 
@@ -277,7 +277,7 @@ def test_by_default_what_cannot_be_had_is_told(opened, monkeypatch):
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ("egemaps_svm", r"needs openSMILE; install it with `pip install 'ser_tf\[opensmile\]'`"),
+        ("egemaps_svm", r"needs openSMILE; install the extra: pip install -e '.\[opensmile\]'"),
         ("human", "human: expected crema_d, .* Received: table"),
         ("svm", "methods: expected some of majority, mfcc_svm, egemaps_svm, human. Received: svm"),
     ],

@@ -28,7 +28,7 @@ def require() -> str:
     try:
         import opensmile
     except ImportError as error:
-        raise UserError("eGeMAPS needs openSMILE; install it with `pip install 'ser_tf[opensmile]'`") from error
+        raise UserError("eGeMAPS needs openSMILE; install the extra: pip install -e '.[opensmile]'") from error
     return opensmile.__version__
 
 

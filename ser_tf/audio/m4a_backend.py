@@ -20,7 +20,7 @@ def require() -> None:
     try:
         import av  # noqa: F401
     except ImportError as error:
-        raise UserError("m4a (AAC) needs PyAV; install it with `pip install 'ser_tf[m4a]'`") from error
+        raise UserError("m4a (AAC) needs PyAV; install the extra: pip install -e '.[m4a]'") from error
 
 
 def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:

@@ -38,7 +38,7 @@ def require() -> None:
         raise UserError(
             "audio backend tfio: expected tensorflow-io with TensorFlow 2.16 or 2.17. "
             f"Received: TensorFlow {tf.__version__} ({str(error).splitlines()[0]}); "
-            "install it with `pip install ser_tf[tfio]`, or choose the backend soundfile"
+            "install the extra with `pip install -e '.[tfio]'`, or choose the backend soundfile"
         ) from error
 
 

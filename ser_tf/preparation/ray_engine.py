@@ -24,7 +24,7 @@ def require() -> None:
     try:
         import ray  # noqa: F401
     except ImportError as error:
-        raise UserError("engine ray: needs Ray; install it with `pip install 'ser_tf[ray]'` on every node") from error
+        raise UserError("engine ray: needs Ray; install the extra on every node: pip install -e '.[ray]'") from error
 
 
 def run_on_ray(

@@ -22,7 +22,9 @@ def write_report(folders: Sequence[Path], out: Path, corpora: Sequence[Path], re
         UserError: matplotlib is missing, there is nothing to report, or what is there is damaged.
     """
     if find_spec("matplotlib") is None:
-        raise UserError("report: expected matplotlib, which draws its figures; pip install 'ser_tf[report]'")
+        raise UserError(
+            "report: expected matplotlib, which draws its figures; install the extra: pip install -e '.[report]'"
+        )
     if not folders:
         raise UserError("runs: expected at least one folder; give those that ser-tf evaluate wrote")
     from ser_tf.experiments.report.compose import compose
