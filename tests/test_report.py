@@ -97,7 +97,7 @@ def partial(run_of, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def sweeps(tmp_path_factory) -> Path:
-    """One over K, with the mean highest at 8, and one over alpha and beta."""
+    """One over K, with the mean highest at 8, one over alpha and beta, and one whose values are words."""
     folder = tmp_path_factory.mktemp("sweeps")
     about = {"corpus": "ravdess", "scheme": "corrected", "strategy": "S5", "start": "S3", "epochs": 8}
     settings = {
@@ -105,6 +105,10 @@ def sweeps(tmp_path_factory) -> Path:
         "margins": (
             ["loss.alpha", "loss.beta"],
             {(0.1, 0.15): 0.5, (0.1, 0.3): 0.4, (0.2, 0.15): 0.3, (0.2, 0.3): 0.2},
+        ),
+        "mining": (
+            ["loss.mining", "loss.softmax_weight"],
+            {("all", 0.0): 0.5, ("all", 1.0): 0.4, ("hard", 0.0): 0.3, ("hard", 1.0): 0.6},
         ),
     }
     for name, (parameters, means) in settings.items():
@@ -405,10 +409,12 @@ def test_fear_and_surprise_are_confused_in_s1_and_eased_in_s5():
 def test_a_sweep_tells_validation_speakers_and_its_best_setting(sweeps):
     document = composed(sweeps)
     captions = [block.caption for block in blocks(document) if isinstance(block, Figure)]
-    assert [caption.partition(":")[0] for caption in captions] == ["Figure 10", "Figure 11"]
+    assert [caption.partition(":")[0] for caption in captions[:2]] == ["Figure 10", "Figure 11"]
+    assert captions[2].startswith("Best UAR on the validation speakers")
     assert all("validation speakers of RAVDESS" in caption for caption in captions)
     assert "The highest mean is at K, clusters 8." in captions[0]
     assert "The highest mean is at alpha 0.1, beta 0.15." in captions[1]
+    assert "The highest mean is at loss.mining hard, loss.softmax_weight 1." in captions[2]
     assert table_of(composed(sweeps / "k"), "UAR on validation").rows[0] == ["2", "40.0", "39.0", "41.0", "2"]
 
 

@@ -243,9 +243,12 @@ def training(epochs: Mapping[str, Sequence[float]], best: Mapping[str, int], y_l
     return figure
 
 
-def sweep_line(
-    per_fold: Mapping[str, tuple[Sequence[float], Sequence[float]]], parameter: str, chosen: float
-) -> Figure:
+def setting(value: float | str) -> str:
+    """A value of a swept parameter as text."""
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def sweep_line(per_fold: Mapping[str, tuple[Sequence[Any], Sequence[float]]], parameter: str, chosen: float) -> Figure:
     """Figure 10: validation UAR against one parameter; thin lines are folds, the thick one their mean."""
     figure, axes = _panel(3.0)
     values = sorted({value for x, _ in per_fold.values() for value in x})
@@ -256,14 +259,14 @@ def sweep_line(
     axes.plot([], [], color=FAINT, label="one fold and seed")
     if chosen in values:
         axes.axvline(values.index(chosen), color=INK, linestyle=":", linewidth=1, label="the paper's choice")
-    axes.set(xticks=range(len(values)), xticklabels=[f"{value:g}" for value in values])
+    axes.set(xticks=range(len(values)), xticklabels=[*map(setting, values)])
     axes.set(xlabel=parameter, ylabel="validation UAR, %")
     _legend_below(figure, axes, columns=1)
     return figure
 
 
 def sweep_grid(
-    means: np.ndarray, rows: Sequence[float], columns: Sequence[float], names: tuple[str, str], chosen: tuple
+    means: np.ndarray, rows: Sequence[Any], columns: Sequence[Any], names: tuple[str, str], chosen: tuple
 ) -> Figure:
     """Figure 11: mean validation UAR over two parameters; a frame marks the paper's choice."""
     figure, axes = _panel(3.4)
@@ -282,8 +285,8 @@ def sweep_grid(
     if chosen[0] in rows and chosen[1] in columns:
         corner = (list(columns).index(chosen[1]), list(rows).index(chosen[0]))
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=2.4))
-    axes.set(yticks=np.arange(len(rows)) + 0.5, yticklabels=[f"{value:g}" for value in rows], ylabel=names[0])
-    axes.set(xticks=np.arange(len(columns)) + 0.5, xticklabels=[f"{value:g}" for value in columns], xlabel=names[1])
+    axes.set(yticks=np.arange(len(rows)) + 0.5, yticklabels=[*map(setting, rows)], ylabel=names[0])
+    axes.set(xticks=np.arange(len(columns)) + 0.5, xticklabels=[*map(setting, columns)], xlabel=names[1])
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     return figure

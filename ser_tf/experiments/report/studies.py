@@ -7,7 +7,7 @@ import pandas as pd
 
 from ser_tf.experiments.report import figures, paper
 from ser_tf.experiments.report.document import Block, Figure, Notice, Panel, Section, Table
-from ser_tf.experiments.report.figures import Interval
+from ser_tf.experiments.report.figures import Interval, setting
 from ser_tf.experiments.report.scores import CORPUS_NAMES, interval
 from ser_tf.experiments.report.sources import NoiseTest, Sweep
 from ser_tf.experiments.statistics import Estimate, estimates, points
@@ -20,7 +20,11 @@ PARAMETER_NAMES = {
     "loss.alpha": "alpha",
     "loss.beta": "beta",
 }
-FIGURE_10 = {"network.clusters", "network.ghost_clusters"}
+PAPERS_FIGURES = {
+    ("network.clusters",): "Figure 10",
+    ("network.ghost_clusters",): "Figure 10",
+    ("loss.alpha", "loss.beta"): "Figure 11",
+}
 PORTIONS = {"whole": "over the whole utterance", "half": "over half of it"}
 
 
@@ -28,12 +32,12 @@ def sweep(one: Sweep, number: int) -> Section:
     """Validation UAR against the parameters of a sweep."""
     corpus = CORPUS_NAMES.get(one.corpus, one.corpus)
     names = [PARAMETER_NAMES.get(name, name) for name in one.parameters]
-    which = "Figure 10" if set(one.parameters) <= FIGURE_10 else "Figure 11"
+    which = PAPERS_FIGURES.get(one.parameters)
     folds, seeds = (sorted(one.rows[key].unique()) for key in ("fold", "seed"))
     means = one.rows.groupby(list(one.parameters))[SCORE].agg(["mean", "min", "max", "count"])
     best = means["mean"].idxmax()
     values = best if isinstance(best, tuple) else (best,)
-    chosen = ", ".join(f"{name} {value:g}" for name, value in zip(names, values, strict=True))
+    chosen = ", ".join(f"{name} {setting(value)}" for name, value in zip(names, values, strict=True))
     complete = len(set(means["count"])) == 1
     blocks: list[Block] = []
     if not complete:
@@ -42,15 +46,15 @@ def sweep(one: Sweep, number: int) -> Section:
     if panels:
         blocks.append(
             Figure(
-                f"{which}: best UAR on the validation speakers of {corpus}, {one.scheme} folds "
-                f"{', '.join(map(str, folds))}, seeds {', '.join(map(str, seeds))}; {one.strategy} from {one.start}, "
+                f"{f'{which}: best' if which else 'Best'} UAR on the validation speakers of {corpus}, {one.scheme} "
+                f"folds {', '.join(map(str, folds))}, seeds {', '.join(map(str, seeds))}; {one.strategy} from {one.start}, "
                 f"{one.epochs} epochs. The highest mean is at {chosen}. See whether the settings differ by more than "
                 "the folds do; a short fine-tune ranks settings for short fine-tunes.",
                 panels,
             )
         )
     rows = [
-        [*(f"{value:g}" for value in (at if isinstance(at, tuple) else (at,))), *map(points, row[:3]), f"{row[3]:.0f}"]
+        [*map(setting, at if isinstance(at, tuple) else (at,)), *map(points, row[:3]), f"{row[3]:.0f}"]
         for at, row in zip(means.index, means.to_numpy(), strict=True)
     ]
     blocks.append(
@@ -60,7 +64,7 @@ def sweep(one: Sweep, number: int) -> Section:
             rows,
         )
     )
-    return Section(f"Sweep over {' and '.join(names)}, {corpus} ({which.lower()})", blocks)
+    return Section(f"Sweep over {' and '.join(names)}, {corpus}{f' ({which.lower()})' if which else ''}", blocks)
 
 
 def _sweep_panels(one: Sweep, names: Sequence[str], number: int) -> Iterator[Panel]:
@@ -72,18 +76,21 @@ def _sweep_panels(one: Sweep, names: Sequence[str], number: int) -> Iterator[Pan
             f"fold {fold}, seed {seed}": (group[parameter].tolist(), group[SCORE].tolist())
             for (fold, seed), group in rows.sort_values(parameter).groupby(["fold", "seed"])
         }
-        told = ", ".join(f"{value:g}: {mean:.1f}" for value, mean in rows.groupby(parameter)[SCORE].mean().items())
+        told = ", ".join(
+            f"{setting(value)}: {mean:.1f}" for value, mean in rows.groupby(parameter)[SCORE].mean().items()
+        )
         drawing = figures.sweep_line(lines, names[0], paper.CHOSEN.get(parameter, np.nan))
         yield Panel(stem, f"Mean validation UAR in percent by {names[0]}: {told}.", drawing)
     elif len(one.parameters) == 2:
         means = rows.pivot_table(index=one.parameters[0], columns=one.parameters[1], values=SCORE)
         told = "; ".join(
-            f"{names[0]} {row:g}: " + ", ".join(f"{column:g} {value:.1f}" for column, value in line.items())
+            f"{names[0]} {setting(row)}: "
+            + ", ".join(f"{setting(column)} {value:.1f}" for column, value in line.items())
             for row, line in means.iterrows()
         )
         chosen = tuple(paper.CHOSEN.get(name, np.nan) for name in one.parameters)
         drawing = figures.sweep_grid(
-            means.to_numpy(), [*map(float, means.index)], [*map(float, means.columns)], (names[0], names[1]), chosen
+            means.to_numpy(), means.index.tolist(), means.columns.tolist(), (names[0], names[1]), chosen
         )
         yield Panel(stem, f"Mean validation UAR in percent by {' and '.join(names)}: {told}.", drawing)
 
