@@ -47,9 +47,9 @@ def sweep(one: Sweep, number: int) -> Section:
         blocks.append(
             Figure(
                 f"{f'{which}: best' if which else 'Best'} UAR on the validation speakers of {corpus}, {one.scheme} "
-                f"folds {', '.join(map(str, folds))}, seeds {', '.join(map(str, seeds))}; {one.strategy} from {one.start}, "
-                f"{one.epochs} epochs. The highest mean is at {chosen}. See whether the settings differ by more than "
-                "the folds do; a short fine-tune ranks settings for short fine-tunes.",
+                f"folds {', '.join(map(str, folds))}, seeds {', '.join(map(str, seeds))}; {one.strategy} from "
+                f"{one.start}, {one.epochs} epochs. The highest mean is at {chosen}. See whether the settings differ "
+                "by more than the folds do; a short fine-tune ranks settings for short fine-tunes.",
                 panels,
             )
         )
