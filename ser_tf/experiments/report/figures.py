@@ -243,8 +243,8 @@ def training(epochs: Mapping[str, Sequence[float]], best: Mapping[str, int], y_l
     return figure
 
 
-def setting(value: float | str) -> str:
-    """A value of a swept parameter as text."""
+def setting(value: Any) -> str:
+    """A value of a swept parameter, a number or a word, as text."""
     return value if isinstance(value, str) else f"{value:g}"
 
 
