@@ -11,6 +11,7 @@ import pandas as pd
 
 from ser_tf.experiments.predictions import PredictionTable
 from ser_tf.metrics import ReliabilityBin, calibration_error, reliability
+from ser_tf.training.predictions import confidence_and_hit
 
 COVERAGE_STEPS = 100
 
@@ -65,7 +66,4 @@ def risk_coverage(table: PredictionTable, strategy: str) -> RiskCoverage:
 
 def _confidence_and_hit(table: PredictionTable, strategy: str) -> tuple[np.ndarray, np.ndarray]:
     """Float and bool [N], in the order of the rows."""
-    rows = table.of(strategy).rows
-    predicted = rows["prediction"].cat.codes.to_numpy("int64")
-    confidence = rows[list(table.emotions)].to_numpy()[np.arange(len(rows)), predicted]
-    return confidence, predicted == rows["truth"].cat.codes.to_numpy()
+    return confidence_and_hit(table.of(strategy).rows, table.emotions)

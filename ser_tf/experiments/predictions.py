@@ -12,13 +12,10 @@ import pandas as pd
 from ser_tf.config import Config
 from ser_tf.corpora import KNOWN_CORPORA
 from ser_tf.errors import UserError
+from ser_tf.training.predictions import read_side
 from ser_tf.training.run_folder import RunFolder
 from ser_tf.training.strategies import STRATEGIES, start_in_words
 
-FIRST_COLUMNS = ("side", "file", "speaker", "truth", "prediction")
-"""Of a run's predictions.csv; a column of probabilities per emotion follows."""
-ROUNDING = 1e-6
-"""Probabilities are written with six decimals."""
 SHARED = ("corpus", "scheme", "scheme_hash", "data_hash", "emotions")
 """What all runs of a table have in common."""
 
@@ -173,10 +170,11 @@ def _read_run(folder: RunFolder, side: str) -> _Run:
     seed = config.training.seed
     same_seed = dataclasses.replace(config, training=dataclasses.replace(config.training, seed=0))
     start = start_in_words(identity["weights"]) if identity["strategy"] in STRATEGIES else ""
-    emotions, rows = _read_rows(folder.predictions, side, identity["corpus"])
+    emotions, rows = read_side(folder.predictions, side)
     rows.insert(0, "strategy", identity["strategy"])
     rows.insert(1, "seed", seed)
     rows.insert(2, "fold", identity["fold"])
+    rows.insert(3, "utterance", _utterance_names(rows["file"], identity["corpus"]))
     return _Run(
         folder=folder.path,
         seed=seed,
@@ -186,47 +184,6 @@ def _read_run(folder: RunFolder, side: str) -> _Run:
         rows=rows,
         **{key: identity[key] for key in ("strategy", "fold", *SHARED[:-1])},
     )
-
-
-def _read_rows(path: Path, side: str, corpus: str) -> tuple[tuple[str, ...], pd.DataFrame]:
-    """The emotions, and the rows of that side."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        emotions = tuple(table.columns[len(FIRST_COLUMNS) :])
-        if tuple(table.columns[: len(FIRST_COLUMNS)]) != FIRST_COLUMNS or len(emotions) < 2:
-            raise ValueError(f"the columns {', '.join(table.columns)}")
-        rows = table[table["side"] == side].drop(columns="side")
-        rows = rows.astype(dict.fromkeys(emotions, "float64"))
-        _check_rows(rows, emotions, side)
-    except (OSError, ValueError) as error:  # pandas's own errors of parsing are of the latter kind
-        raise UserError(
-            f"{path}: expected the predictions of a run: {', '.join(FIRST_COLUMNS)}, and a column of probabilities per "
-            f"emotion. Received: {' '.join(str(error).split())}; restore the file or train the run again"
-        ) from error
-    labels = pd.CategoricalDtype(list(emotions))
-    rows = rows.astype({"truth": labels, "prediction": labels})
-    rows.insert(0, "utterance", _utterance_names(rows["file"], corpus))
-    return emotions, rows
-
-
-def _check_rows(rows: pd.DataFrame, emotions: tuple[str, ...], side: str) -> None:
-    """Raise a ValueError that tells what is wrong."""
-    if rows.empty:
-        raise ValueError(f"no row of the {side} side")
-    shares = rows[list(emotions)].to_numpy()
-    known = rows[["truth", "prediction"]].isin(emotions).all(axis=1).to_numpy()
-    spread = (shares >= 0).all(axis=1) & (abs(shares.sum(axis=1) - 1) <= len(emotions) * ROUNDING)
-    chosen = pd.Index(emotions).get_indexer(pd.Index(rows["prediction"]))
-    largest = shares[np.arange(len(rows)), chosen] >= shares.max(axis=1) - ROUNDING
-    checks = {
-        "a truth or prediction without a column of its own": known,
-        "probabilities that are no distribution": spread,
-        "a prediction that is not the likeliest emotion": largest,
-        "an utterance for the second time": ~rows["file"].duplicated().to_numpy(),
-    }
-    for problem, fine in checks.items():
-        if not fine.all():
-            raise ValueError(f"{problem} in row {rows.index[~fine][0] + 2}")
 
 
 def _utterance_names(files: pd.Series, corpus: str) -> list[str]:

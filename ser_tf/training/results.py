@@ -14,6 +14,7 @@ from ser_tf.corpora import Corpus
 from ser_tf.errors import UserError
 from ser_tf.metrics import Scores, score
 from ser_tf.pipeline import PreparedSpeech, SpeechFile
+from ser_tf.training.predictions import FIRST_COLUMNS
 from ser_tf.training.run_folder import RunFolder, write_json, write_text
 
 
@@ -96,7 +97,7 @@ def _write_predictions(
     writer = csv.writer(text, lineterminator="\n")
     emotions = corpus.emotions
     root = corpus.root if corpus.root.is_dir() else corpus.root.parent
-    writer.writerow(["side", "file", "speaker", "truth", "prediction", *emotions])
+    writer.writerow([*FIRST_COLUMNS, *emotions])
     for name, distributions in probabilities.items():
         for item, distribution in zip(sides[name].speech, distributions, strict=True):
             utterance = item.utterance
