@@ -14,7 +14,8 @@ from ser_tf.network.se_resnet import embedding_network
 from ser_tf.pipeline import training_dataset
 from ser_tf.training.finetune import FoldNetwork, FoldTask
 from ser_tf.training.fitting import make_deterministic
-from ser_tf.training.run_folder import RunFolder, write_json
+from ser_tf.training.predictions import FIRST_COLUMNS
+from ser_tf.training.run_folder import RunFolder, write_json, write_text
 from ser_tf.training.weights import save_weights
 
 SVM_UTTERANCES = 1024
@@ -31,7 +32,7 @@ def ready_to_train(corpus: Corpus, config: Config) -> tuple[FoldTask, FoldNetwor
 
 
 def write_run(folder: Path, config: Config) -> None:
-    """A run folder as `ser-tf finetune` leaves it: network and RBF SVM."""
+    """A run folder as `ser-tf finetune` leaves it: network, RBF SVM, and no predictions."""
     run = RunFolder(folder)
     run.begin({}, config)
     network = embedding_network(config.network, config.spectrogram.bins)
@@ -42,4 +43,5 @@ def write_run(folder: Path, config: Config) -> None:
     validation = slice(10 * len(EMOTIONS))
     classifier, _ = fit_svm(embeddings, labels, embeddings[validation], labels[validation], EMOTIONS)
     classifier.save(run.path)
+    write_text(run.predictions, ",".join([*FIRST_COLUMNS, *EMOTIONS]) + "\n")
     write_json(run.metrics, {})

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soxr
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -22,8 +23,8 @@ from ser_tf.classifier import Classifier
 from ser_tf.config import Config
 from ser_tf.errors import UserError
 from ser_tf.serving import export as exporting
-from ser_tf.serving.export import MODEL_CARD, PROVENANCE, UNFINISHED, export
-from ser_tf.serving.predict import LABELS, load, load_run
+from ser_tf.serving.export import MODEL_CARD, PROVENANCE, export
+from ser_tf.serving.predict import CONFIG, LABELS, PREDICTIONS, UNFINISHED, load, load_run
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
@@ -39,6 +40,12 @@ def exports(shallow, finetuned, tmp_path_factory):
     for strategy in KINDS:
         assert export(finetuned(strategy).path, folder / strategy, CARD) == folder / strategy / "1"
     return {strategy: folder / strategy for strategy in KINDS}
+
+
+@pytest.fixture(scope="module")
+def recognisers(exports, finetuned):
+    """The run of S3, and its export."""
+    return load_run(finetuned("S3").path), load(exports["S3"])
 
 
 @pytest.fixture
@@ -61,10 +68,11 @@ def test_a_version_holds_signatures_and_assets(exports, finetuned):
     version = exports["S5"] / "1"
     assert {path.name for path in version.iterdir()} == {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
     assets = version / "assets"
-    assert {path.name for path in assets.iterdir()} == {LABELS, MODEL_CARD, PROVENANCE, "config.yaml"}
+    assert {path.name for path in assets.iterdir()} == {LABELS, MODEL_CARD, PROVENANCE, CONFIG, PREDICTIONS}
     assert (assets / LABELS).read_text() == "happy\nsad\nangry\n"
     assert (assets / MODEL_CARD).read_text() == CARD
-    assert Config.load(assets / "config.yaml") == Config.load(finetuned("S5").config)
+    assert (assets / PREDICTIONS).read_bytes() == finetuned("S5").predictions.read_bytes()
+    assert Config.load(assets / CONFIG) == Config.load(finetuned("S5").config)
     provenance = json.loads((assets / PROVENANCE).read_text())
     assert provenance["run"] == finetuned("S5").read_identity()
     assert provenance["exported_with"]["packages"]["tensorflow"] == tf.__version__
@@ -202,6 +210,34 @@ def test_a_kill_leaves_no_version_and_the_next_export_clears_up(instant, tmp_pat
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"1", "2"}
 
 
+SAVED = """
+import sys, time
+from pathlib import Path
+from ser_tf.network import se_resnet
+from ser_tf.serving.export import export
+
+se_resnet.STAGES = (se_resnet.STAGES[0]._replace(blocks=1),)  # as the runs of these tests
+Path.rename = lambda path, target: time.sleep(600)  # it would make the version: the kill comes before, however late
+export(Path(sys.argv[1]), Path(sys.argv[2]), "card")
+"""
+
+
+def test_a_kill_while_tensorflow_saves_leaves_nothing_that_a_server_loads(finetuned, tmp_path):
+    out = tmp_path / "out"
+    process = subprocess.Popen([sys.executable, "-c", SAVED, finetuned("S3").path, out], stderr=subprocess.DEVNULL)
+    while process.poll() is None and not any(file.is_file() for file in out.rglob("*")):
+        pass
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    (left,) = out.iterdir()
+    assert left.name.startswith(UNFINISHED)  # and TensorFlow Serving takes only whole numbers for versions
+    for path in (out, left):
+        with pytest.raises(
+            UserError, match=rf"^{path}: expected a finished export\. Received: one that was interrupted"
+        ):
+            load(path)
+
+
 def test_a_failure_leaves_nothing(instant, monkeypatch, tmp_path):
     def write(line, run, card, folder):
         (folder / "saved_model.pb").touch()
@@ -277,7 +313,53 @@ def test_a_recording_that_the_graph_refuses_is_refused_by_name(exports):
         exported(noise, 16_000)
 
 
-@pytest.mark.parametrize("missing", ["assets/labels.txt", "variables/variables.index"])
+def arrays(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype("float32")
+
+
+BAD = {
+    "NaN": (np.where(arrays(16_000) > 0.4999, np.nan, arrays(16_000)), 16_000, "expected finite samples. Received: "),
+    "infinite": (np.full(16_000, np.inf), 16_000, "expected finite samples. Received: 16000 that are NaN or Inf"),
+    "int16 as float": (
+        np.rint(arrays(16_000) * 32_768),
+        16_000,
+        "whole numbers, so perhaps int16 that were not scaled",
+    ),
+    "int64": (np.ones(16_000, np.int64), 16_000, "expected int8, int16, int32, uint8 or float. Received: dtype=int64"),
+    "empty": (arrays(0), 16_000, "expected a sound. Received: no samples"),
+    "one sample": (arrays(1), 16_000, "expected at least 32 ms of sound. Received: 0.1 ms"),
+    "silent": (np.zeros(16_000), 16_000, "expected a sound. Received: 1.0 s that are silent"),
+    "ten minutes and more": (np.ones(601 * 100), 100, "expected a recording of at most 600 s. Received: 601.0 s"),
+    "a batch": (arrays(2, 16_000), 16_000, "expected shape [N] or [N, channels]. Received: shape=[2, 16000]"),
+    "no rate": (arrays(16_000), None, "rate_hz: expected the sampling rate of the array in Hz"),
+    "a rate of zero": (arrays(16_000), 0, "expected a rate in Hz, a positive whole number. Received: rate_hz=0"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_run_and_its_export_refuse_a_bad_array_in_the_same_words(recognisers, bad):
+    samples, rate_hz, message = BAD[bad]
+    lines = set()
+    for recogniser in recognisers:
+        with pytest.raises(UserError) as error:
+            recogniser(samples, rate_hz)
+        lines.add(str(error.value))
+    (line,) = lines
+    assert message in line
+    assert "\n" not in line
+
+
+def test_a_run_and_its_export_hear_any_rate_channels_and_integers(recognisers):
+    low = arrays(8000)
+    waveform = soxr.resample(low, 8000, 16_000, quality="HQ").clip(-1, 1)
+    for recogniser in recognisers:
+        assert recogniser(low, 8000) == recogniser(waveform, 16_000)
+        assert recogniser(np.stack([low, low], axis=1), 8000) == recogniser(low, 8000)
+        whole = np.rint(low * 32_767).astype(np.int16)
+        assert recogniser(whole, 8000) == recogniser(whole.astype("float32") / 32_768, 8000)
+
+
+@pytest.mark.parametrize("missing", ["assets/labels.txt", "assets/config.yaml", "variables/variables.index"])
 def test_a_damaged_version_is_refused_by_name(exports, tmp_path, missing):
     version = shutil.copytree(exports["S3"] / "1", tmp_path / "1")
     (version / missing).unlink()

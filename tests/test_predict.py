@@ -12,7 +12,8 @@ import soundfile
 
 import ser_tf
 from ser_tf.errors import UserError
-from ser_tf.serving.predict import load
+from ser_tf.serving.predict import UNFINISHED, load
+from ser_tf.training.run_folder import write_json
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
@@ -158,17 +159,44 @@ def test_a_bad_recording_is_refused_by_name(recognisers, tone, tmp_path, bad):
         (lambda run: (run / "run.json").unlink(), "run.json: expected a readable JSON file; give the folder of a run"),
         (lambda run: shutil.rmtree(run), "expected the folder of a run; there is none"),
         (lambda run: (run / "config.yaml").unlink(), "config.yaml: expected a configuration in YAML"),
+        (
+            lambda run: write_json(run / "run.json", {"identity": {"pretraining": {}}}),
+            "expected a run that names emotions. Received: a pre-training, which tells speakers apart; train one that "
+            "starts from it: ser-tf finetune --weights .*/embedding.weights.h5",
+        ),
         (lambda run: (run / "classifier.json").unlink(), "expected a classifier written by ser-tf"),
         (lambda run: (run / "embedding.weights.h5").unlink(), "embedding.weights.h5: expected a file of weights"),
         (lambda run: (run / "head.weights.h5").write_bytes(b"half"), "head.weights.h5: the weights do not fit"),
     ],
-    ids=["unfinished", "no run", "absent", "no configuration", "no classifier", "no weights", "damaged head"],
+    ids=[
+        "unfinished",
+        "no run",
+        "absent",
+        "no configuration",
+        "pre-training",
+        "no classifier",
+        "no weights",
+        "damaged head",
+    ],
 )
 def test_a_run_that_cannot_be_loaded_is_refused_by_name(run_copy, spoil, message):
     spoil(run_copy)
     with pytest.raises(UserError, match=rf"^{run_copy}.*{message}") as error:
         load(run_copy)
     assert "\n" not in str(error.value)
+
+
+def test_an_interrupted_export_is_told_from_a_finished_one(tmp_path):
+    (tmp_path / f"{UNFINISHED}abc").mkdir()
+    (tmp_path / f"{UNFINISHED}abc" / "saved_model.pb").touch()
+    for path in (tmp_path, tmp_path / f"{UNFINISHED}abc"):
+        message = rf"^{path}: expected a finished export\. Received: one that was interrupted; export again$"
+        with pytest.raises(UserError, match=message):
+            load(path)
+    (tmp_path / "1").mkdir()  # half copied by hand
+    (tmp_path / "1" / "saved_model.pb").touch()
+    with pytest.raises(UserError, match=rf"^{tmp_path}/1: expected a version written by ser-tf export; .*; export"):
+        load(tmp_path)
 
 
 def test_the_class_list_travels_with_the_run(run_copy, tone):

@@ -13,13 +13,11 @@ import tensorflow as tf
 
 from ser_tf.errors import UserError
 from ser_tf.serving.line_graph import LineGraph
-from ser_tf.serving.predict import LABELS, export_versions, load_run
+from ser_tf.serving.predict import LABELS, UNFINISHED, export_versions, load_run
 from ser_tf.training.run_folder import RunFolder, environment, write_json
 
 MODEL_CARD = "model_card.md"
 PROVENANCE = "provenance.json"
-UNFINISHED = "unfinished-"
-"""Prefix of a version that is being written: no number, so that no server takes it for a version."""
 
 
 def export(run: Path, folder: Path, card: str) -> Path:
@@ -68,7 +66,8 @@ def _write(line: LineGraph, run: RunFolder, card: str, folder: Path) -> None:
         saved = tf.Module()
         saved.line_variables = line.variables
         saved.line_assets = [
-            tf.saved_model.Asset(str(path)) for path in (labels, model_card, provenance, run.config.absolute())
+            tf.saved_model.Asset(str(path.absolute()))
+            for path in (labels, model_card, provenance, run.config, run.predictions)
         ]
         tf.saved_model.save(saved, str(folder), signatures=line.signatures())
 

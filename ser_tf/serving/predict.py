@@ -29,6 +29,12 @@ SAVED_MODEL = "saved_model.pb"
 """The file that makes a folder a SavedModel."""
 LABELS = "labels.txt"
 """Asset of an export: one emotion a line, in the order of the probabilities."""
+CONFIG = "config.yaml"
+"""Asset of an export: the run's configuration."""
+PREDICTIONS = "predictions.csv"
+"""Asset of an export: what the run named its validation and test recordings."""
+UNFINISHED = "unfinished-"
+"""Prefix of a version that is being written: no number, so that no server takes it for a version."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,7 @@ class ExportedRecogniser:
     def __init__(self, path: Path) -> None:
         try:
             self.emotions = tuple((path / "assets" / LABELS).read_text(encoding="utf-8").splitlines())
+            self.config = Config.load(path / "assets" / CONFIG)
             self._saved = tf.saved_model.load(str(path))
             self._answers = self._saved.signatures["serving_default"]
         except Exception as error:
@@ -155,10 +162,8 @@ def load(run: str | Path) -> Recogniser | ExportedRecogniser:
         UserError: the folder is neither, the run is not finished, or something is damaged.
     """
     path = Path(run)
-    if (path / SAVED_MODEL).is_file():
-        return ExportedRecogniser(path)
-    versions = export_versions(path)
-    return ExportedRecogniser(path / str(versions[-1])) if versions else load_run(path)
+    version = exported_version(path)
+    return load_run(path) if version is None else ExportedRecogniser(version)
 
 
 def load_run(run: Path) -> Recogniser:
@@ -169,6 +174,11 @@ def load_run(run: Path) -> Recogniser:
     """
     folder = RunFolder(run)
     folder.require_finished()
+    if "pretraining" in folder.read_identity():
+        raise UserError(
+            f"{run}: expected a run that names emotions. Received: a pre-training, which tells speakers apart; train "
+            f"one that starts from it: ser-tf finetune --weights {folder.weights}"
+        )
     config = Config.load(folder.config)
     classifier = Classifier.load(folder.path)
     with precision(config.training.precision):
@@ -180,6 +190,23 @@ def load_run(run: Path) -> Recogniser:
     if classifier.svm is None:
         load_weights(features.get_layer(SOFTMAX_HEAD), folder.head_weights)
     return Recogniser(config, embedding, features, classifier)
+
+
+def exported_version(path: Path) -> Path | None:
+    """The version that is meant by the folder of an export, the newest, or by that of a version; None of any other.
+
+    Raises:
+        UserError: no version there was ever finished.
+    """
+    if not path.name.startswith(UNFINISHED):
+        if (path / SAVED_MODEL).is_file():
+            return path
+        versions = export_versions(path)
+        if versions:
+            return path / str(versions[-1])
+    if path.is_dir() and (path.name.startswith(UNFINISHED) or any(path.glob(f"{UNFINISHED}*/"))):
+        raise UserError(f"{path}: expected a finished export. Received: one that was interrupted; export again")
+    return None
 
 
 def export_versions(folder: Path) -> list[int]:
