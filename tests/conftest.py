@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import chromium
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,6 +35,16 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real speech is not there: {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[chromium.Page]:
+    """A page of a headless Chromium."""
+    found = chromium.find()
+    if found is None:
+        pytest.skip(chromium.MISSING)
+    with chromium.page(found, tmp_path_factory.mktemp("profile")) as page:
+        yield page
 
 
 PITCHES_HZ = {"happy": 330.0, "sad": 110.0, "angry": 220.0}

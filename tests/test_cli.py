@@ -335,6 +335,63 @@ def test_an_export_predicts_what_the_run_predicts(ser_tf, finetuned, tones):
             assert row == other
 
 
+@pytest.fixture
+def judged(finetuned, tmp_path) -> Path:
+    """A finished run; of 40 validation recordings it named those above 0.705 rightly, and the others wrongly."""
+    run = shutil.copytree(finetuned("S3").path, tmp_path / "judged")
+    rows = ["side,file,speaker,truth,prediction,happy,sad,angry"]
+    for place, share in enumerate(np.linspace(0.99, 0.6, 40)):
+        truth = "happy" if share > 0.705 else "sad"
+        rows += [f"{side},{place}.wav,1,{truth},happy,{share:.6f},{1 - share:.6f},0" for side in ("validation", "test")]
+    (run / "predictions.csv").write_text("\n".join(rows) + "\n")
+    return run
+
+
+def test_predict_marks_what_it_abstains_from(ser_tf, judged, tones):
+    recordings = [tones.parent / f"1-{emotion}-{take}.wav" for emotion in ("happy", "sad", "angry") for take in (0, 1)]
+    plain = [json.loads(line) for line in ser_tf("predict", judged, *recordings, "--format", "json").out.splitlines()]
+    command = ("predict", judged, *recordings, "--risk", 0)
+    # 0.99 to 0.71 are 29, too few to choose a threshold; 0.70, the 30th, is wrong: 1 of 30 are 3.3 %.
+    assert_one_line(ser_tf(*command), "risk: expected at least 0.034, the least that this run reaches")
+    answers = {form: ser_tf(*command[:-1], 0.04, "--format", form) for form in ("table", "csv", "json")}
+    told = "ser-tf: abstains below a probability of 0.7000. Validation speakers (1): 75.0 % answered"
+    assert all((answer.status, answer.err.startswith(told)) == (0, True) for answer in answers.values())
+    rows = [json.loads(line) for line in answers["json"].out.splitlines()]
+    expected = [row["probability"] < 0.7 for row in plain]
+    assert [row.pop("abstained") for row in rows] == expected
+    assert rows == plain
+    table = list(csv.DictReader(io.StringIO(answers["csv"].out)))
+    assert [row["abstained"] for row in table] == [str(one).lower() for one in expected]
+    assert ["abstains" in line for line in answers["table"].out.splitlines()[1:]] == expected
+
+
+def test_predict_tells_a_long_recording_over_time(ser_tf, judged, tones):
+    quiet = np.zeros(8000)
+    voices = [np.tile(soundfile.read(tones.parent / f"1-{emotion}-0.wav")[0], 3) for emotion in ("happy", "sad")]
+    soundfile.write("long.wav", np.concatenate([quiet, voices[0], quiet, quiet, voices[1], quiet]), 16_000)
+    assert ser_tf("export", judged, "out").status == 0
+    told = []
+    for source in (judged, Path("out")):
+        answer = ser_tf("predict", source, "long.wav", "--timeline", "times", "--risk", 0.04)
+        assert (answer.status, answer.err.count("\n")) == (0, 1)
+        heading, *lines, counted, written = answer.out.splitlines()
+        assert heading.split() == ["from", "to", "emotion", "prob"]
+        assert counted == "2 utterances; too short to be named: 0"
+        assert written == "written to times/timeline.html, times/timeline.csv and times/timeline.json"
+        assert {path.name for path in Path("times").iterdir()} == {
+            f"timeline.{kind}" for kind in ("html", "csv", "json")
+        }
+        with Path("times/timeline.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [line.split()[2] for line in lines] == [row["emotion"] for row in rows]
+        assert [line.endswith("abstains") for line in lines] == [row["abstained"] == "true" for row in rows]
+        times = [float(row[name]) for row in rows for name in ("start_seconds", "end_seconds")]
+        np.testing.assert_allclose(times, (0.5, 2.3, 3.3, 5.1), atol=0.25)  # the detector hangs on
+        assert f"Emotions by {source}; " in Path("times/timeline.html").read_text()
+        told.append([(row["start_seconds"], row["end_seconds"], row["emotion"], row["abstained"]) for row in rows])
+    assert told[0] == told[1]
+
+
 def corpus_of(*names: str, content: bytes = b"") -> None:
     for name in names:
         path = Path("corpus", name)
@@ -379,6 +436,16 @@ BAD_INPUT = {
         lambda: None,
         ("predict", "run"),
         "recordings: expected at least one file or folder",
+    ),
+    "timeline of two recordings": (
+        lambda: None,
+        ("predict", "run", "a.wav", "b.wav", "--timeline", "out"),
+        "timeline: expected one recording. Received: 2",
+    ),
+    "timeline in another form": (
+        lambda: None,
+        ("predict", "run", "a.wav", "--timeline", "out", "--format", "csv"),
+        "timeline: expected no --format, since the folder gets CSV and JSON. Received: csv",
     ),
     "folder without recordings": (
         lambda: Path("corpus").mkdir(),

@@ -19,6 +19,7 @@ DATA = {
     "ser_tf/corpora/exclusions.yaml",
     "ser_tf/experiments/report/page.html",
     "ser_tf/experiments/report/style.css",
+    "ser_tf/experiments/report/timeline.css",
 }
 
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-import chromium
 import numpy as np
 import pandas as pd
 import pytest
@@ -495,15 +494,6 @@ def test_text_is_escaped_and_marked(tmp_path):
     assert 'aria-label="say &quot;no&quot; [to] &lt;b&gt;"' in html
     assert "| x\\|y |" in markdown
     assert '![say "no" (to) <b>](figures/one.png)' in markdown
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory) -> Iterator[chromium.Page]:
-    found = chromium.find()
-    if found is None:
-        pytest.skip(chromium.MISSING)
-    with chromium.page(found, tmp_path_factory.mktemp("profile")) as page:
-        yield page
 
 
 @pytest.mark.parametrize(("width", "dark"), [(PHONE_WIDTH, False), (PHONE_WIDTH, True), (DESK_WIDTH, False)])

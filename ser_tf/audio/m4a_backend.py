@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 
-from ser_tf.audio.waveform import check_recording_length
+from ser_tf.audio.waveform import MAXIMUM_RECORDING_SECONDS, check_recording_length
 from ser_tf.errors import UserError
 
 LARGEST_DEFICIT_SAMPLES = 4096
@@ -23,18 +23,19 @@ def require() -> None:
         raise UserError("m4a (AAC) needs PyAV; install the extra: pip install -e '.[m4a]'") from error
 
 
-def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
+def decode(content: bytes, name: str, maximum_seconds: int = MAXIMUM_RECORDING_SECONDS) -> tuple[np.ndarray, int]:
     """Decode the content of an m4a file; the counterpart of `waveform.decode`.
 
     Args:
         content: the bytes of the file.
         name: what an error message calls the recording.
+        maximum_seconds: of what is not refused.
 
     Returns:
         The samples as float32 [N, channels], full scale 1, and their rate in Hz.
 
     Raises:
-        UserError: PyAV is missing, or the content is no whole recording of at most 10 minutes.
+        UserError: PyAV is missing, or the content is no whole recording of at most `maximum_seconds`.
     """
     try:
         require()
@@ -48,7 +49,7 @@ def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
                 raise UserError(f"{name}: expected sound. Received: an MP4 file without any; fetch it again")
             stream = container.streams.audio[0]
             declared = round((stream.duration or 0) * (stream.time_base or 0) * stream.rate)
-            check_recording_length(declared, stream.rate, name)
+            check_recording_length(declared, stream.rate, name, maximum_seconds)
             planar = av.AudioResampler(format="fltp")
             blocks = [block.to_ndarray() for frame in container.decode(stream) for block in planar.resample(frame)]
             rate_hz = stream.rate

@@ -46,7 +46,7 @@ def remove_silence(waveform: np.ndarray, config: VadConfig, name: str = "recordi
         UserError: more than 60 s of speech.
     """
     samples = as_int16(waveform)
-    speech = samples[_voiced(samples, config)]
+    speech = samples[voiced_samples(samples, config)]
     least = max(config.minimum_speech_seconds * SAMPLE_RATE_HZ, MINIMUM_SAMPLES)
     kept_whole = len(speech) < least
     if kept_whole:
@@ -57,10 +57,11 @@ def remove_silence(waveform: np.ndarray, config: VadConfig, name: str = "recordi
 
 def voiced(waveform: np.ndarray, config: VadConfig) -> np.ndarray:
     """Which samples the detector takes for speech, bool [N], of a waveform float32 [N] mono 16 kHz in [-1, 1]."""
-    return _voiced(as_int16(waveform), config)
+    return voiced_samples(as_int16(waveform), config)
 
 
-def _voiced(samples: np.ndarray, config: VadConfig) -> np.ndarray:
+def voiced_samples(samples: np.ndarray, config: VadConfig) -> np.ndarray:
+    """Which samples the detector takes for speech, bool [N], of samples int16 [N] at 16 kHz."""
     frame_samples = SAMPLE_RATE_HZ * config.frame_milliseconds // 1000
     is_speech = _dilated(_decisions(samples, frame_samples, config.mode), config.padding_frames)
     return np.repeat(is_speech, frame_samples)[: len(samples)]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -21,10 +22,11 @@ MAXIMUM_RECORDING_SECONDS = 600
 LARGEST_LEVEL = 1.5
 """Lossy codecs and resamplers overshoot full scale by up to a fifth; beyond this the samples were never scaled."""
 
+QUALITY = "HQ"
+"""Of soxr's resampling."""
 SILENT_LEVEL = 0.5 / 2**15
 """16 bit round what is below to zero."""
 
-_MP4 = b"ftyp"
 _LFS_POINTER = b"version https://git-lfs"
 _UNKNOWN_LENGTH = 2**63 - 1
 _FORMATS = "wav, flac, ogg (Vorbis, Opus), mp3, aiff or au"
@@ -62,8 +64,20 @@ def read_content(path: Path) -> bytes:
     Raises:
         UserError: there is no such file, or it cannot be read.
     """
+    with open_content(path) as file:
+        return file.read()
+
+
+@contextmanager
+def open_content(path: Path) -> Iterator[BinaryIO]:
+    """The file of a recording.
+
+    Raises:
+        UserError: there is no such file, or it cannot be read.
+    """
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            yield file
     except FileNotFoundError as error:
         raise UserError(f"{path}: expected a recording, but there is no such file") from error
     except IsADirectoryError as error:
@@ -85,7 +99,7 @@ def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
     Raises:
         UserError: the content is no whole recording of at most 10 minutes, or m4a where PyAV is missing.
     """
-    if content[4:8] == _MP4:
+    if is_mp4(content):
         from ser_tf.audio import m4a_backend  # an extra: only who has such files needs it
 
         return m4a_backend.decode(content, name)
@@ -95,30 +109,45 @@ def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
         return samples, file.samplerate
 
 
+def is_mp4(head: bytes) -> bool:
+    """Whether a file that begins like this is m4a, which libsndfile does not read."""
+    return head[4:8] == b"ftyp"
+
+
 @contextmanager
-def open_recording(content: bytes, name: str) -> Iterator[soundfile.SoundFile]:
+def open_recording(
+    content: bytes | BinaryIO, name: str, maximum_seconds: int = MAXIMUM_RECORDING_SECONDS
+) -> Iterator[soundfile.SoundFile]:
     """Read the header of a recording; what libsndfile raises inside becomes a `UserError`.
 
+    Args:
+        content: the bytes of the file, or the file, of which no more is read than is asked for.
+        name: what an error message calls the recording.
+        maximum_seconds: of what is not refused.
+
     Raises:
-        UserError: the content is empty, a git-LFS pointer, no audio, damaged, or longer than 10 minutes.
+        UserError: the content is empty, a git-LFS pointer, no audio, damaged, or longer than `maximum_seconds`.
     """
-    if not content:
+    file = io.BytesIO(content) if isinstance(content, bytes) else content
+    head = file.read(len(_LFS_POINTER))
+    file.seek(0)
+    if not head:
         raise UserError(f"{name}: expected a recording. Received: a file of zero bytes; fetch it again")
-    if content.startswith(_LFS_POINTER):
+    if head == _LFS_POINTER:
         raise UserError(
             f"{name}: expected a recording. Received: a git-LFS pointer; fetch the audio with `git lfs pull`"
         )
     try:
-        file = soundfile.SoundFile(io.BytesIO(content))
+        recording = soundfile.SoundFile(file)
     except soundfile.LibsndfileError as error:
         remedy = f"convert it, for example with `ffmpeg -i {name} converted.wav`"
         raise UserError(f"{name}: expected {_FORMATS}. Received: {_reason(error)}; {remedy}") from error
-    with file:
-        if file.frames == _UNKNOWN_LENGTH:
+    with recording:
+        if recording.frames == _UNKNOWN_LENGTH:
             raise UserError(f"{name}: expected a header that says how long it is; write it anew, not through a pipe")
-        check_recording_length(file.frames, file.samplerate, name)
+        check_recording_length(recording.frames, recording.samplerate, name, maximum_seconds)
         try:
-            yield file
+            yield recording
         except soundfile.LibsndfileError as error:
             raise UserError(f"{name}: damaged or truncated: {_reason(error)}; fetch it again") from error
 
@@ -133,15 +162,17 @@ def check_is_whole(samples: int, file: soundfile.SoundFile, name: str) -> None:
         raise UserError(f"{name}: truncated: it stops after {samples} samples, before its end; fetch it again")
 
 
-def check_recording_length(samples: int, rate_hz: int, name: str) -> None:
+def check_recording_length(
+    samples: int, rate_hz: int, name: str, maximum_seconds: int = MAXIMUM_RECORDING_SECONDS
+) -> None:
     """Refuse a recording that is too long to be decoded at once.
 
     Raises:
-        UserError: it lasts more than 10 minutes.
+        UserError: it lasts more than `maximum_seconds`.
     """
-    if samples > MAXIMUM_RECORDING_SECONDS * rate_hz:
+    if samples > maximum_seconds * rate_hz:
         raise UserError(
-            f"{name}: expected a recording of at most {MAXIMUM_RECORDING_SECONDS} s. "
+            f"{name}: expected a recording of at most {maximum_seconds} s. "
             f"Received: {samples / rate_hz:.1f} s; cut it into utterances"
         )
 
@@ -171,9 +202,28 @@ def to_waveform(samples: np.ndarray, rate_hz: int, name: str = "samples") -> np.
     if samples.size == 0:
         raise UserError(f"{name}: expected a sound. Received: no samples")
     check_recording_length(len(samples), rate_hz, name)
+    mono = to_mono(samples, name)
+    waveform = mono if rate_hz == SAMPLE_RATE_HZ else soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ, quality=QUALITY)
+    check_is_audible(waveform, name)
+    return np.clip(waveform, -1.0, 1.0)
+
+
+def to_mono(samples: np.ndarray, name: str) -> np.ndarray:
+    """The mean of the channels, float32 [N] with full scale 1, of samples as `to_waveform` takes them.
+
+    Raises:
+        UserError: another type, or samples that are not finite or were not scaled.
+    """
     scaled = _full_scale_one(samples, name)
-    mono = scaled.mean(axis=1, dtype=np.float32) if scaled.ndim == 2 and scaled.shape[1] > 1 else scaled.reshape(-1)
-    waveform = mono if rate_hz == SAMPLE_RATE_HZ else soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
+    return scaled.mean(axis=1, dtype=np.float32) if scaled.ndim == 2 and scaled.shape[1] > 1 else scaled.reshape(-1)
+
+
+def check_is_audible(waveform: np.ndarray, name: str) -> None:
+    """Refuse what is too short or silent.
+
+    Raises:
+        UserError: the waveform [N], float of full scale 1 at 16 kHz, is no sound of at least 32 ms.
+    """
     if len(waveform) < MINIMUM_SAMPLES:
         raise UserError(
             f"{name}: expected at least {1000 * MINIMUM_SAMPLES // SAMPLE_RATE_HZ} ms of sound. "
@@ -181,7 +231,6 @@ def to_waveform(samples: np.ndarray, rate_hz: int, name: str = "samples") -> np.
         )
     if np.abs(waveform).max() < SILENT_LEVEL:
         raise UserError(f"{name}: expected a sound. Received: {len(waveform) / SAMPLE_RATE_HZ:.1f} s that are silent")
-    return np.clip(waveform, -1.0, 1.0)
 
 
 def _full_scale_one(samples: np.ndarray, name: str) -> np.ndarray:

@@ -16,6 +16,7 @@ from ser_tf.config import Config
 from ser_tf.errors import UserError
 
 if TYPE_CHECKING:
+    from ser_tf.serving.abstention import Abstention
     from ser_tf.serving.predict import ExportedRecogniser, Prediction, Recogniser
 
 
@@ -29,20 +30,39 @@ class Predict:
     """Files, or folders of them."""
     format: Literal["table", "csv", "json"] = "table"
     """json: one object per line."""
+    risk: float | None = None
+    """Abstain where the probability is low: by the lowest threshold with which this share of the answers, or less, was
+    wrong on the run's validation speakers."""
+    timeline: Path | None = None
+    """Folder for timeline.csv, timeline.json and a page, timeline.html: one recording of up to 6 hours, cut at its
+    pauses into utterances."""
 
     def run(self) -> None:
-        """Print one line per recording; a bad one is named and counted while the others go on."""
+        """Print one line per recording, or per utterance; a bad one is named and counted while the others go on."""
         if not self.recordings:
             raise UserError("recordings: expected at least one file or folder")
         files = list(_audio_files(self.recordings))
+        if self.timeline is not None and len(files) != 1:
+            raise UserError(f"timeline: expected one recording. Received: {len(files)}")
+        if self.timeline is not None and self.format != "table":
+            raise UserError(
+                f"timeline: expected no --format, since the folder gets CSV and JSON. Received: {self.format}"
+            )
         import_tensorflow()
+        from ser_tf.serving.abstention import Abstention
         from ser_tf.serving.predict import load
 
         recogniser = load(self.run_folder)
+        abstention = None if self.risk is None else Abstention.for_risk(self.run_folder, self.risk)
+        if abstention is not None:
+            print(f"ser-tf: {abstention}", file=sys.stderr)
+        if self.timeline is not None:
+            _write_timeline(recogniser, files[0], abstention, self.timeline, self.run_folder)
+            return
         failed: list[Path] = []
         predictions = _predictions(recogniser, files, failed)
         lines = {"table": _table_lines, "csv": _csv_lines, "json": _json_lines}[self.format]
-        for line in lines(recogniser.emotions, predictions):
+        for line in lines(recogniser.emotions, predictions, abstention):
             print(line, flush=True)
         if failed:
             raise UserError(f"{len(failed)} of {len(files)} recordings could not be read; they are named above")
@@ -99,20 +119,66 @@ def _predictions(
             yield file, prediction
 
 
-def _table_lines(emotions: Sequence[str], predictions: Iterable[tuple[Path, "Prediction"]]) -> Iterator[str]:
+def _write_timeline(
+    recogniser: "Recogniser | ExportedRecogniser",
+    file: Path,
+    abstention: "Abstention | None",
+    folder: Path,
+    source: Path,
+) -> None:
+    """Print a line per utterance as soon as it is named, and write all of them to the folder."""
+    from ser_tf.audio.long_recording import read_long_recording
+    from ser_tf.experiments.report.timeline import clock, timeline_page
+    from ser_tf.serving.timeline import Timeline, cut, judge, write_timeline
+    from ser_tf.training.run_folder import write_text
+
+    samples = read_long_recording(file)
+    cuts = cut(samples, recogniser.config.vad)
+    folder.mkdir(parents=True, exist_ok=True)  # before the work: where it cannot be made, that is said at once
+    print(f"{'from':>10} {'to':>10}  {'emotion':<10} {'prob':>6}", flush=True)
+    segments = []
+    for segment in judge(recogniser, samples, cuts, abstention):
+        segments.append(segment)
+        times = f"{clock(segment.start_seconds):>10} {clock(segment.end_seconds):>10}"
+        print(f"{times}  {_winner(segment.prediction)}{_abstains(segment.abstained)}".rstrip(), flush=True)
+    timeline = Timeline.of(file.name, recogniser.emotions, samples, cuts, segments, abstention)
+    write_timeline(timeline, folder)
+    write_text(folder / "timeline.html", timeline_page(timeline, samples, str(source)))
+    print(f"{len(segments)} utterances; too short to be named: {len(cuts.too_short)}")
+    print(f"written to {folder / 'timeline.html'}, {folder / 'timeline.csv'} and {folder / 'timeline.json'}")
+
+
+def _winner(prediction: "Prediction") -> str:
+    return f"{prediction.emotion:<10} {prediction.probability:6.1%}"
+
+
+def _abstains(abstained: bool) -> str:
+    return "  abstains" if abstained else " " * 10
+
+
+def _table_lines(
+    emotions: Sequence[str], predictions: Iterable[tuple[Path, "Prediction"]], abstention: "Abstention | None"
+) -> Iterator[str]:
     columns = " ".join(f"{emotion[:9]:>9}" for emotion in emotions)
-    yield f"{'emotion':<10} {'prob':>6}  {'speech':>6}  {columns}  file"
+    mark = "" if abstention is None else " " * 10
+    yield f"{'emotion':<10} {'prob':>6}{mark}  {'speech':>6}  {columns}  file"
     for file, prediction in predictions:
         shares = " ".join(f"{share:9.1%}" for share in prediction.probabilities.values())
-        winner = f"{prediction.emotion:<10} {prediction.probability:6.1%}"
-        yield f"{winner}  {prediction.speech_seconds:5.2f}s  {shares}  {file}"
+        mark = "" if abstention is None else _abstains(abstention.abstains(prediction.probability))
+        yield f"{_winner(prediction)}{mark}  {prediction.speech_seconds:5.2f}s  {shares}  {file}"
 
 
-def _csv_lines(emotions: Sequence[str], predictions: Iterable[tuple[Path, "Prediction"]]) -> Iterator[str]:
-    yield _csv_line("file", "emotion", "probability", "speech_seconds", *emotions)
+def _csv_lines(
+    emotions: Sequence[str], predictions: Iterable[tuple[Path, "Prediction"]], abstention: "Abstention | None"
+) -> Iterator[str]:
+    mark = [] if abstention is None else ["abstained"]
+    yield _csv_line("file", "emotion", "probability", *mark, "speech_seconds", *emotions)
     for file, prediction in predictions:
         shares = (f"{share:.6f}" for share in prediction.probabilities.values())
-        yield _csv_line(file, prediction.emotion, f"{prediction.probability:.6f}", prediction.speech_seconds, *shares)
+        winner = (prediction.emotion, f"{prediction.probability:.6f}")
+        if abstention is not None:
+            mark = [str(abstention.abstains(prediction.probability)).lower()]
+        yield _csv_line(file, *winner, *mark, prediction.speech_seconds, *shares)
 
 
 def _csv_line(*values: Any) -> str:
@@ -121,7 +187,12 @@ def _csv_line(*values: Any) -> str:
     return text.getvalue()
 
 
-def _json_lines(emotions: Sequence[str], predictions: Iterable[tuple[Path, "Prediction"]]) -> Iterator[str]:
+def _json_lines(
+    emotions: Sequence[str], predictions: Iterable[tuple[Path, "Prediction"]], abstention: "Abstention | None"
+) -> Iterator[str]:
     for file, prediction in predictions:
         told = ("emotion", "probability", "probabilities", "speech_seconds")
-        yield json.dumps({"file": str(file)} | {name: getattr(prediction, name) for name in told})
+        row = {"file": str(file)} | {name: getattr(prediction, name) for name in told}
+        if abstention is not None:
+            row["abstained"] = abstention.abstains(prediction.probability)
+        yield json.dumps(row)

@@ -17,11 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from ser_tf.experiments.report.colours import COLOURS, FAINT, INK, PAPER
 from ser_tf.metrics import ReliabilityBin
 
-INK, FAINT, PAPER = "#1d2329", "#c9ced4", "#fdfdfd"
-"""Of letters, of grids and of the page; a page may replace them."""
-COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#66ccee", "#ccbb44", "#8a8f98", INK)
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)), (0, (5, 1)), (0, (1, 1)), (0, (8, 2)))
 STRATEGY_PLACES = {"S1": 5, "S2": 4, "S3": 0, "S4": 2, "S5": 1}

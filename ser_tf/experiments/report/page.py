@@ -2,12 +2,14 @@
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from types import MappingProxyType
 
+from ser_tf.experiments.report.colours import THEME
 from ser_tf.experiments.report.document import (
     Block,
     Bullets,
@@ -19,22 +21,12 @@ from ser_tf.experiments.report.document import (
     Section,
     Table,
 )
-from ser_tf.experiments.report.figures import COLOURS, FAINT, INK, PAPER
 from ser_tf.training.run_folder import write_text
 
 PNG_DOTS_PER_INCH = 200
 LONG_CELL = 28
 """A cell with more letters may break into lines."""
 DEEPEST_IN_CONTENTS = 2
-
-_NAMES = ("blue", "red", "green", "purple", "cyan", "gold", "grey")
-THEME = {
-    INK: "--ink",
-    FAINT: "--line",
-    PAPER: "--paper",
-    **dict(zip(COLOURS, map("--{}".format, _NAMES), strict=False)),
-}
-"""Colours of the drawings that the page's style sets, so that they fit a dark page too."""
 
 
 def write_pages(document: Document, folder: Path, footer: str) -> None:
@@ -48,19 +40,38 @@ def write_pages(document: Document, folder: Path, footer: str) -> None:
     drawings = folder / "figures"
     drawings.mkdir(parents=True, exist_ok=True)
     svgs = {panel.name: _write_drawing(panel, drawings) for panel in _panels([*document.lead, *document.sections])}
-    template = Template(_resource("page.html"))
-    html = template.substitute(
-        title=escape(document.title),
-        style=_resource("style.css"),
-        lead="\n".join(_html(block, svgs) for block in document.lead),
+    html = fill_page(
+        document.title,
+        lead=(html_block(block, svgs) for block in document.lead),
         contents=_contents(document.sections),
-        main="\n".join(
-            _html_section(section, svgs, str(number)) for number, section in enumerate(document.sections, start=1)
-        ),
-        footer=escape(footer),
+        main=(_html_section(section, svgs, str(number)) for number, section in enumerate(document.sections, start=1)),
+        footer=footer,
     )
     write_text(folder / "report.html", html)
     write_text(folder / "report.md", _markdown(document, footer))
+
+
+def fill_page(
+    title: str, *, lead: Iterable[str], contents: str, main: Iterable[str], footer: str, style: str = ""
+) -> str:
+    """A page of parts that are HTML; title and footer are text.
+
+    Args:
+        title: of the page.
+        lead: what stands before the contents.
+        contents: a list of links.
+        main: the sections.
+        footer: the last line.
+        style: name of a resource with rules beyond those that every page has.
+    """
+    return Template(_resource("page.html")).substitute(
+        title=escape(title),
+        style=_resource("style.css") + (_resource(style) if style else ""),
+        lead="\n".join(lead),
+        contents=contents,
+        main="\n".join(main),
+        footer=escape(footer),
+    )
 
 
 def _resource(name: str) -> str:
@@ -105,7 +116,7 @@ def _inline(svg: str, panel: Panel) -> str:
 def _html_section(section: Section, svgs: dict[str, str], place: str) -> str:
     """A section with all below it; `place` counts the sections on the way to it, as in "2-1"."""
     level = 2 + place.count("-")
-    inside = [_html(block, svgs) for block in section.blocks]
+    inside = [html_block(block, svgs) for block in section.blocks]
     inside += [_html_section(part, svgs, f"{place}-{number}") for number, part in enumerate(section.sections, start=1)]
     content = "\n".join(inside)
     return f'<section id="s{place}">\n<h{level}>{escape(section.title)}</h{level}>\n{content}\n</section>'
@@ -122,7 +133,8 @@ def _contents(sections: Sequence[Section], place: str = "") -> str:
     return "<ul>" + "".join(items) + "</ul>"
 
 
-def _html(block: Block, svgs: dict[str, str]) -> str:
+def html_block(block: Block, svgs: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A block as HTML; `svgs` holds the drawings by the names of their panels."""
     match block:
         case Paragraph(text):
             return f"<p>{_html_text(text)}</p>"

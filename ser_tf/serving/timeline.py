@@ -1,0 +1,208 @@
+"""The emotions of a long recording: it is cut at its pauses into utterances, and each of them is named as if it came
+alone.
+
+Times are seconds of the recording as it was given.
+"""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ser_tf.audio.vad import voiced_samples
+from ser_tf.config import SAMPLE_RATE_HZ, VadConfig
+from ser_tf.serving.abstention import Abstention
+from ser_tf.serving.predict import ExportedRecogniser, Prediction, Recogniser
+from ser_tf.training.run_folder import write_json, write_text
+
+PAUSE_SECONDS = 0.3
+"""Silence that ends an utterance. Shorter ones belong to speaking: stops, and breath within a phrase."""
+LONGEST_SECONDS = 11.0
+"""Longer utterances are cut at their longest pause. Labelled speech of podcasts is cut to as much (MSP-Podcast, Lotfian
+and Busso 2019), and over a longer stretch the emotion need not stay one."""
+MARGIN_SECONDS = 0.15
+"""Of the silence before and after it that an utterance keeps: half of the shortest pause, so that none shares any."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An utterance of a long recording.
+
+    Attributes:
+        start_seconds: where its speech begins.
+        end_seconds: where it ends.
+        prediction: what it sounds like.
+        abstained: whether its probability is below the threshold, where there is one.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    prediction: Prediction
+    abstained: bool
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Where a recording is cut, in samples.
+
+    Attributes:
+        utterances: first sample, and first behind the last.
+        too_short: those with less speech than is worth naming.
+    """
+
+    utterances: list[tuple[int, int]]
+    too_short: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What a long recording sounds like over time.
+
+    Attributes:
+        name: of the recording.
+        emotions: all that may be named, in label order.
+        seconds: its length.
+        segments: its utterances in order.
+        too_short: start and end, in seconds, of speech that was too short to be named.
+        abstention: the threshold, where there is one.
+    """
+
+    name: str
+    emotions: tuple[str, ...]
+    seconds: float
+    segments: list[Segment]
+    too_short: list[tuple[float, float]]
+    abstention: Abstention | None = None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        emotions: tuple[str, ...],
+        samples: np.ndarray,
+        cuts: Cuts,
+        segments: list[Segment],
+        abstention: Abstention | None = None,
+    ) -> "Timeline":
+        """Bring together what `cut` and `judge` gave of samples int16 [N] at 16 kHz."""
+        too_short = [(begin / SAMPLE_RATE_HZ, end / SAMPLE_RATE_HZ) for begin, end in cuts.too_short]
+        return cls(name, emotions, len(samples) / SAMPLE_RATE_HZ, segments, too_short, abstention)
+
+
+def cut(samples: np.ndarray, config: VadConfig) -> Cuts:
+    """Cut a recording into utterances of bounded length.
+
+    Args:
+        samples: int16 [N] at 16 kHz.
+        config: the detector, and the least speech worth naming.
+    """
+    is_voiced = voiced_samples(samples, config)
+    edges = np.flatnonzero(np.diff(np.pad(is_voiced.astype(np.int8), 1)))
+    runs = edges.reshape(-1, 2)  # [runs, 2]: begin, end
+    shortest = config.minimum_speech_seconds * SAMPLE_RATE_HZ
+    pauses = runs[1:, 0] - runs[:-1, 1]
+    cuts = Cuts([], [])
+    for phrase in np.split(runs, np.flatnonzero(pauses >= PAUSE_SECONDS * SAMPLE_RATE_HZ) + 1):
+        for begin, end in _bounded(phrase, shortest):
+            kept = cuts.utterances if is_voiced[begin:end].sum() >= shortest else cuts.too_short
+            kept.append((begin, end))
+    return cuts
+
+
+def judge(
+    recogniser: Recogniser | ExportedRecogniser,
+    samples: np.ndarray,
+    cuts: Cuts,
+    abstention: Abstention | None = None,
+) -> Iterator[Segment]:
+    """Name the emotion of one utterance after the other.
+
+    Args:
+        recogniser: of a run, or of its export.
+        samples: int16 [N] at 16 kHz.
+        cuts: where they are cut.
+        abstention: the threshold, where there is one.
+    """
+    margin = round(MARGIN_SECONDS * SAMPLE_RATE_HZ)
+    for begin, end in cuts.utterances:
+        prediction = recogniser(samples[max(begin - margin, 0) : end + margin], SAMPLE_RATE_HZ)
+        abstained = abstention is not None and abstention.abstains(prediction.probability)
+        yield Segment(begin / SAMPLE_RATE_HZ, end / SAMPLE_RATE_HZ, prediction, abstained)
+
+
+def _bounded(runs: np.ndarray, shortest: float) -> list[tuple[int, int]]:
+    """A phrase, cut at its longest pauses until no part is too long; where there is no pause, into equal parts.
+
+    Args:
+        runs: int [R, 2], begin and end of its voiced runs.
+        shortest: samples that a pause must leave on both sides.
+    """
+    longest = LONGEST_SECONDS * SAMPLE_RATE_HZ
+    done: list[tuple[int, int]] = []
+    waiting = [runs] if len(runs) else []
+    while waiting:
+        runs = waiting.pop()
+        begin, end = int(runs[0, 0]), int(runs[-1, 1])
+        if end - begin <= longest:
+            done.append((begin, end))
+            continue
+        pauses = runs[1:, 0] - runs[:-1, 1]
+        usable = (runs[:-1, 1] - begin >= shortest) & (end - runs[1:, 0] >= shortest)
+        if usable.any():
+            place = int(np.where(usable, pauses, 0).argmax()) + 1
+            waiting += [runs[place:], runs[:place]]
+            continue
+        bounds = np.linspace(begin, end, int(np.ceil((end - begin) / longest)) + 1).round().astype(int).tolist()
+        done += pairwise(bounds)
+    return done
+
+
+def write_timeline(timeline: Timeline, folder: Path) -> None:
+    """Write `timeline.csv`, a row per utterance, and `timeline.json`, which also tells what was left out and why.
+
+    Args:
+        timeline: what they tell.
+        folder: where to.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["start_seconds", "end_seconds", "emotion", "probability", "abstained", "speech_seconds", *timeline.emotions]
+    )
+    for segment in timeline.segments:
+        named = segment.prediction
+        shares = (f"{share:.6f}" for share in named.probabilities.values())
+        abstained = "true" if segment.abstained else "false"
+        times = (f"{segment.start_seconds:.2f}", f"{segment.end_seconds:.2f}")
+        writer.writerow([*times, named.emotion, f"{named.probability:.6f}", abstained, named.speech_seconds, *shares])
+    write_text(folder / "timeline.csv", text.getvalue())
+    write_json(
+        folder / "timeline.json",
+        {
+            "file": timeline.name,
+            "seconds": timeline.seconds,
+            "emotions": timeline.emotions,
+            "abstention": dataclasses.asdict(timeline.abstention) if timeline.abstention else None,
+            "utterances": [_as_json(segment) for segment in timeline.segments],
+            "too_short": [{"start_seconds": start, "end_seconds": end} for start, end in timeline.too_short],
+        },
+    )
+
+
+def _as_json(segment: Segment) -> dict[str, Any]:
+    named = segment.prediction
+    return {
+        "start_seconds": segment.start_seconds,
+        "end_seconds": segment.end_seconds,
+        "emotion": named.emotion,
+        "probability": named.probability,
+        "abstained": segment.abstained,
+        "speech_seconds": named.speech_seconds,
+        "probabilities": named.probabilities,
+    }
