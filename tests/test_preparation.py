@@ -357,11 +357,14 @@ def test_a_page_that_cannot_be_written_is_said(voices, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def slowly() -> None:
-    """Prologue of a worker: every shard takes a second more."""
+def halting() -> None:
+    """Prologue of a worker: after two shards it waits for the end of the command."""
+    parent, begun = os.getppid(), []
 
     def write(task, begin):
-        time.sleep(1)
+        begun.append(task)
+        while len(begun) == 3 and os.getppid() == parent:
+            time.sleep(0.02)
         return write_shard(task, begin)
 
     workers.write_shard = write
@@ -417,16 +420,17 @@ def test_a_recording_that_kills_every_worker_is_named(voices, tmp_path):
 
 
 COMMAND = """
-import sys
+import signal
 from ser_tf.cli import main, preparation
-from test_preparation import slowly
-preparation.import_tensorflow = slowly
+from test_preparation import halting
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in what runs in the background
+preparation.import_tensorflow = halting
 main()
 """
 
 
 def command(root: Path, out: Path) -> subprocess.Popen:
-    """`ser-tf prepare` with two slow workers, in a process group of its own."""
+    """`ser-tf prepare` with two workers that halt after four shards, in a process group of its own."""
     arguments = [sys.executable, "-c", COMMAND, "prepare", "--corpus", root, "--out", out, "--workers", "2"]
     tests = Path(__file__).parent
     path = os.pathsep.join([str(tests.parent), str(tests)])
@@ -440,9 +444,9 @@ def command(root: Path, out: Path) -> subprocess.Popen:
     )
 
 
-def when_some_shards_are_finished(out: Path, process: subprocess.Popen) -> None:
+def when_four_shards_are_finished(out: Path, process: subprocess.Popen) -> None:
     end = time.monotonic() + 200
-    while len(list(out.glob("shard-*.tfrecord"))) < 3:
+    while len(list(out.glob("shard-*.tfrecord"))) < 4:
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -452,22 +456,22 @@ def test_ctrl_c_and_a_kill_leave_what_goes_on_to_the_same_bytes(in_process, voic
     expected = contents(run(voices, tmp_path / "undisturbed").out)
     out = tmp_path / "out"
     interrupted = command(voices, out)
-    when_some_shards_are_finished(out, interrupted)
+    when_four_shards_are_finished(out, interrupted)
     os.killpg(interrupted.pid, signal.SIGINT)  # as a terminal does: to all processes
     _, complaints = interrupted.communicate()
     assert interrupted.returncode == 130, complaints
     assert complaints.splitlines()[-1].startswith("ser-tf: interrupted; a training goes on from")
     assert "Traceback" not in complaints, complaints
     stood = sorted(path.name for path in out.iterdir())
-    assert len([name for name in stood if name.endswith("tfrecord")]) < 16
+    assert len([name for name in stood if name.endswith("tfrecord")]) == 4
     assert not [name for name in stood if name.startswith("unfinished")]
 
     out = tmp_path / "killed"
     killed = command(voices, out)
-    when_some_shards_are_finished(out, killed)
+    when_four_shards_are_finished(out, killed)
     killed.kill()
     killed.communicate()
     for folder in (tmp_path / "out", out):
         prepared = run(voices, folder)
-        assert 0 < prepared.written < 16
+        assert prepared.written == 16 - 4
         assert contents(folder) == expected
