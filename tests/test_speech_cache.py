@@ -103,7 +103,8 @@ def test_a_damaged_file_is_written_again(utterances, cache, damage):
 
 def test_a_bad_recording_is_named_and_the_others_go_on(utterances, cache):
     utterances[1].path.write_bytes(b"")
-    prepared = prepare_speech(utterances, Config(), cache)
+    with pytest.warns(UserWarning, match=f"^left out: {utterances[1].path}: .* zero bytes"):
+        prepared = prepare_speech(utterances, Config(), cache)
     assert [item.utterance.name for item in prepared.items] == ["anna", "cleo"]
     ((utterance, reason),) = prepared.failures
     assert utterance == utterances[1]

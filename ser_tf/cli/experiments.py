@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ser_tf.cli.options import FoldOptions, Method, TrainingOptions, import_tensorflow, name_left_out, open_folds
+from ser_tf.cli.options import FoldOptions, Method, TrainingOptions, import_tensorflow, open_folds
 from ser_tf.cli.training import summary_of
 from ser_tf.config import Config
 
@@ -31,9 +31,8 @@ class Yardsticks(FoldOptions):
         from ser_tf.experiments.yardsticks import choose, compare
         from ser_tf.pipeline import prepare_speech
 
-        yardsticks, reasons = choose(self.methods, corpus)
+        yardsticks = choose(self.methods, corpus)
         prepared = prepare_speech(corpus.utterances, Config())
-        name_left_out([*reasons, *(reason for _, reason in prepared.failures)])
         folder = self.run_folder or Path("runs") / f"{corpus.name}-{scheme.name}-yardsticks"
         print(compare(yardsticks, corpus, scheme, prepared, protocol=self.protocol, folder=folder, report=print))
 
@@ -149,7 +148,6 @@ class CrossCorpus:
         for corpus, side in ((trained_on, "trained_on"), (tested_on, "tested_on")):
             left_out = ", ".join(f"{count} {emotion}" for emotion, count in task.protocol["left_out"][side].items())
             print(f"{corpus.name}: left out, since the other corpus has no such emotion: {left_out or 'nothing'}")
-        name_left_out(reason for _, reason in task.prepared.failures)
         print(summary_of(finetune(task, RunFolder(folder), report=print)))
 
 

@@ -1,8 +1,6 @@
 """What several commands share: options that choose folds and a method, and how they are opened."""
 
 import os
-import sys
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,12 +48,6 @@ def open_folds(options: FoldOptions) -> tuple["Corpus", "Scheme"]:
 
     corpus = open_corpus(options.corpus, keep_excluded=options.keep_excluded)
     return corpus, load_scheme(options.scheme, corpus, options.folds)
-
-
-def name_left_out(reasons: Iterable[str]) -> None:
-    """Name on stderr what a command goes on without, a line each."""
-    for reason in reasons:
-        print(f"ser-tf: left out: {reason}", file=sys.stderr)
 
 
 def import_tensorflow() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from ser_tf.cli.options import Method, TrainingOptions, import_tensorflow, name_left_out, open_folds
+from ser_tf.cli.options import Method, TrainingOptions, import_tensorflow, open_folds
 from ser_tf.config import Config, PretrainingConfig
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ class Finetune(TrainingOptions):
         start = self.weights or "random weights"
         print(f"{folder}: {corpus.name}, {self.scheme} fold {self.fold}, {self.strategy} from {start}", flush=True)
         task = FoldTask.make(corpus, scheme, self.fold, self.strategy, self.config, self.weights)
-        name_left_out(reason for _, reason in task.prepared.failures)
         print(summary_of(finetune(task, RunFolder(folder), report=print)))
 
 
@@ -75,7 +74,6 @@ class Evaluate(TrainingOptions):
             folder=self.run_folder or Path("runs") / f"{corpus.name}-{self.scheme}-{Path(self.preset).stem}",
         )
         tasks = cross_validation.tasks()
-        name_left_out(reason for task in tasks[:1] for _, reason in task.prepared.failures)
         for result in cross_validation.run(tasks, report=partial(print, flush=True)):
             print(summary_of(result), flush=True)
         summary = cross_validation.summarise()

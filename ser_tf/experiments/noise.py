@@ -139,8 +139,6 @@ def measure(corpus: Corpus, folders: Sequence[Path], out: Path, report: Callable
     tested.of(*tested.strategies)  # refuses what cannot be compared
     config = _shared_config(list(runs.values()))
     prepared = prepare_speech(corpus.utterances, config)
-    for _, reason in prepared.failures:
-        report(f"left out: {reason}")
     if (corpus.name, prepared.data_hash) != (tested.corpus, tested.data_hash):
         raise UserError(
             f"{corpus.root}: expected the recordings of the runs: {tested.corpus}, data hash {tested.data_hash}. "

@@ -94,7 +94,7 @@ class Sweep:
         """
         runs = [
             (RunFolder(self.folder / f"fold{fold}-seed{seed}-{_label(point)}"), task, point)
-            for fold, seed, point, task in self._tasks(report)
+            for fold, seed, point, task in self._tasks()
         ]
         self._begin(runs[0][1])
         left = sum(not (run.path / FINISHED).is_file() for run, *_ in runs)
@@ -150,7 +150,7 @@ class Sweep:
             lines.append(f"Not shown until every point has finished: {', '.join(partial)}.")
         return "\n".join([*lines, FLATTERING])
 
-    def _tasks(self, report: Callable[[str], None]) -> list[tuple[int, int, dict[str, Any], FoldTask]]:
+    def _tasks(self) -> list[tuple[int, int, dict[str, Any], FoldTask]]:
         """All trainings, so that whatever stops one is said before the first begins."""
         if self.weights is not None and self.start_from is not None:
             raise UserError("weights and start_from: expected one of the two at most. Received: both")
@@ -167,8 +167,6 @@ class Sweep:
             read_by = (config.audio, config.vad)
             if read_by not in prepared:
                 prepared[read_by] = prepare_speech(self.corpus.utterances, config)
-                for _, reason in prepared[read_by].failures:
-                    report(f"left out: {reason}")
             task = FoldTask.make(
                 self.corpus,
                 self.scheme,

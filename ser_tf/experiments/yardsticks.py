@@ -6,6 +6,7 @@ waveform (Eyben et al. 2016), or what listeners voted (CREMA-D).
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from ser_tf.errors import UserError
 from ser_tf.experiments.splits import RANDOM_SPLIT, SPEAKER_INDEPENDENT, Split, honest_splits, random_splits
 from ser_tf.pipeline import PreparedSpeech, SpeechFile
 from ser_tf.training.results import write_results
-from ser_tf.training.run_folder import RunFolder, read_json
+from ser_tf.training.run_folder import RunFolder
 
 TIE_HANDICAP = 1e-5
 """How far the truth stands behind its equals in a vote; seen in the six decimals of `predictions.csv`."""
@@ -56,8 +57,8 @@ class Yardstick:
     judge: Callable[[PerSide, PerSide, tuple[str, ...]], tuple[PerSide, dict[str, Any]]]
 
 
-def choose(names: Sequence[str], corpus: Corpus) -> tuple[list[Yardstick], list[str]]:
-    """The yardsticks of these names; without names all that can be had here, and why the others cannot.
+def choose(names: Sequence[str], corpus: Corpus) -> list[Yardstick]:
+    """The yardsticks of these names; without names all that can be had here, and a warning says why the others cannot.
 
     Raises:
         UserError: one that is asked for by name does not exist or cannot be had.
@@ -66,14 +67,14 @@ def choose(names: Sequence[str], corpus: Corpus) -> tuple[list[Yardstick], list[
         if name not in YARDSTICKS:
             raise UserError(f"methods: expected some of {', '.join(YARDSTICKS)}. Received: {name}")
     if names:
-        return [YARDSTICKS[name](corpus) for name in dict.fromkeys(names)], []
-    found, reasons = [], []
+        return [YARDSTICKS[name](corpus) for name in dict.fromkeys(names)]
+    found = []
     for make in YARDSTICKS.values():
         try:
             found.append(make(corpus))
         except UserError as error:
-            reasons.append(str(error))
-    return found, reasons
+            warnings.warn(f"left out: {error}", stacklevel=1)
+    return found
 
 
 def compare(
@@ -118,8 +119,7 @@ def compare(
             identity = split.identity(yardstick.name, corpus, prepared) | {"input": yardstick.input}
             run.begin(identity, Config())  # decoder and silence removal alone matter, and no preset changes them
             if run.finished:
-                report(f"{run.path}: already finished")
-                result = read_json(run.metrics, remedy="remove the folder and start again")
+                result = run.result(report)
             else:
                 probabilities, about = _judge(yardstick, split, described(), corpus.emotions)
                 shown = ("strategy", "protocol", "corpus", "scheme", "fold", "weights", "input")

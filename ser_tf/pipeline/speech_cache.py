@@ -11,6 +11,7 @@ import os
 import struct
 import sys
 import tempfile
+import warnings
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -92,7 +93,7 @@ def prepare_speech(utterances: Sequence[Utterance], config: Config, directory: P
         directory: the cache; by default `default_directory()`.
 
     Returns:
-        One file per utterance; recordings that cannot be used are named with the reason and do not stop the others.
+        One file per utterance; recordings that cannot be used do not stop the others, and a warning names each.
 
     Raises:
         UserError: the cache cannot be written, or the `tfio` backend does not work here.
@@ -117,6 +118,8 @@ def prepare_speech(utterances: Sequence[Utterance], config: Config, directory: P
         for utterance, outcome in zip(utterances, outcomes, strict=True)
         if isinstance(outcome, str)
     )
+    for _, reason in failures:
+        warnings.warn(f"left out: {reason}", stacklevel=1)
     return PreparedSpeech(items, failures)
 
 

@@ -23,7 +23,7 @@ from ser_tf.training.fitting import Display, exhaustion_explained, learning_rate
 from ser_tf.training.monitor import CollapseMonitor, metric_monitors
 from ser_tf.training.progress import Progress
 from ser_tf.training.results import Side, side_of, write_results
-from ser_tf.training.run_folder import RunFolder, read_json
+from ser_tf.training.run_folder import RunFolder
 from ser_tf.training.strategies import Strategy, configure
 from ser_tf.training.weights import (
     layers_afresh,
@@ -226,14 +226,10 @@ def finetune(
     """
     if run.finished:
         run.begin(task.identity(), task.config)
-        report(f"{run.path}: already finished")
-        result = read_json(run.metrics, remedy="remove the folder and start again")
-    else:
-        with exhaustion_explained(run):
-            network, progress = train(task, run, report, network)
-            result = judge(task, run, network, progress, report)
-    run.state.unlink(missing_ok=True)  # also what a kill after the result left behind
-    return result
+        return run.result(report)
+    with exhaustion_explained(run):
+        network, progress = train(task, run, report, network)
+        return judge(task, run, network, progress, report)
 
 
 def train(

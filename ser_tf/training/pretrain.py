@@ -33,7 +33,7 @@ from ser_tf.pipeline import SpeakerCrops, training_crops, whole_utterances
 from ser_tf.preparation.manifest import Shards
 from ser_tf.training.fitting import Display, exhaustion_explained, learning_rate, make_deterministic, write_log
 from ser_tf.training.progress import VerificationProgress
-from ser_tf.training.run_folder import RunFolder, read_json, write_json, write_text
+from ser_tf.training.run_folder import RunFolder, write_text
 from ser_tf.training.verification import Trials, draw_trials, hold_out, read_trials, sexes_of
 from ser_tf.training.weights import load_weights, method_of, save_weights
 
@@ -274,16 +274,12 @@ def pretrain(
     """
     if run.finished:
         run.begin(task.identity(), task.config)
-        report(f"{run.path}: already finished")
-        result = read_json(run.metrics, remedy="remove the folder and start again")
-    else:
-        with exhaustion_explained(run):
-            network = SpeakerNetwork(task, devices)
-            run.begin(task.identity(), task.config)  # not earlier: what is refused leaves no folder behind
-            progress = train(task, run, network, report)
-            result = judge(task, run, network, progress, devices)
-    run.state.unlink(missing_ok=True)  # also what a kill after the result left behind
-    return result
+        return run.result(report)
+    with exhaustion_explained(run):
+        network = SpeakerNetwork(task, devices)
+        run.begin(task.identity(), task.config)  # not earlier: what is refused leaves no folder behind
+        progress = train(task, run, network, report)
+        return judge(task, run, network, progress, devices)
 
 
 def train(
@@ -354,7 +350,7 @@ def judge(
         "validation_served_for": "best epoch",
         **result,
     }
-    write_json(run.metrics, content)
+    run.finish(content)
     return content
 
 

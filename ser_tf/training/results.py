@@ -15,7 +15,7 @@ from ser_tf.errors import UserError
 from ser_tf.metrics import Scores, score
 from ser_tf.pipeline import PreparedSpeech, SpeechFile
 from ser_tf.training.predictions import FIRST_COLUMNS
-from ser_tf.training.run_folder import RunFolder, write_json, write_text
+from ser_tf.training.run_folder import RunFolder, write_text
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def write_results(
         "unreadable": {utterance.name: reason for utterance, reason in prepared.failures},
         "whole_waveform_kept": sum(item.kept_whole for side in sides.values() for item in side.speech),
     }
-    write_json(run.metrics, result)
+    run.finish(result)
     return result
 
 

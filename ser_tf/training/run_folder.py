@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -66,6 +67,21 @@ class RunFolder:
             raise UserError(
                 f"{self.path}: holds a run with another {', '.join(changed)}; choose another --run or remove the folder"
             )
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write `metrics.json`, after which there is nothing to resume."""
+        write_json(self.metrics, result)
+        self.state.unlink(missing_ok=True)
+
+    def result(self, report: Callable[[str], None]) -> dict[str, Any]:
+        """What `metrics.json` of a run holds that was finished before; `report` is told so.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        report(f"{self.path}: already finished")
+        self.state.unlink(missing_ok=True)  # what a kill behind the result left
+        return read_json(self.metrics, remedy="remove the folder and start again")
 
     def read_identity(self) -> dict[str, Any]:
         """What decides the run's result.
