@@ -1,10 +1,13 @@
-"""Shards: hours of audio a second and core, what that means for VoxCeleb2, and how fast crops come out again.
+"""Shards: hours of audio a second and core, what that means for VoxCeleb2, memory, and how fast crops come out again.
 
 Workers are timed from the moment when the last of them has imported TensorFlow: on a corpus worth sharding that is
 nothing. VoxCeleb2 is m4a, so the recordings are also encoded as such, and its time follows from those.
+
+A process starts with the peak of the memory of the one that made it, so this one imports TensorFlow last.
 """
 
 import os
+import resource
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -13,16 +16,17 @@ from pathlib import Path
 import av
 import numpy as np
 
-from benchmarks.measuring import Ratio, Row
+from benchmarks.measuring import Ratio, Row, in_new_process
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import SAMPLE_RATE_HZ, Config, preset
 from ser_tf.corpora import Corpus
-from ser_tf.pipeline import training_crops
 from ser_tf.preparation.manifest import Shards
 from ser_tf.preparation.prepare import Prepared, prepare
 
 VOXCELEB2_HOURS = 2400
 MACHINES = 16
+TIMES_LISTED = 4
+"""For the memory: a corpus so many times as large is the same recordings under as many names."""
 STEP_SECONDS = 0.01
 """What a step of `paper` may take on a GPU."""
 TURNS = 3
@@ -32,16 +36,17 @@ BIT_RATE = 64_000
 
 
 def measure(corpus: Corpus, scratch: Path) -> Iterator[Row]:
-    folders = {"as they are": scratch / "linked", "m4a": scratch / "m4a"}
+    linked, listed, encoded = (scratch / name for name in ("linked", "listed", "m4a"))
     for utterance in corpus.utterances:
         name = f"{utterance.speaker.replace(':', '-')}/{utterance.path.stem}"
-        linked = folders["as they are"] / f"{name}{utterance.path.suffix}"
-        linked.parent.mkdir(parents=True, exist_ok=True)
-        linked.symlink_to(utterance.path.resolve())
-        _write_m4a((folders["m4a"] / name).with_suffix(".m4a"), read_waveform(utterance.path))
+        _link(linked / f"{name}{utterance.path.suffix}", utterance.path)
+        for number in range(TIMES_LISTED):
+            _link(listed / f"{name}-{number}{utterance.path.suffix}", utterance.path)
+        _write_m4a((encoded / name).with_suffix(".m4a"), read_waveform(utterance.path))
 
+    cores = len(os.sched_getaffinity(0))
     rates: dict[str, dict[int, np.ndarray]] = {}
-    for kind, folder in folders.items():
+    for kind, folder in (("as they are", linked), ("m4a", encoded)):
         rates[kind] = {}
         for workers in (1, 2):
             turns = [_rate(folder, scratch / f"{kind}-{workers}-{turn}", workers) for turn in range(TURNS)]
@@ -49,22 +54,27 @@ def measure(corpus: Corpus, scratch: Path) -> Iterator[Row]:
             (_, prepared), *_ = turns
             ratio = None if workers == 1 else Ratio.of(rates[kind][2], rates[kind][1], "one worker's")
             what = f"{kind}, {workers} worker{'s' * (workers > 1)}"
-            yield Row(what, float(np.median(rates[kind][workers])) / workers, "h/s/core", ratio)
+            yield Row(what, float(np.median(rates[kind][workers])) / min(workers, cores), "h/s/core", ratio)
 
-    cores = len(os.sched_getaffinity(0))
     # With as many workers as cores every core has the rate of one of two: what they share is paid already.
-    hours = VOXCELEB2_HOURS / (float(np.median(rates["m4a"][2])) / 2 * cores) / 3600
+    hours = VOXCELEB2_HOURS / (float(np.median(rates["m4a"][2])) / min(2, cores) * cores) / 3600
     yield Row(f"VoxCeleb2, {VOXCELEB2_HOURS} h, on this machine, {cores} cores", hours, "h")
     yield Row(f"VoxCeleb2 on {MACHINES} such machines, if storage keeps up", 60 * hours / MACHINES, "min")
     gigabytes = VOXCELEB2_HOURS * prepared.megabytes / 1000 / (prepared.recorded_seconds / 3600)
     yield Row("VoxCeleb2 in shards, with this corpus's silence", gigabytes, "GB")
 
+    once, several = (in_new_process(_resident, root, scratch / f"{root.name}-resident") for root in (linked, listed))
+    for what, megabytes, of_several in zip(("command", "worker"), once, several, strict=True):
+        yield Row(f"memory of the {what}, {len(corpus.utterances)} recordings", megabytes, "MB")
+        ratio = Ratio.of(of_several, megabytes, "once")
+        yield Row(f"memory of the {what}, {TIMES_LISTED} times as many", of_several, "MB", ratio)
+
     config = preset("paper")
     crops = _crops_per_second(Shards.open([prepared.out], config), config)
     wanted = config.training.batch_size / STEP_SECONDS
-    yield Row(
-        "crops of 2.5 s out of shards", crops, "crops/s", Ratio.of(crops, wanted, f"{wanted:.0f} at 10 ms a step")
-    )
+    what = f"crops of {config.training.crop_seconds} s out of shards, {cores} cores"
+    yield Row(what, crops, "crops/s", Ratio.of(crops, wanted, f"{wanted:.0f} at 10 ms a step"))
+    yield Row(f"cores that give {wanted:.0f} crops/s, if they add up", cores * wanted / crops, "cores")
 
 
 def _rate(root: Path, out: Path, workers: int) -> tuple[float, Prepared]:
@@ -86,7 +96,17 @@ def _wait_for_all(ready: Path, workers: int) -> None:
         time.sleep(0.01)
 
 
+def _resident(root: Path, out: Path) -> tuple[float, float]:
+    """Largest resident memory, in MB, of this process while it prepares, and of its only worker."""
+    prepare(root, out, Config(), workers=1, report=lambda line: None)
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    own, of_worker = (resource.getrusage(kind).ru_maxrss * 1024 / 1e6 for kind in kinds)  # Linux counts KiB
+    return own, of_worker
+
+
 def _crops_per_second(shards: Shards, config: Config) -> float:
+    from ser_tf.pipeline import training_crops
+
     batches = iter(training_crops(shards, config).dataset)
     for _ in range(WARM_UP_STEPS):
         next(batches)
@@ -94,6 +114,11 @@ def _crops_per_second(shards: Shards, config: Config) -> float:
     for _ in range(STEPS):
         next(batches)
     return STEPS * config.training.batch_size / (time.perf_counter() - start)
+
+
+def _link(link: Path, path: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(path.resolve())
 
 
 def _write_m4a(path: Path, waveform: np.ndarray) -> None:
