@@ -25,7 +25,7 @@ from ser_tf.experiments.report.confusions import CLAIMS
 from ser_tf.experiments.report.document import Bullets, Document, Figure, Notice, Panel, Paragraph, Section, Table
 from ser_tf.experiments.report.figures import curves, looks_of, style
 from ser_tf.experiments.report.page import write_pages
-from ser_tf.experiments.report.scores import score, speakers_in_words
+from ser_tf.experiments.report.scores import lead, score, speakers_in_words
 from ser_tf.experiments.report.sources import find_sources, preset_in_words, scheme_of
 from ser_tf.experiments.statistics import PooledScores, pooled_scores
 from ser_tf.training.run_folder import RunFolder, write_json
@@ -215,8 +215,44 @@ def test_variants_of_a_strategy_have_lines_of_their_own(run_of, tmp_path):
         "S5 (S5-hard)": (1,),
         "S5 (S5-from-S3)": (1,),
     }
-    assert [line.runs[0].start for line in lines if line.label == "S5 (S5-from-S3)"] == ["weights of S3"]
+    assert [line.runs[0].start for line in lines if line.label == "S5 (S5-from-S3)"] == ["S3 from random weights"]
     assert table_of(composed(tmp_path), "All test utterances").rows[0][0] == "S5 (S5-from-S3)"
+
+
+def test_what_pre_training_gains_is_compared_over_the_folds_of_both(run_of, scheme, tmp_path):
+    heard = {"speakers": ["crema_d:1001", "librispeech:19"]}
+    after_s3 = {"strategy": "S3", "speakers": ["crema_d:1001", "ravdess:01"]}
+    for fold in (1, 2, 3):
+        run_of(tmp_path / "random" / f"S1-fold{fold}-seed0", "S1", fold)
+        run_of(tmp_path / "random" / f"S3-fold{fold}-seed0", "S3", fold)
+        run_of(tmp_path / "random" / f"S5-fold{fold}-seed0", "S5", fold, weights=after_s3)
+    for fold in (1, 2):
+        run_of(tmp_path / "heard" / f"S2-fold{fold}-seed0", "S2", fold, weights=heard)
+        run_of(tmp_path / "heard" / f"S3-fold{fold}-seed0", "S3", fold, weights=heard | {"afresh": ["ghost_vlad"]})
+        start = after_s3 | {"started_from": heard}
+        run_of(tmp_path / "heard" / f"S5-fold{fold + 3}-seed0", "S5", fold + 3, weights=start)
+    (evaluation,) = find_sources([tmp_path]).evaluations
+    assert {line.label: line.folds for line in evaluation.lines} == {
+        "S1": (1, 2, 3),
+        "S2": (1, 2),
+        "S3 from pre-trained weights": (1, 2),
+        "S3 from random weights": (1, 2, 3),
+        "S5 from S3 from pre-trained weights": (4, 5),  # another method than the other folds of S5
+        "S5 from S3 from random weights": (1, 2, 3),
+    }
+    without_s5 = replace(evaluation, lines=evaluation.lines[:4])
+    scored = score(without_s5, root=None)
+    assert scored.compared_folds == (1, 2)
+    sentences = {(one.first, one.second): one.sentence for one in scored.comparisons}
+    speakers = sum(len(scheme.fold(fold).test) for fold in (1, 2))
+    for first, second in (("S1", "S2"), ("S3 from pre-trained weights", "S3 from random weights")):
+        assert re.search(
+            rf"({first}|{second}) is .* points of UAR .* ({first}|{second}) \(95 %", sentences[first, second]
+        )
+        assert f"over {speakers} speakers" in sentences[first, second]
+    told = " ".join(str(block) for block in lead(scored))
+    assert "The pre-trained weights have learnt the speakers of crema_d and librispeech." in told
+    assert "S3 from pre-trained weights: from pre-trained weights with ghost_vlad afresh; the paper" in told
 
 
 def test_the_same_fold_twice_makes_two_lines(run_of, tmp_path):

@@ -210,6 +210,9 @@ def _kind(scored: Scored) -> Iterator[str]:
             starts.setdefault(line.runs[0].start, []).append(line.label)
     for start, labels in starts.items():
         yield f"{', '.join(labels)}: from {start}; the paper starts from a pre-training on VoxCeleb2."
+    for corpora in dict.fromkeys(line.runs[0].pretrained_on for line in lines):
+        if corpora:
+            yield f"The pre-trained weights have learnt the speakers of {' and '.join(corpora)}."
     if lines:
         seeds = sorted({run.seed for line in lines for run in line.runs})
         yield (

@@ -17,7 +17,7 @@ from ser_tf.corpora.folds import RANDOM_SPLIT, Scheme, load_scheme
 from ser_tf.errors import UserError
 from ser_tf.experiments.predictions import PredictionTable, read_predictions
 from ser_tf.training.run_folder import RunFolder, read_json
-from ser_tf.training.strategies import STRATEGIES
+from ser_tf.training.strategies import STRATEGIES, start_in_words
 
 NAMES = {"majority": "majority class", "mfcc_svm": "MFCC + SVM", "egemaps_svm": "eGeMAPS + SVM", "human": "listeners"}
 """What the yardsticks are called in a report."""
@@ -69,12 +69,15 @@ class Run:
         """What the network started from, in words."""
         if self.strategy not in STRATEGIES:
             return "no network"
-        weights = self.identity["weights"]
-        if weights is None:
-            return "random weights"
-        afresh = weights.get("afresh")
-        rest = f", {' and '.join(afresh)} afresh" if afresh else ""
-        return f"weights of {weights.get('strategy', 'another training')}{rest}"
+        return start_in_words(self.identity["weights"])
+
+    @property
+    def pretrained_on(self) -> tuple[str, ...]:
+        """Corpora of the speakers that the weights it first started from had learnt; none where there was no such."""
+        weights = self.identity.get("weights")
+        while weights and "strategy" in weights:
+            weights = weights.get("started_from")
+        return tuple(sorted({speaker.partition(":")[0] for speaker in weights["speakers"]})) if weights else ()
 
     @property
     def name(self) -> str:
@@ -350,7 +353,9 @@ def _lines(runs: Sequence[Run]) -> tuple[Line, ...]:
     groups = [part for group in methods for part in _apart(group)]
     strategies = [_display_name(group[0].strategy) for group in groups]
     labels = [
-        strategy if strategies.count(strategy) == 1 else f"{strategy} ({_folder_name(group[0], strategy)})"
+        _label(
+            strategy, group[0], [other[0] for name, other in zip(strategies, groups, strict=True) if name == strategy]
+        )
         for strategy, group in zip(strategies, groups, strict=True)
     ]
     lines = [
@@ -379,9 +384,17 @@ def _display_name(strategy: str) -> str:
     return NAMES.get(name, name) + comma + mark
 
 
-def _folder_name(run: Run, strategy: str) -> str:
-    """What tells a variant from its siblings: the run's own folder, or that of the evaluation."""
-    return run.name if run.name != strategy else run.folder.path.resolve().parent.name
+def _label(strategy: str, run: Run, variants: Sequence[Run]) -> str:
+    """The strategy, and what tells a run from its other variants: its folder, its start, or the evaluation's folder."""
+    if len(variants) == 1:
+        return strategy
+    if run.name != strategy:
+        return f"{strategy} ({run.name})"
+    starts = [variant.start.partition(" with ")[0] for variant in variants]
+    start = run.start.partition(" with ")[0]
+    if run.strategy in STRATEGIES and starts.count(start) == 1:
+        return f"{strategy} from {start}"
+    return f"{strategy} ({run.folder.path.resolve().parent.name})"
 
 
 def _read_sweep(folder: Path) -> Sweep:
