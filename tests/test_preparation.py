@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -355,6 +357,38 @@ def test_a_page_that_cannot_be_written_is_said(voices, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"00000.tfrecord: cannot be written \(No space left on device\); make"):
         write_shard(ShardTask(shard, voices, tmp_path, CONFIG))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system of 300 KB: the 41 recordings are 787 KB (9600 samples of two bytes each)."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_disk_that_fills_up_is_said_and_a_larger_one_goes_on(in_process, voices, small_disk, tmp_path):
+    out = small_disk / "out"
+    with pytest.raises(UserError, match=r"shard-000\d\d.tfrecord: cannot be written \(No space left on device\); make"):
+        run(voices, out)
+    assert not list(out.glob("unfinished-*"))
+    stood = len(list(out.glob("*.tfrecord")))
+    subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
+    assert run(voices, out).written == 16 - stood < 16
+    assert contents(out) == contents(run(voices, tmp_path / "undisturbed").out)
+
+    (out / "manifest.parquet").unlink()
+    with suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    with pytest.raises(UserError, match=r"manifest.parquet: cannot be written \(No space left on device\); make room"):
+        run(voices, out)
+    (small_disk / "filler").unlink()
+    assert run(voices, out).written == 0
+    assert contents(out) == contents(tmp_path / "undisturbed")
 
 
 def halting() -> None:

@@ -129,7 +129,13 @@ def prepare(
             _follow(run_on_cores(wanted, min(cores, len(missing)), prologue, report), len(missing))
         elif missing:
             _follow(run_on_ray(wanted, workers, prologue, report), len(missing))
-        sums = write_manifest(out, description, (task.page for task in tasks), plan.problems(), lists)
+        try:
+            sums = write_manifest(out, description, (task.page for task in tasks), plan.problems(), lists)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else error  # Arrow's own text is longer
+            raise UserError(
+                f"{out / MANIFEST}: cannot be written ({reason}); make room and start the same command again"
+            ) from error
         for leftover in out.glob(f"{UNFINISHED}*"):  # of a killed call or a lost node
             leftover.unlink(missing_ok=True)
     size = sum(task.records.stat().st_size for task in tasks)
