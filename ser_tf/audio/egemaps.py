@@ -38,9 +38,10 @@ def egemaps(paths: Sequence[Path]) -> list[np.ndarray]:
     Raises:
         UserError: a recording cannot be read.
     """
-    from joblib import Parallel, delayed
+    from joblib import Parallel, cpu_count, delayed
 
-    return Parallel(n_jobs=-1, backend="loky")(delayed(_egemaps_of)(path) for path in paths)
+    processes = max(2, cpu_count())  # one would be this process, which openSMILE aborts where TensorFlow is loaded
+    return Parallel(n_jobs=processes, backend="loky")(delayed(_egemaps_of)(path) for path in paths)
 
 
 def _egemaps_of(path: Path) -> np.ndarray:
