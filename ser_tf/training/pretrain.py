@@ -121,6 +121,11 @@ class PretrainTask:
         """Sample hashes of all recordings of these speakers."""
         return self.shards.sample_hashes(without_speakers=self.shards.counts.keys() - set(speakers))
 
+    @property
+    def heard(self) -> np.ndarray:
+        """Sample hashes of all that is trained on or chooses the epoch."""
+        return self.recordings({*self.trained, *self.validation.speakers})
+
     def refuse_shared_recordings(self) -> None:
         """Refuse to verify on a recording that is trained on under another speaker's name."""
         shared = np.intersect1d(self.recordings(self.trained), self.recordings(self.held_out))
@@ -202,6 +207,7 @@ class SpeakerNetwork:
         with scope, precision(config.training.precision):
             self._build(task, synchronized=several)
         self._untrained = [keras.ops.convert_to_numpy(value).copy() for value in self.embedding.variables]
+        self._utterances: dict[str, tf.data.Dataset] = {}
 
     def _build(self, task: PretrainTask, synchronized: bool) -> None:
         config, pretraining = task.config, task.pretraining
@@ -245,7 +251,9 @@ class SpeakerNetwork:
         place = {(each.speaker, each.name): number for number, each in enumerate(trials.utterances)}
         names = [each.name for each in trials.utterances]
         embeddings = np.empty((len(place), self.embedding.output["embedding"].shape[-1]), np.float32)
-        for inputs, about in whole_utterances(task.shards, task.config, trials.speakers, names=names):
+        if trials.hash not in self._utterances:  # after every epoch the same ones are embedded
+            self._utterances[trials.hash] = whole_utterances(task.shards, task.config, trials.speakers, names=names)
+        for inputs, about in self._utterances[trials.hash]:
             of_batch = np.asarray(self.embedding.predict_on_batch(inputs)["embedding"])
             for speaker, name, embedding in zip(about["speaker"].numpy(), about["name"].numpy(), of_batch, strict=True):
                 number = place.get((speaker.decode(), name.decode()))  # a namesake in another corpus has none
@@ -330,8 +338,7 @@ def judge(
 
     result = {side: dataclasses.asdict(found) for side, found in verified(scores).items()}
     result["untrained"] = {side: dataclasses.asdict(found) for side, found in verified(untrained).items()}
-    heard = task.recordings({*task.trained, *task.validation.speakers})
-    save_weights(network.embedding, run.weights, task.provenance(result), heard)
+    save_weights(network.embedding, run.weights, task.provenance(result), task.heard)
     _write_trials(run, sides, scores, untrained)
     recordings = sum(task.trained.values())
     content = {
@@ -362,7 +369,7 @@ class _EpochEnd(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.task, self.run, self.network, self.progress = task, run, network, progress
-        self.heard = task.recordings({*task.trained, *task.validation.speakers})
+        self.heard = task.heard
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {} if logs is None else logs
