@@ -28,6 +28,7 @@ INTERRUPTED = 130
 def main() -> None:
     """Run one command; whatever a user can cause ends in one line and status 1."""
     warnings.showwarning = _show_warning
+    warnings.filterwarnings("always", module="ser_tf")  # whatever PYTHONWARNINGS says: what is left out is named
     try:
         _parse(sys.argv[1:]).run()
     except UserError as error:
