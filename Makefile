@@ -56,7 +56,7 @@ report: $(VENV)/installed-report
 	$(SER_TF) report $(RUNS) --out "$(OUT)" $(if $(CORPUS),--corpus "$(CORPUS)")
 
 test: $(VENV)/installed-test $(VENV)/installed-jax $(VENV)/installed-notebooks $(VENV)/installed-report \
-		$(VENV)/installed-m4a
+		$(VENV)/installed-m4a $(VENV)/installed-onnx $(VENV)/installed-litert $(VENV)/installed-openvino
 	$(VENV)/bin/pytest
 
 test-tfio: $(VENV_TFIO)/installed

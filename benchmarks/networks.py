@@ -1,6 +1,7 @@
 """The networks that are measured. Their weights are random: learning changes neither time nor memory."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -31,10 +32,10 @@ def ready_to_train(corpus: Corpus, config: Config) -> tuple[FoldTask, FoldNetwor
     return task, FoldNetwork(task), batches.map(lambda inputs, labels: (inputs, {"embedding": labels}))
 
 
-def write_run(folder: Path, config: Config) -> None:
+def write_run(folder: Path, config: Config, identity: dict[str, Any] | None = None) -> None:
     """A run folder as `ser-tf finetune` leaves it: network, RBF SVM, and no predictions."""
     run = RunFolder(folder)
-    run.begin({}, config)
+    run.begin(identity or {}, config)
     network = embedding_network(config.network, config.spectrogram.bins)
     save_weights(network, run.weights, provenance={"speakers": []})
     embeddings = np.random.default_rng(0).standard_normal((SVM_UTTERANCES, network.output["embedding"].shape[-1]))

@@ -1,20 +1,40 @@
-"""`python -m benchmarks.parity RUN CORPUS ...`: a run and its export, asked about the same recordings."""
+"""`python -m benchmarks.parity RUN CORPUS ...`: a run and its exports in all engines, asked the same recordings."""
 
 import dataclasses
 import os
 import random
+import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import tyro
 
-from ser_tf.corpora import open_corpus
+from benchmarks.engines import (
+    ENGINES,
+    LITERT_INT8,
+    SAVED_MODEL,
+    Arrays,
+    Engine,
+    answers_of,
+    load_engine,
+    padded,
+    saved_model,
+    write_exports,
+)
+from ser_tf.config import SAMPLE_RATE_HZ, Config
+from ser_tf.corpora import Corpus, Utterance, open_corpus
 from ser_tf.errors import UserError
 
 BATCH = 8
+C_CLIENT = Path(__file__).parents[1] / "tests" / "predict.c"
+
+Answer = Callable[[list[np.ndarray]], Arrays]
+"""From waveforms to the answers to them all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,83 +44,163 @@ class Arguments:
     run: tyro.conf.Positional[Path]
     """Folder of a finished run."""
     corpora: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of RAVDESS or CREMA-D, or tables."""
+    """Folders of RAVDESS or CREMA-D, or tables; the first is the run's own, on which int8 is calibrated."""
     recordings: int = 200
     """Of each corpus, drawn at random but always the same."""
+    test_side: bool = False
+    """All recordings of the run's test speakers instead, of its own corpus; with their UAR."""
 
 
 def main(arguments: Arguments) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from ser_tf.audio.waveform import read_waveform
-    from ser_tf.serving.export import export
     from ser_tf.serving.predict import load_run
+    from ser_tf.training.run_folder import RunFolder
 
     live = load_run(arguments.run)
-    with tempfile.TemporaryDirectory() as folder:
-        engines = engines_of(export(arguments.run, Path(folder), ""), live.config)
+    corpora = [open_corpus(path) for path in arguments.corpora]
+    drawn = {corpus.name: _drawn(corpus, arguments.recordings) for corpus in corpora}
+    if arguments.test_side:
+        speakers = RunFolder(arguments.run).read_identity()["test_speakers"]
+        own = corpora[0]
+        drawn = {own.name: [utterance for utterance in own.utterances if utterance.speaker in speakers]}
     print(
         "| corpus | recordings | engine | same emotion | probability, largest difference | median | 99th percentile "
-        "| embedding, largest difference | other speech |"
+        f"| embedding, largest difference | other speech |{' UAR, % |' * arguments.test_side}"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
-    for path in arguments.corpora:
-        corpus = open_corpus(path)
-        drawn = random.Random(0).sample(corpus.utterances, min(arguments.recordings, len(corpus.utterances)))
-        waveforms = [read_waveform(utterance.path) for utterance in drawn]
-        predictions = [live(waveform, 16_000) for waveform in waveforms]
-        expected = {
-            "emotion": np.array([prediction.emotion for prediction in predictions]),
-            "probabilities": np.array([list(prediction.probabilities.values()) for prediction in predictions]),
-            "embedding": np.array([prediction.embedding for prediction in predictions]),
-            "speech_seconds": np.array([prediction.speech_seconds for prediction in predictions]),
-        }
-        for name, answers_to in engines.items():
-            print(f"| {corpus.name} | {len(drawn)} | {name} | {_cells(expected, answers_to(waveforms))} |", flush=True)
+    print("|---" * (9 + arguments.test_side) + "|")
+    with tempfile.TemporaryDirectory() as folder:
+        exports = Path(folder)
+        write_exports(arguments.run, exports, corpora[0])
+        engines = engines_of(exports, live.config)
+        for name, utterances in drawn.items():
+            waveforms = [read_waveform(utterance.path) for utterance in utterances]
+            expected = _live_answers([live(waveform, SAMPLE_RATE_HZ) for waveform in waveforms])
+            for engine, answer in engines.items():
+                found = answer(waveforms)
+                found.setdefault("emotion", np.array(live.emotions)[found["probabilities"].argmax(axis=1)])
+                cells = _cells(expected, found)
+                if arguments.test_side:
+                    cells += f" | {_uar(utterances, expected):.1f} -> {_uar(utterances, found):.1f}"
+                print(f"| {name} | {len(utterances)} | {engine} | {cells} |", flush=True)
 
 
-def engines_of(version: Path, config) -> dict[str, Callable]:
-    """Per engine, from waveforms to the answers to them all."""
-    import tensorflow as tf
-
-    from ser_tf.audio.vad import remove_silence
-
-    saved = tf.saved_model.load(str(version))
-
-    def alone(waveforms):
-        return joined(saved.signatures["serving_default"](waveform=tf.constant(one[None])) for one in waveforms)
-
-    def in_batches(signature, waveforms):
-        return joined(saved.signatures[signature](**batch) for batch in batches(waveforms))
-
-    def batches(waveforms) -> Iterator[dict]:
-        for start in range(0, len(waveforms), BATCH):
-            some = waveforms[start : start + BATCH]
-            longest = max(map(len, some))
-            rows = np.stack([np.pad(one, (0, longest - len(one))) for one in some])
-            yield {"waveform": tf.constant(rows), "length": tf.constant([len(one) for one in some])}
-
-    def joined(answers) -> dict[str, np.ndarray]:
-        names = ("emotion", "probabilities", "embedding", "speech_seconds", "problem")
-        kept = [{name: answer[name].numpy() for name in names} for answer in answers]
-        return {name: np.concatenate([answer[name] for answer in kept]) for name in names}
-
+def engines_of(exports: Path, config: Config) -> dict[str, Answer]:
+    """Every engine, by the name that the table gives it."""
+    version = exports / "saved" / "1"
+    signatures = saved_model(version)
+    loaded = {name: load_engine(name, exports) for name in ENGINES if name != SAVED_MODEL}
+    batch_of = {name: 1 if name == LITERT_INT8 else BATCH for name in loaded}
+    together = f"{BATCH} at a time"
+    speech = partial(answers_of, "SavedModel, `speech`", signatures["speech"], config=config)
     return {
-        "SavedModel, `serving_default`": alone,
-        f"SavedModel, `padded`, {BATCH} at a time": lambda waveforms: in_batches("padded", waveforms),
-        "SavedModel, `speech` after py-webrtcvad": lambda waveforms: in_batches(
-            "speech", [remove_silence(one, config.vad).waveform for one in waveforms]
-        ),
+        "SavedModel, `serving_default`": partial(_each, lambda one: signatures["serving_default"](waveform=one[None])),
+        f"SavedModel, `padded`, {together}": partial(_batches, lambda some: signatures["padded"](**padded(some))),
+        f"SavedModel, `speech` after py-webrtcvad, {together}": partial(_batches, speech),
+        "TensorFlow's C API, `serving_default`": partial(_ask_c_client, version),
+        "Predict requests, encoded and decoded": partial(_each, partial(_ask_by_request, signatures["padded"])),
+        **{
+            f"{name}, {batch_of[name]} at a time": partial(
+                _batches, partial(answers_of, name, engine, config=config), size=batch_of[name]
+            )
+            for name, engine in loaded.items()
+        },
     }
 
 
-def _cells(expected: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> str:
-    assert not found["problem"].any(), found["problem"]
-    same = np.mean(np.char.decode(found["emotion"].astype("S")) == expected["emotion"])
+def _drawn(corpus: Corpus, count: int) -> list[Utterance]:
+    return random.Random(0).sample(corpus.utterances, min(count, len(corpus.utterances)))
+
+
+def _live_answers(predictions: list) -> Arrays:
+    return {
+        "emotion": np.array([prediction.emotion for prediction in predictions]),
+        "probabilities": np.array([list(prediction.probabilities.values()) for prediction in predictions]),
+        "embedding": np.array([prediction.embedding for prediction in predictions]),
+        "speech_seconds": np.array([prediction.speech_seconds for prediction in predictions]),
+    }
+
+
+def _batches(answer: Answer, waveforms: list[np.ndarray], size: int = BATCH) -> Arrays:
+    return _joined([answer(waveforms[start : start + size]) for start in range(0, len(waveforms), size)])
+
+
+def _each(answer: Callable[[np.ndarray], Arrays], waveforms: list[np.ndarray]) -> Arrays:
+    return _joined([answer(waveform) for waveform in waveforms])
+
+
+def _joined(answers: list[Arrays]) -> Arrays:
+    names = answers[0].keys() - {"ghost_share"}  # as wide as the longest recording of its batch
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in names}
+
+
+def _ask_c_client(version: Path, waveforms: list[np.ndarray]) -> Arrays:
+    """One process of tests/predict.c, which loads the SavedModel and goes through all recordings."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    if shutil.which("cc") is None:
+        raise UserError("parity: expected a C compiler, cc, for the client of TensorFlow's C API; install one")
+    graph = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes()).meta_graphs[0]
+    signature = graph.signature_def["serving_default"]
+    wanted = ("emotion", "probabilities", "embedding", "speech_seconds", "problem")
+    outputs = [signature.outputs[name].name for name in wanted]
+    library = tf.sysconfig.get_lib()
+    libraries = [f"-L{library}", "-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2", f"-Wl,-rpath,{library}"]
+    with tempfile.TemporaryDirectory() as folder:
+        client = Path(folder, "predict")
+        subprocess.run(["cc", f"-I{tf.sysconfig.get_include()}", C_CLIENT, "-o", client, *libraries], check=True)
+        files = [Path(folder, str(number)) for number in range(len(waveforms))]
+        for file, waveform in zip(files, waveforms, strict=True):
+            waveform.tofile(file)
+        command = [client, version, signature.inputs["waveform"].name, *outputs, "--", *files]
+        lines = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split("\n")
+    found = {name: lines[place : len(wanted) * len(waveforms) : len(wanted)] for place, name in enumerate(wanted)}
+    numbers = {name: np.array([np.array(line.split(), float) for line in found[name]]) for name in wanted[1:3]}
+    words = {name: np.array(found[name]) for name in ("emotion", "problem")}
+    return {**words, **numbers, "speech_seconds": np.array(found["speech_seconds"], float)}
+
+
+def _ask_by_request(signature: Engine, waveform: np.ndarray) -> Arrays:
+    """Through the bytes of a Predict request and of its response; there is no server between."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2
+
+    request, response = predict_pb2.PredictRequest(), predict_pb2.PredictResponse()
+    for name, values in padded([waveform]).items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+    arrived = predict_pb2.PredictRequest.FromString(request.SerializeToString())
+    answers = signature(**{name: tf.make_ndarray(proto) for name, proto in arrived.inputs.items()})
+    for name, values in answers.items():
+        response.outputs[name].CopyFrom(tf.make_tensor_proto(values))
+    returned = predict_pb2.PredictResponse.FromString(response.SerializeToString())
+    return {name: tf.make_ndarray(proto) for name, proto in returned.outputs.items()}
+
+
+def _words(values: np.ndarray) -> np.ndarray:
+    """Of bytes or strings."""
+    return np.array([value.decode() if isinstance(value, bytes) else str(value) for value in values])
+
+
+def _cells(expected: Arrays, found: Arrays) -> str:
+    assert not any(_words(found.get("problem", np.array([])))), found["problem"]
+    same = np.mean(_words(found["emotion"]) == expected["emotion"])
     probability = np.abs(found["probabilities"] - expected["probabilities"]).max(axis=1)
     embedding = np.abs(found["embedding"] - expected["embedding"]).max()
-    other = np.mean(np.abs(found["speech_seconds"] - expected["speech_seconds"]) > 1e-5)
     spread = f"{probability.max():.1e} | {np.median(probability):.1e} | {np.quantile(probability, 0.99):.1e}"
-    return f"{same:.2%} | {spread} | {embedding:.1e} | {other:.2%}"
+    other = "-"
+    if "speech_seconds" in found:
+        other = f"{np.mean(np.abs(found['speech_seconds'] - expected['speech_seconds']) > 1e-5):.2%}"
+    return f"{same:.2%} | {spread} | {embedding:.1e} | {other}"
+
+
+def _uar(utterances: list[Utterance], found: Arrays) -> float:
+    from ser_tf.metrics import unweighted_average_recall
+
+    truth = [utterance.emotion for utterance in utterances]
+    places = {emotion: place for place, emotion in enumerate(sorted({*truth, *_words(found["emotion"])}))}
+    sides = (np.array([places[emotion] for emotion in side]) for side in (truth, _words(found["emotion"])))
+    return 100 * unweighted_average_recall(*sides)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 /* A server in small: loads a SavedModel by TensorFlow's C API, as TensorFlow Serving's loader does, and runs one
- * signature on one recording.
+ * signature on one recording after another.
  *
- * predict MODEL INPUT FILE OUTPUT...
+ * predict MODEL INPUT OUTPUT... -- FILE...
  *
- * INPUT and OUTPUT name tensors of the graph (operation:index), FILE holds float32 samples. Prints each output on a line:
- * a string, or floats with nine digits.
+ * INPUT and OUTPUT name tensors of the graph (operation:index), a FILE holds float32 samples. Prints for each file each
+ * output on a line: a string, or floats with nine digits.
  */
 
 #include <stdio.h>
@@ -62,9 +62,11 @@ static void print(const TF_Tensor *tensor) {
 }
 
 int main(int count, char **arguments) {
-  int outputs = count - 4;
-  if (outputs < 1 || outputs > MOST_OUTPUTS) {
-    fprintf(stderr, "usage: predict MODEL INPUT FILE OUTPUT...\n");
+  int end = 3;
+  while (end < count && strcmp(arguments[end], "--") != 0) end++;
+  int outputs = end - 3;
+  if (outputs < 1 || outputs > MOST_OUTPUTS || end + 1 >= count) {
+    fprintf(stderr, "usage: predict MODEL INPUT OUTPUT... -- FILE...\n");
     return 2;
   }
   TF_Status *status = TF_NewStatus();
@@ -75,18 +77,19 @@ int main(int count, char **arguments) {
   stop_unless_ok(status);
 
   TF_Output input = find(graph, arguments[2]);
-  TF_Tensor *waveform = read_waveform(arguments[3]);
   TF_Output wanted[MOST_OUTPUTS];
-  TF_Tensor *found[MOST_OUTPUTS] = {NULL};
-  for (int i = 0; i < outputs; i++) wanted[i] = find(graph, arguments[4 + i]);
-  TF_SessionRun(session, NULL, &input, &waveform, 1, wanted, found, outputs, NULL, 0, NULL, status);
-  stop_unless_ok(status);
-
-  for (int i = 0; i < outputs; i++) {
-    print(found[i]);
-    TF_DeleteTensor(found[i]);
+  for (int i = 0; i < outputs; i++) wanted[i] = find(graph, arguments[3 + i]);
+  for (int file = end + 1; file < count; file++) {
+    TF_Tensor *waveform = read_waveform(arguments[file]);
+    TF_Tensor *found[MOST_OUTPUTS] = {NULL};
+    TF_SessionRun(session, NULL, &input, &waveform, 1, wanted, found, outputs, NULL, 0, NULL, status);
+    stop_unless_ok(status);
+    for (int i = 0; i < outputs; i++) {
+      print(found[i]);
+      TF_DeleteTensor(found[i]);
+    }
+    TF_DeleteTensor(waveform);
   }
-  TF_DeleteTensor(waveform);
   TF_CloseSession(session, status);
   TF_DeleteSession(session, status);
   TF_DeleteSessionOptions(options);

@@ -392,6 +392,13 @@ def test_predict_tells_a_long_recording_over_time(ser_tf, judged, tones):
     assert told[0] == told[1]
 
 
+def test_an_export_to_litert_tells_its_files(ser_tf, finetuned):
+    answer = ser_tf("export", finetuned("S3").path, "out", "--format", "litert")
+    assert answer.status == 0
+    files = r"emotion-float16\.tflite \d+\.\d MB, emotion\.tflite \d+\.\d MB"
+    assert re.fullmatch(rf"out: {files}; what it is and is not for: out/model_card\.md\n", answer.out)
+
+
 def corpus_of(*names: str, content: bytes = b"") -> None:
     for name in names:
         path = Path("corpus", name)
@@ -468,6 +475,11 @@ BAD_INPUT = {
         lambda: None,
         ("export", "run", "out"),
         "run: expected the folder of a run; there is none",
+    ),
+    "an int8 network elsewhere than in LiteRT": (
+        lambda: None,
+        ("export", "run", "out", "--format", "onnx", "--calibrate-on", "corpus"),
+        "calibrate-on: expected --format litert, which has an int8 network. Received: --format onnx",
     ),
     "weights of something else": (
         lambda: Path("theirs.h5").write_text("<html>"),

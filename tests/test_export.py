@@ -155,17 +155,22 @@ def test_tensorflows_c_api_loads_it_and_answers_the_same(exports, finetuned, ton
     version = exports[strategy] / "1"
     graph = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes()).meta_graphs[0]
     signature = graph.signature_def["serving_default"]
-    path = recordings_of(tones)[1]
-    read_waveform(path).tofile(tmp_path / "waveform")
+    paths = recordings_of(tones)[:2]
+    for path in paths:
+        read_waveform(path).tofile(tmp_path / path.stem)
     outputs = [signature.outputs[name].name for name in ("emotion", "probabilities", "speech_seconds", "problem")]
-    command = [client, version, signature.inputs["waveform"].name, tmp_path / "waveform", *outputs]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
-    expected = load_run(finetuned(strategy).path)(path)
-    assert answer[0] == expected.emotion
-    distribution = [float(share) for share in answer[1].split()]
-    np.testing.assert_allclose(distribution, list(expected.probabilities.values()), atol=1e-5)
-    assert float(answer[2]) == pytest.approx(expected.speech_seconds, abs=1e-6)
-    assert answer[3:] == ["", ""]
+    files = [tmp_path / path.stem for path in paths]
+    command = [client, version, signature.inputs["waveform"].name, *outputs, "--", *files]
+    *lines, after = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
+    assert (len(lines), after) == (2 * len(outputs), "")
+    live = load_run(finetuned(strategy).path)
+    for path, answer in zip(paths, (lines[: len(outputs)], lines[len(outputs) :]), strict=True):
+        expected = live(path)
+        assert answer[0] == expected.emotion
+        distribution = [float(share) for share in answer[1].split()]
+        np.testing.assert_allclose(distribution, list(expected.probabilities.values()), atol=1e-5)
+        assert float(answer[2]) == pytest.approx(expected.speech_seconds, abs=1e-6)
+        assert answer[3] == ""
 
 
 def test_the_next_export_is_the_next_version_and_the_newest_is_loaded(instant, tmp_path):

@@ -1,6 +1,6 @@
 """m4a by PyAV; the files are written by PyAV's own encoder."""
 
-import builtins
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -61,14 +61,7 @@ def test_a_long_file_is_refused_before_it_is_decoded(monkeypatch, tmp_path):
 
 
 def test_without_pyav_the_extra_is_named(monkeypatch):
-    original = builtins.__import__
-
-    def without(name, *arguments, **keywords):
-        if name == "av":
-            raise ImportError(name)
-        return original(name, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(
         UserError, match=r"^recording: m4a \(AAC\) needs PyAV; install the extra: pip install -e '.\[m4a\]'"
     ):

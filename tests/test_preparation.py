@@ -256,7 +256,7 @@ def test_m4a_without_its_decoder_is_said_before_anything_is_done(voices_copy, tm
 def test_ray_that_is_missing_is_said(voices, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(
-        UserError, match=r"engine ray: needs Ray; install the extra on every node: pip install -e '.\[ray\]'"
+        UserError, match=r"engine ray: needs Ray on every node; install the extra: pip install -e '.\[ray\]'"
     ):
         run(voices, tmp_path / "out", engine="ray")
 

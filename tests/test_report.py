@@ -599,7 +599,7 @@ def test_the_command_without_runs_is_refused(ser_tf, tmp_path):
 
 
 def test_a_missing_matplotlib_is_told_in_one_line(ser_tf, sweeps, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     status, message = ser_tf(sweeps, "--out", tmp_path / "out")
     assert (status, message) == (
         1,

@@ -88,6 +88,15 @@ def test_an_appended_reversal_is_speech_followed_by_itself_backwards(framing, rn
     )
 
 
+@pytest.mark.parametrize("config", CONFIGS + EXTENDED, ids=name_of)
+def test_the_portable_operations_give_the_same(config, rng):
+    speech = tf.constant(0.1 * rng.standard_normal((2, 8000)), tf.float32)
+    expected, frames = spectrogram(speech, tf.constant([8000, 5000]), config)
+    found, same_frames = spectrogram(speech, tf.constant([8000, 5000]), config, portable=True)
+    np.testing.assert_array_equal(same_frames, frames)
+    np.testing.assert_allclose(found, expected, atol=2e-4)  # as far as float32 is from the loop in float64
+
+
 def test_the_deviation_is_raised_by_the_offset(rng):
     # The offset is as large as the deviation itself, so the values are halved.
     speech = 0.1 * rng.standard_normal(4_000)

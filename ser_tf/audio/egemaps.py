@@ -13,7 +13,7 @@ import numpy as np
 
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import SAMPLE_RATE_HZ
-from ser_tf.errors import UserError
+from ser_tf.errors import import_extra
 
 SHORTEST_SAMPLES = 960
 """60 ms, openSMILE's longest window: it describes nothing shorter."""
@@ -25,11 +25,7 @@ def require() -> str:
     Raises:
         UserError: it is not; the line names the extra.
     """
-    try:
-        import opensmile
-    except ImportError as error:
-        raise UserError("eGeMAPS needs openSMILE; install the extra: pip install -e '.[opensmile]'") from error
-    return opensmile.__version__
+    return import_extra("opensmile", "eGeMAPS needs openSMILE", "opensmile").__version__
 
 
 def egemaps(paths: Sequence[Path]) -> list[np.ndarray]:

@@ -5,7 +5,7 @@ import io
 import numpy as np
 
 from ser_tf.audio.waveform import MAXIMUM_RECORDING_SECONDS, check_recording_length
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, import_extra
 
 LARGEST_DEFICIT_SAMPLES = 4096
 """An encoder's delay and the filling of its last block, by which the header's length may differ from what comes out."""
@@ -17,10 +17,7 @@ def require() -> None:
     Raises:
         UserError: it is not; the line names the extra.
     """
-    try:
-        import av  # noqa: F401
-    except ImportError as error:
-        raise UserError("m4a (AAC) needs PyAV; install the extra: pip install -e '.[m4a]'") from error
+    import_extra("av", "m4a (AAC) needs PyAV", "m4a")
 
 
 def decode(content: bytes, name: str, maximum_seconds: int = MAXIMUM_RECORDING_SECONDS) -> tuple[np.ndarray, int]:

@@ -3,7 +3,9 @@
 TensorFlow operations only, so that it runs in a tf.data graph and is exported with the network.
 """
 
+import numpy as np
 import tensorflow as tf
+from scipy.signal import get_window
 
 from ser_tf.config import SpectrogramConfig
 
@@ -13,7 +15,9 @@ SMALLEST_DEVIATION = 1e-6
 """Divisor of a spectrogram (or bin, or frame) that does not vary; far below the deviation of any audible speech."""
 
 
-def spectrogram(speech: tf.Tensor, samples: tf.Tensor, config: SpectrogramConfig) -> tuple[tf.Tensor, tf.Tensor]:
+def spectrogram(
+    speech: tf.Tensor, samples: tf.Tensor, config: SpectrogramConfig, *, portable: bool = False
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Normalised short-time spectra of a batch of utterances (paper, section 3.1).
 
     What stands in `speech` after an utterance's true end has no influence: no frame reads it, and mean and deviation
@@ -23,23 +27,41 @@ def spectrogram(speech: tf.Tensor, samples: tf.Tensor, config: SpectrogramConfig
         speech: float32 [B, N], in [-1, 1] at 16 kHz, padded with anything to a common N.
         samples: int32 [B], the true length of each utterance.
         config: window, hop, FFT, compression and normalisation.
+        portable: keep to operations that ONNX and LiteRT have too: the Fourier transform is a matrix product, and the
+            same but for rounding.
 
     Returns:
         The spectrogram, float32 [B, T, bins] with T = `config.frames(N)`, zero after the true end; and the true number
         of frames, int32 [B], by the same formula: 1 + (N - window) // hop where all frames lie inside.
     """
     samples = tf.cast(samples, tf.int32)
-    magnitude = tf.abs(
+    speech = _extended(tf.cast(speech, tf.float32), samples, config)
+    magnitude = _portable_magnitude(speech, config) if portable else _magnitude(speech, config)  # [B, T, bins]
+    frames = tf.maximum(config.frames(samples), 0)  # [B]
+    return _normalised(_compressed(magnitude, config, portable), frames, config), frames
+
+
+def _magnitude(speech: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
+    return tf.abs(
         tf.signal.stft(
-            _extended(tf.cast(speech, tf.float32), samples, config),
+            speech,
             frame_length=config.window_samples,
             frame_step=config.hop_samples,
             fft_length=config.fft_samples,
             window_fn={"hamming": tf.signal.hamming_window, "hann": tf.signal.hann_window}[config.window],
         )
-    )  # [B, T, bins]
-    frames = tf.maximum(config.frames(samples), 0)  # [B]
-    return _normalised(_compressed(magnitude, config), frames, config), frames
+    )
+
+
+def _portable_magnitude(speech: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
+    """The real and the imaginary part as one matrix product: ONNX has no magnitude of complex numbers."""
+    window = get_window(config.window, config.window_samples)  # periodic, as those of tf.signal
+    places = np.outer(np.arange(config.window_samples), np.arange(config.bins))
+    angles = 2 * np.pi * places / config.fft_samples
+    waves = window[:, None] * np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
+    frames = tf.signal.frame(speech, config.window_samples, config.hop_samples)
+    real, imaginary = tf.split(tf.tensordot(frames, tf.constant(waves, tf.float32), 1), 2, axis=-1)
+    return tf.sqrt(tf.square(real) + tf.square(imaginary))
 
 
 def _extended(speech: tf.Tensor, samples: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
@@ -57,12 +79,13 @@ def _extended(speech: tf.Tensor, samples: tf.Tensor, config: SpectrogramConfig) 
     return tf.gather(speech, tf.clip_by_value(place, 0, samples - 1), batch_dims=1)
 
 
-def _compressed(magnitude: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
+def _compressed(magnitude: tf.Tensor, config: SpectrogramConfig, portable: bool) -> tf.Tensor:
     if config.compression == "power":
         return tf.pow(magnitude, POWER)
     if config.compression == "log":
         # ln(magnitude + floor) - ln(floor): the normalisation removes the constant, and silence is exactly 0.
-        return tf.math.log1p(magnitude / LOG_FLOOR)
+        scaled = magnitude / LOG_FLOOR
+        return tf.math.log(1 + scaled) if portable else tf.math.log1p(scaled)
     return magnitude
 
 

@@ -128,7 +128,7 @@ class SqueezeExcitation(keras.layers.Layer):
 
     def call(self, inputs: Any, frames: Any) -> Any:
         per_step = ops.cast(ops.mean(inputs, axis=2), "float32")  # [B, T, C]
-        per_step = ops.where(_is_true(inputs, frames)[..., None], per_step, 0.0)
+        per_step = ops.where(ops.expand_dims(_is_true(inputs, frames), -1), per_step, 0.0)
         mean = ops.sum(per_step, axis=1) / ops.cast(frames, "float32")[:, None]  # [B, C]
         gate = self.excite(self.squeeze(ops.cast(mean, inputs.dtype)))
         return inputs * gate[:, None, None, :]
@@ -193,7 +193,7 @@ class GhostVLAD(keras.layers.Layer):
         )
 
     def call(self, descriptors: Any, count: Any) -> tuple[Any, Any]:
-        is_true = _is_true(descriptors, count)[..., None]  # [B, M, 1]
+        is_true = ops.expand_dims(_is_true(descriptors, count), -1)  # [B, M, 1]
         descriptors = ops.where(is_true, ops.cast(descriptors, "float32"), 0.0)
         log_assignment = ops.log_softmax(ops.matmul(descriptors, self.kernel) + self.bias, axis=-1)  # [B, M, K + G]
         ghosts = ops.exp(log_assignment[..., self.clusters :])
@@ -206,7 +206,7 @@ class GhostVLAD(keras.layers.Layer):
         weights = ops.where(is_true, ops.exp(log_assignment - largest), 0.0)  # [B, M, K]
 
         weighted_sum = ops.matmul(ops.transpose(weights, (0, 2, 1)), descriptors)  # [B, K, D]
-        residuals = weighted_sum - ops.sum(weights, axis=1)[..., None] * self.centres
+        residuals = weighted_sum - ops.expand_dims(ops.sum(weights, axis=1), -1) * self.centres
         residuals = _unit_norm(residuals)
         embedding = ops.reshape(residuals, (-1, residuals.shape[1] * residuals.shape[2]))
         return _unit_norm(embedding), ghost_share
@@ -268,7 +268,7 @@ class VggvoxVLAD(keras.layers.Layer):
         )
 
     def call(self, descriptors: Any, cells: Any, count: Any) -> tuple[Any, Any]:
-        is_true = _is_true(descriptors, count)[..., None]  # [B, M, 1]
+        is_true = ops.expand_dims(_is_true(descriptors, count), -1)  # [B, M, 1]
         descriptors = ops.where(is_true, ops.cast(descriptors, "float32"), 0.0)
         cells = ops.where(is_true, ops.cast(cells, "float32"), 0.0)
         scores = ops.matmul(cells, self.kernel) + self.bias
@@ -276,7 +276,7 @@ class VggvoxVLAD(keras.layers.Layer):
         ghost_share = ops.sum(assignment[..., self.clusters :], axis=-1)
         weights = assignment[..., : self.clusters]
         weighted_sum = ops.matmul(ops.transpose(weights, (0, 2, 1)), descriptors)  # [B, K, D]
-        residuals = weighted_sum - ops.sum(weights, axis=1)[..., None] * self.centres[: self.clusters]
+        residuals = weighted_sum - ops.expand_dims(ops.sum(weights, axis=1), -1) * self.centres[: self.clusters]
         residuals = unit_norm_from(residuals)
         return ops.reshape(residuals, (-1, residuals.shape[1] * residuals.shape[2])), ghost_share
 

@@ -6,7 +6,7 @@ Every node sees the corpus and the shards under the same paths, on a file system
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, import_extra
 from ser_tf.preparation.shards import ShardTask, write_shard
 
 MOST_ATTEMPTS = 5
@@ -21,10 +21,7 @@ def require() -> None:
     Raises:
         UserError: it is not; the line names the extra.
     """
-    try:
-        import ray  # noqa: F401
-    except ImportError as error:
-        raise UserError("engine ray: needs Ray; install the extra on every node: pip install -e '.[ray]'") from error
+    import_extra("ray", "engine ray: needs Ray on every node", "ray")
 
 
 def run_on_ray(

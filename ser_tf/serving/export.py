@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from ser_tf.training.run_folder import RunFolder, environment, write_json
 
 MODEL_CARD = "model_card.md"
 PROVENANCE = "provenance.json"
+CONFIG = "config.yaml"
+PREDICTIONS = "predictions.csv"
 
 
 def export(run: Path, folder: Path, card: str) -> Path:
@@ -38,11 +40,7 @@ def export(run: Path, folder: Path, card: str) -> Path:
         UserError: Keras runs on another backend; the run cannot be loaded; `folder` holds something else, or another
             export is writing into it.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise UserError(
-            f"export: expected Keras on TensorFlow. Received: KERAS_BACKEND={keras.backend.backend()}; a run "
-            "trained on it exports with KERAS_BACKEND=tensorflow"
-        )
+    require_tensorflow()
     recogniser = load_run(run)
     with _alone_in(folder):
         version = folder / str(max(export_versions(folder), default=0) + 1)
@@ -57,18 +55,41 @@ def export(run: Path, folder: Path, card: str) -> Path:
     return version
 
 
+def require_tensorflow() -> None:
+    """Refuse a backend whose graph is not TensorFlow's.
+
+    Raises:
+        UserError: it is one.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(
+            f"export: expected Keras on TensorFlow. Received: KERAS_BACKEND={keras.backend.backend()}; a run "
+            "trained on it exports with KERAS_BACKEND=tensorflow"
+        )
+
+
+def write_assets(emotions: Sequence[str], run: RunFolder, card: str, folder: Path) -> list[Path]:
+    """Write what an export says of itself: labels, model card, provenance, configuration, predictions.
+
+    Returns:
+        The files.
+    """
+    names = LABELS, MODEL_CARD, PROVENANCE, CONFIG, PREDICTIONS
+    labels, model_card, provenance, config, predictions = files = [folder / name for name in names]
+    labels.write_text("".join(f"{emotion}\n" for emotion in emotions), encoding="utf-8")
+    model_card.write_text(card, encoding="utf-8")
+    write_json(provenance, {"run": run.read_identity(), "exported_with": environment()})
+    shutil.copyfile(run.config, config)
+    shutil.copyfile(run.predictions, predictions)
+    return files
+
+
 def _write(line: LineGraph, run: RunFolder, card: str, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as staging:
-        labels, model_card, provenance = (Path(staging, name) for name in (LABELS, MODEL_CARD, PROVENANCE))
-        labels.write_text("".join(f"{emotion}\n" for emotion in line.emotions), encoding="utf-8")
-        model_card.write_text(card, encoding="utf-8")
-        write_json(provenance, {"run": run.read_identity(), "exported_with": environment()})
         saved = tf.Module()
         saved.line_variables = line.variables
-        saved.line_assets = [
-            tf.saved_model.Asset(str(path.absolute()))
-            for path in (labels, model_card, provenance, run.config, run.predictions)
-        ]
+        assets = write_assets(line.emotions, run, card, Path(staging))
+        saved.line_assets = [tf.saved_model.Asset(str(path)) for path in assets]
         tf.saved_model.save(saved, str(folder), signatures=line.signatures())
 
 

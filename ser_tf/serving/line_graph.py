@@ -55,7 +55,7 @@ class LineGraph:
         self._config = recogniser.config
         self._spectrogram = tf.TensorSpec([None, None, recogniser.config.spectrogram.bins], tf.float32, "spectrogram")
         self._features = recogniser.features
-        self._scores, own = _scores_of(recogniser.classifier)
+        self._scores, own = scores_of(recogniser.classifier, tf.float64)
         self._inverse_temperature = recogniser.classifier.inverse_temperature
         self.variables = [*(variable.value for variable in recogniser.features.variables), *own]
         # Functions that several signatures call are traced and stored once.
@@ -158,12 +158,12 @@ def svm_scores(svm: PairwiseSvm, embedding: tf.Tensor, support: tf.Tensor | None
     return votes + sums / (3 * (tf.abs(sums) + 1))
 
 
-def _scores_of(classifier: Classifier) -> tuple[Callable[[Tensors], tf.Tensor], list[tf.Variable]]:
-    """From the network's outputs to float64 scores [B, C], and the variables that this needs."""
+def scores_of(classifier: Classifier, dtype: tf.DType) -> tuple[Callable[[Tensors], tf.Tensor], list[tf.Variable]]:
+    """From the network's outputs to scores [B, C] of that type, and the variables that this needs."""
     if classifier.svm is None:
-        return lambda outputs: tf.cast(outputs["logits"], tf.float64), []
+        return lambda outputs: tf.cast(outputs["logits"], dtype), []
     svm = PairwiseSvm.of(classifier.svm)
-    support = tf.Variable(svm.support, trainable=False, name="support_vectors")
+    support = tf.Variable(svm.support, trainable=False, dtype=dtype, name="support_vectors")
     return lambda outputs: svm_scores(svm, outputs["embedding"], support), [support]
 
 

@@ -166,8 +166,12 @@ def load(run: str | Path) -> Recogniser | ExportedRecogniser:
     return load_run(path) if version is None else ExportedRecogniser(version)
 
 
-def load_run(run: Path) -> Recogniser:
+def load_run(run: Path, policy: str | None = None) -> Recogniser:
     """Load a finished run.
+
+    Args:
+        run: its folder.
+        policy: the precision it computes in, as Keras names it; by default that of its training.
 
     Raises:
         UserError: the folder is no run, is not finished, or is damaged.
@@ -181,7 +185,7 @@ def load_run(run: Path) -> Recogniser:
         )
     config = Config.load(folder.config)
     classifier = Classifier.load(folder.path)
-    with precision(config.training.precision):
+    with precision(policy or config.training.precision):
         embedding = embedding_network(config.network, config.spectrogram.bins)
         features = embedding
         if classifier.svm is None:

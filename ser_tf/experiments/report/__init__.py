@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 
 from ser_tf.corpora import open_corpus
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, import_extra
 
 
 def write_report(folders: Sequence[Path], out: Path, corpora: Sequence[Path], report: Callable[[str], None]) -> None:
@@ -21,10 +20,7 @@ def write_report(folders: Sequence[Path], out: Path, corpora: Sequence[Path], re
     Raises:
         UserError: matplotlib is missing, there is nothing to report, or what is there is damaged.
     """
-    if find_spec("matplotlib") is None:
-        raise UserError(
-            "report: expected matplotlib, which draws its figures; install the extra: pip install -e '.[report]'"
-        )
+    import_extra("matplotlib", "report: expected matplotlib, which draws its figures", "report")
     if not folders:
         raise UserError("runs: expected at least one folder; give those that ser-tf evaluate wrote")
     from ser_tf.experiments.report.compose import compose
