@@ -55,7 +55,8 @@ def _magnitude(speech: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
 
 def _portable_magnitude(speech: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
     """The real and the imaginary part as one matrix product: ONNX has no magnitude of complex numbers."""
-    window = get_window(config.window, config.window_samples)  # periodic, as those of tf.signal
+    is_even = config.window_samples % 2 == 0
+    window = get_window(config.window, config.window_samples, fftbins=is_even)  # tf.signal's are periodic if even
     places = np.outer(np.arange(config.window_samples), np.arange(config.bins))
     angles = 2 * np.pi * places / config.fft_samples
     waves = window[:, None] * np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
