@@ -35,6 +35,8 @@ LITERT = "LiteRT float32"
 LITERT_FLOAT16 = "LiteRT float16"
 LITERT_INT8 = "LiteRT int8, network alone"
 ENGINES = (SAVED_MODEL, ONNX_RUNTIME, OPEN_VINO, LITERT, LITERT_FLOAT16, LITERT_INT8)
+TIMED = tuple(name for name in ENGINES if name != LITERT_INT8)
+"""LiteRT's XNNPACK refuses the int8 network of random weights."""
 
 
 def write_exports(run: Path, folder: Path, corpus: Corpus) -> None:
@@ -121,8 +123,7 @@ def measure(corpus: Corpus, scratch: Path) -> Iterator[Row]:
     yield from in_new_process(_measure_speed, run, exports, corpus)
 
     seconds, megabytes = {}, {}
-    alone = [name for name in ENGINES if name != LITERT_INT8]  # its spectrogram is TensorFlow's
-    for name in (LIVE, *alone):
+    for name in (LIVE, *TIMED):
         peaks: list[float] = []
         (seconds[name],) = take_turns(
             lambda name=name, peaks=peaks: peaks.append(peak(_answer_once, name, run, exports, clip)),
@@ -151,7 +152,7 @@ def _measure_speed(run: Path, exports: Path, corpus: Corpus) -> list[Row]:
     drawn = [read_waveform(utterance.path) for utterance in corpus.utterances[: max(BATCHES)]]
     clips = [np.resize(waveform, SECONDS * SAMPLE_RATE_HZ) for waveform in drawn]
     rows = []
-    for name in ENGINES:
+    for name in TIMED:
         engine = load_engine(name, exports)
         for size in BATCHES:
             batch = [clips[number % len(clips)] for number in range(size)]
