@@ -46,7 +46,7 @@ def write_exports(run: Path, folder: Path, corpus: Corpus) -> None:
 
     export(run, folder / "saved", "")
     export_onnx(run, folder / "onnx", "")
-    export_litert(run, folder / "litert", "", calibration_speech(run, corpus).items)
+    export_litert(run, folder / "litert", "", calibration_speech(run, corpus))
 
 
 def load_engine(name: str, folder: Path) -> Engine:

@@ -49,9 +49,9 @@ def exports(shallow, finetuned, tones, tmp_path_factory):
                 pytest.importorskip("tf2onnx")
                 assert export_onnx(run, out, CARD) == out
             else:
-                speech = calibration_speech(run, open_corpus(tones))
-                assert [utterance.path.name for utterance, _ in speech.failures] == [BROKEN]
-                assert export_litert(run, out, CARD, speech.items) == out
+                with pytest.warns(UserWarning, match=f"left out: .*{BROKEN}"):
+                    speech = calibration_speech(run, open_corpus(tones))
+                assert export_litert(run, out, CARD, speech) == out
         return folder / strategy
 
     return exported

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ser_tf.cli.options import import_tensorflow, name_left_out
+from ser_tf.cli.options import import_tensorflow
 from ser_tf.errors import UserError
 
 Format = Literal["saved-model", "onnx", "litert"]
@@ -60,8 +60,7 @@ class Export:
         if self.calibrate_on is None:
             return export_litert(self.run_folder, self.out, card)
         speech = calibration_speech(self.run_folder, open_corpus(self.calibrate_on))
-        name_left_out(reason for _, reason in speech.failures)
-        return export_litert(self.run_folder, self.out, card, speech.items)
+        return export_litert(self.run_folder, self.out, card, speech)
 
 
 def _megabytes(*paths: Path) -> float:

@@ -18,7 +18,7 @@ from ser_tf.audio.spectrogram import spectrogram
 from ser_tf.config import Config, SpectrogramConfig
 from ser_tf.corpora import Corpus
 from ser_tf.errors import UserError, import_extra
-from ser_tf.pipeline import PreparedSpeech, SpeechFile, prepare_speech
+from ser_tf.pipeline import SpeechFile, prepare_speech
 from ser_tf.serving.export import require_tensorflow, write_assets
 from ser_tf.serving.line_graph import LENGTH, WAVEFORM, Tensors, scores_of
 from ser_tf.serving.predict import UNFINISHED, Recogniser, load_run
@@ -106,7 +106,7 @@ def export_onnx(run: Path, folder: Path, card: str) -> Path:
     return folder
 
 
-def calibration_speech(run: Path, corpus: Corpus) -> PreparedSpeech:
+def calibration_speech(run: Path, corpus: Corpus) -> tuple[SpeechFile, ...]:
     """Recordings of the speakers that a run was trained on, drawn at random but always the same.
 
     Args:
@@ -114,7 +114,7 @@ def calibration_speech(run: Path, corpus: Corpus) -> PreparedSpeech:
         corpus: that of the run.
 
     Returns:
-        Up to `CALIBRATION_RECORDINGS`, and which of them cannot be read.
+        Those that can be read of `CALIBRATION_RECORDINGS`; a warning names each other one.
 
     Raises:
         UserError: the folder is no finished run, or the corpus has none of its training speakers.
@@ -129,7 +129,7 @@ def calibration_speech(run: Path, corpus: Corpus) -> PreparedSpeech:
             "the corpus of the run"
         )
     drawn = random.Random(0).sample(utterances, min(CALIBRATION_RECORDINGS, len(utterances)))
-    return prepare_speech(drawn, Config.load(folder.config))
+    return prepare_speech(drawn, Config.load(folder.config)).items
 
 
 def export_litert(run: Path, folder: Path, card: str, calibration: Sequence[SpeechFile] = ()) -> Path:
