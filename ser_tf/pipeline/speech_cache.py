@@ -96,7 +96,7 @@ def prepare_speech(utterances: Sequence[Utterance], config: Config, directory: P
         One file per utterance; recordings that cannot be used do not stop the others, and a warning names each.
 
     Raises:
-        UserError: the cache cannot be written, or the `tfio` backend does not work here.
+        UserError: none can be used, the cache cannot be written, or the `tfio` backend does not work here.
     """
     directory = directory or default_directory()
     prepare = partial(_prepare, config=config, decode=decoder_of(config), directory=directory / speech_key(config))
@@ -118,6 +118,10 @@ def prepare_speech(utterances: Sequence[Utterance], config: Config, directory: P
         for utterance, outcome in zip(utterances, outcomes, strict=True)
         if isinstance(outcome, str)
     )
+    if failures and not items:
+        raise UserError(
+            f"expected readable recordings. Received: {len(failures)} that are not, such as {failures[0][1]}"
+        )
     for _, reason in failures:
         warnings.warn(f"left out: {reason}", stacklevel=1)
     return PreparedSpeech(items, failures)
