@@ -542,11 +542,11 @@ def test_a_corpus_of_pointers_gets_one_line_with_the_remedy(ser_tf):
     corpus_of(*RAVDESS, content=b"version https://git-lfs.github.com/spec/v1\n")
     Path("folds.yaml").write_text("ravdess: {complete: {folds: {1: {train: 1, validation: 2, test: 3}}}}")
     answer = ser_tf(*FINETUNE, "--folds", "folds.yaml", "--strategy", "S3")
-    message = "expected readable recordings. Received: 6 that are not, such as corpus/" + RAVDESS[0]
-    assert answer.err.count("\n") == 1
-    assert_one_line(
-        answer, message + ": expected a recording. Received: a git-LFS pointer; fetch the audio with `git lfs pull`"
+    message = (
+        f"expected readable recordings. Received: 6 that are not, such as corpus/{RAVDESS[0]}: expected a recording. "
     )
+    assert answer.err.count("\n") == 1
+    assert_one_line(answer, message + "Received: a git-LFS pointer; fetch the audio with `git lfs pull`")
 
 
 def full_disk(*_, **__):
