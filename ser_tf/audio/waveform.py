@@ -222,7 +222,7 @@ def check_is_audible(waveform: np.ndarray, name: str) -> None:
     """Refuse what is too short or silent.
 
     Raises:
-        UserError: the waveform [N], float of full scale 1 at 16 kHz, is no sound of at least 32 ms.
+        UserError: the waveform [N] at 16 kHz, float of full scale 1 or int16, is no sound of at least 32 ms.
     """
     if len(waveform) < MINIMUM_SAMPLES:
         raise UserError(

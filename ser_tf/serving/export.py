@@ -13,13 +13,11 @@ import tensorflow as tf
 
 from ser_tf.errors import UserError
 from ser_tf.serving.line_graph import LineGraph
-from ser_tf.serving.predict import LABELS, UNFINISHED, export_versions, load_run
+from ser_tf.serving.predict import CONFIG, LABELS, PREDICTIONS, UNFINISHED, export_versions, load_run
 from ser_tf.training.run_folder import RunFolder, environment, write_json
 
 MODEL_CARD = "model_card.md"
 PROVENANCE = "provenance.json"
-CONFIG = "config.yaml"
-PREDICTIONS = "predictions.csv"
 
 
 def export(run: Path, folder: Path, card: str) -> Path:
