@@ -1,9 +1,7 @@
 """A run as a SavedModel: it answers as the run does, stands alone, and appears whole or not at all."""
 
 import csv
-import fcntl
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -22,6 +20,7 @@ from ser_tf.audio.waveform import read_waveform
 from ser_tf.classifier import Classifier
 from ser_tf.config import Config
 from ser_tf.errors import UserError
+from ser_tf.folder_lock import alone_in
 from ser_tf.serving import export as exporting
 from ser_tf.serving.export import MODEL_CARD, PROVENANCE, export
 from ser_tf.serving.predict import CONFIG, LABELS, PREDICTIONS, UNFINISHED, load, load_run
@@ -285,13 +284,8 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(instant, tmp_path,
 
 
 def test_two_exports_at_once_are_refused(instant, tmp_path):
-    handle = os.open(tmp_path, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    try:
-        with pytest.raises(UserError, match=rf"^{tmp_path}: another export is writing here; wait for it"):
-            export(tmp_path, tmp_path, CARD)
-    finally:
-        os.close(handle)
+    with alone_in(tmp_path), pytest.raises(UserError, match=rf"^{tmp_path}: another ser-tf command is at work in it"):
+        export(tmp_path, tmp_path, CARD)
 
 
 @pytest.mark.parametrize(

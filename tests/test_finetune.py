@@ -348,6 +348,13 @@ def test_a_finished_run_is_left_alone(finetuned, task_of, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
 
 
+def test_two_trainings_of_one_fold_are_refused(task_of, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with run.alone(), pytest.raises(UserError, match=f"^{run.path}: another ser-tf command is at work in it"):
+        finetune(task_of("S1"), run, print)
+    assert not run.path.exists()
+
+
 def test_the_folder_of_another_run_is_refused_by_what_differs(finetuned, task_of, tones, small, tmp_path):
     run, task = finetuned("S1"), task_of("S1")
     other_config = changed(task.config, "training", seed=1)

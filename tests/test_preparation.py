@@ -303,7 +303,7 @@ def test_two_at_once_are_refused(in_process, voices, tmp_path, monkeypatch):
     from ser_tf.preparation import prepare as module
 
     def another(tasks, workers, prologue, report):
-        with pytest.raises(UserError, match="another ser-tf prepare is at work in it; wait for it"):
+        with pytest.raises(UserError, match="another ser-tf command is at work in it; wait for it"):
             run(voices, tmp_path / "out")
         return map(write_shard, tasks)
 

@@ -14,18 +14,19 @@ PACKAGE = Path(ser_tf.__file__).parent
 GROUND = {"config", "errors"}
 """Every room may know its parameters and what a user can cause."""
 
-LINE = {"audio", "corpora", "preparation", "pipeline", "network", "metrics", "classifier", "training"}
+LINE = {"folder_lock", "audio", "corpora", "preparation", "pipeline", "network", "metrics", "classifier", "training"}
 MAY_KNOW: dict[str, set[str]] = {
     "errors": set(),
+    "folder_lock": {"errors"},
     "config": {"errors"},
     "audio": GROUND,
     "corpora": GROUND,
-    "preparation": GROUND | {"audio", "corpora"},
+    "preparation": GROUND | {"folder_lock", "audio", "corpora"},
     "pipeline": GROUND | {"audio", "corpora", "preparation"},
     "network": GROUND,
     "metrics": GROUND,
     "classifier": GROUND | {"metrics"},
-    "training": GROUND | {"corpora", "preparation", "pipeline", "network", "metrics", "classifier"},
+    "training": GROUND | {"folder_lock", "corpora", "preparation", "pipeline", "network", "metrics", "classifier"},
     "serving": GROUND | LINE,
     "experiments": GROUND | LINE | {"serving"},
     "cli": GROUND | LINE | {"serving", "experiments"},

@@ -72,6 +72,29 @@ def test_a_folder_or_file_of_something_else_is_refused(run):
     assert list(run.path.iterdir()) == [photo]
 
 
+def test_nobody_else_works_in_the_folder_meanwhile(begun):
+    refused = pytest.raises(UserError, match=f"^{begun.path}: another ser-tf command is at work in it")
+    with begun.alone(), refused, RunFolder(begun.path).alone():
+        pytest.fail("two at once")
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_folder_that_was_refused_is_removed_and_a_begun_one_stays(run, begins):
+    with pytest.raises(UserError, match="what comes later"), run.alone():
+        if begins:
+            run.begin(IDENTITY, Config())
+        raise UserError("what comes later")
+    assert run.path.exists() == begins
+
+
+def test_a_file_in_its_place_is_left_for_begin_to_refuse(run):
+    run.path.parent.mkdir()
+    run.path.write_bytes(b"a photo")
+    with pytest.raises(UserError, match="expected a run folder or an empty one"), run.alone():
+        run.begin(IDENTITY, Config())
+    assert run.path.read_bytes() == b"a photo"
+
+
 @pytest.mark.parametrize("killed_at", ["configuration", "identity"])
 def test_a_run_that_was_killed_while_it_began_begins_again(run, killed_at, monkeypatch):
     def killed(*_arguments, **_options):

@@ -65,12 +65,13 @@ def _validation_uars(corpus: Corpus, scheme: Scheme, fold: int, config: Config, 
     run = RunFolder(folder)
     finished = folder / "validation_uars.json"
     task = FoldTask.make(corpus, scheme, fold, "S1", config, weights=None)
-    run.begin(task.identity(), task.config)
-    if not finished.is_file():
-        keras.backend.clear_session()
-        _, progress = train(task, run, print)
-        write_json(finished, [epoch["validation_uar"] for epoch in progress.epochs])
-        run.state.unlink()
+    with run.alone():
+        run.begin(task.identity(), task.config)
+        if not finished.is_file():
+            keras.backend.clear_session()
+            _, progress = train(task, run, print)
+            write_json(finished, [epoch["validation_uar"] for epoch in progress.epochs])
+            run.state.unlink()
     return json.loads(finished.read_text())
 
 

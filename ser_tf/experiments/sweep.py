@@ -107,11 +107,12 @@ class Sweep:
             report(f"{run.path}: run {number} of {len(runs)}{time_to_go([''] * left, seconds)}")
             began = time.monotonic()
             keras.backend.clear_session()
-            _, progress = train(task, run, report)
-            uars = [epoch["validation_uar"] for epoch in progress.epochs]
-            outcome = Outcome(task.fold.number, task.config.training.seed, point, uars)
-            write_json(run.path / FINISHED, dataclasses.asdict(outcome))
-            run.state.unlink()
+            with run.alone():
+                _, progress = train(task, run, report)
+                uars = [epoch["validation_uar"] for epoch in progress.epochs]
+                outcome = Outcome(task.fold.number, task.config.training.seed, point, uars)
+                write_json(run.path / FINISHED, dataclasses.asdict(outcome))
+                run.state.unlink()
             self._write_table()
             seconds[""].append(time.monotonic() - began)
             left -= 1

@@ -117,14 +117,15 @@ def compare(
         for split in splits:
             run = RunFolder(folder / split.folder(yardstick.name))
             identity = split.identity(yardstick.name, corpus, prepared) | {"input": yardstick.input}
-            run.begin(identity, Config())  # decoder and silence removal alone matter, and no preset changes them
-            if run.finished:
-                result = run.result(report)
-            else:
-                probabilities, about = _judge(yardstick, split, described(), corpus.emotions)
-                shown = ("strategy", "protocol", "corpus", "scheme", "fold", "weights", "input")
-                about = {key: identity[key] for key in shown} | about
-                result = write_results(run, corpus, prepared, split.sides, probabilities, about)
+            with run.alone():
+                run.begin(identity, Config())  # decoder and silence removal alone matter, and no preset changes them
+                if run.finished:
+                    result = run.result(report)
+                else:
+                    probabilities, about = _judge(yardstick, split, described(), corpus.emotions)
+                    shown = ("strategy", "protocol", "corpus", "scheme", "fold", "weights", "input")
+                    about = {key: identity[key] for key in shown} | about
+                    result = write_results(run, corpus, prepared, split.sides, probabilities, about)
             results.setdefault((yardstick.name, split.protocol), []).append(result["test"])
             if "ties_shared" in result:
                 tied = f"{yardstick.name}, ties shared"

@@ -1,6 +1,5 @@
 """A corpus of speakers -> a folder of shards, on one machine or on a cluster."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from ser_tf.audio.recording import decoder_of, speech_key
 from ser_tf.config import Config
 from ser_tf.corpora.speakers import read_lists
 from ser_tf.errors import UserError
+from ser_tf.folder_lock import alone_in
 from ser_tf.preparation.manifest import (
     DESCRIPTION,
     FAILED,
@@ -209,9 +209,5 @@ def _opened(out: Path, description: dict[str, Any], config: Config) -> Iterator[
                 f"{out}: holds shards of another {what} ({before[key]}, and now {description[key]}); choose another "
                 "--out or remove the folder"
             )
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{out}: another ser-tf prepare is at work in it; wait for it") from error
+    with alone_in(out):
         yield

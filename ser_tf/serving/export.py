@@ -1,7 +1,5 @@
 """A finished run as a SavedModel, in folders of versions as TensorFlow Serving watches them."""
 
-import fcntl
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from ser_tf.errors import UserError
+from ser_tf.folder_lock import alone_in
 from ser_tf.serving.line_graph import LineGraph
 from ser_tf.serving.predict import CONFIG, LABELS, PREDICTIONS, UNFINISHED, export_versions, load_run
 from ser_tf.training.run_folder import RunFolder, environment, write_json
@@ -40,7 +39,7 @@ def export(run: Path, folder: Path, card: str) -> Path:
     """
     require_tensorflow()
     recogniser = load_run(run)
-    with _alone_in(folder):
+    with _opened(folder):
         version = folder / str(max(export_versions(folder), default=0) + 1)
         unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder))
         try:
@@ -92,19 +91,12 @@ def _write(line: LineGraph, run: RunFolder, card: str, folder: Path) -> None:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold the folder against other exports; what a killed one left is removed."""
+def _opened(folder: Path) -> Iterator[None]:
+    """The folder for this export alone; what a killed one left is removed."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: expected a new folder or that of an export. Received: a file")
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it when the process dies
-        except BlockingIOError as error:
-            raise UserError(
-                f"{folder}: another export is writing here; wait for it, or choose another folder"
-            ) from error
+    with alone_in(folder):
         versions = {str(version) for version in export_versions(folder)}
         for path in sorted(folder.iterdir()):
             if path.name not in versions and not path.name.startswith(UNFINISHED):
@@ -115,5 +107,3 @@ def _alone_in(folder: Path) -> Iterator[None]:
         for path in folder.glob(f"{UNFINISHED}*"):
             shutil.rmtree(path)
         yield
-    finally:
-        os.close(handle)

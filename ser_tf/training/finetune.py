@@ -224,10 +224,10 @@ def finetune(
     Returns:
         What `metrics.json` holds.
     """
-    if run.finished:
-        run.begin(task.identity(), task.config)
-        return run.result(report)
-    with exhaustion_explained(run):
+    with run.alone(), exhaustion_explained(run):
+        if run.finished:
+            run.begin(task.identity(), task.config)
+            return run.result(report)
         network, progress = train(task, run, report, network)
         return judge(task, run, network, progress, report)
 

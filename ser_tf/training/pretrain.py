@@ -280,10 +280,10 @@ def pretrain(
     Returns:
         What `metrics.json` holds.
     """
-    if run.finished:
-        run.begin(task.identity(), task.config)
-        return run.result(report)
-    with exhaustion_explained(run):
+    with run.alone(), exhaustion_explained(run):
+        if run.finished:
+            run.begin(task.identity(), task.config)
+            return run.result(report)
         network = SpeakerNetwork(task, devices)
         run.begin(task.identity(), task.config)  # not earlier: what is refused leaves no folder behind
         progress = train(task, run, network, report)

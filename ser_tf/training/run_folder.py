@@ -4,7 +4,8 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from ser_tf.config import Config
 from ser_tf.errors import UserError
+from ser_tf.folder_lock import alone_in
 
 MODULES = ("tensorflow", "keras", "numpy", "sklearn", "soundfile", "soxr", "webrtcvad")
 """What decides a result beside our own code; each may come from one of several packages, as tensorflow-cpu."""
@@ -40,6 +42,22 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run has its result."""
         return self.metrics.is_file()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the folder against other processes; a new one that is still empty at the end is removed.
+
+        Raises:
+            UserError: another process is at work in it.
+        """
+        with suppress(FileExistsError):  # `begin` says what is wrong with a file
+            self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with alone_in(self.path):
+                yield
+        finally:
+            with suppress(OSError):
+                self.path.rmdir()
 
     def begin(self, identity: dict[str, Any], config: Config) -> None:
         """Open a new run, or make sure that this folder holds the very same one.
