@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.measuring import Ratio, Row, in_new_process, take_turns
 from benchmarks.memory import peak
 from benchmarks.recordings import write_clip
-from ser_tf.audio.vad import remove_silence
+from ser_tf.audio.vad import as_int16, remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import SAMPLE_RATE_HZ, Config, preset
 from ser_tf.corpora import Corpus
@@ -120,6 +120,7 @@ def measure(corpus: Corpus, scratch: Path) -> Iterator[Row]:
     run, exports, clip = scratch / "engines-run", scratch / "engines", scratch / "engines.wav"
     in_new_process(_write, run, exports, corpus)
     write_clip(clip, corpus, SECONDS)
+    yield in_new_process(_measure_silence_removal, clip)
     yield from in_new_process(_measure_speed, run, exports, corpus)
 
     seconds, megabytes = {}, {}
@@ -143,6 +144,23 @@ def _write(run: Path, exports: Path, corpus: Corpus) -> None:
     speakers = sorted({utterance.speaker for utterance in corpus.utterances})
     write_run(run, preset("compact"), {"train_speakers": speakers})
     write_exports(run, exports, corpus)
+
+
+def _measure_silence_removal(clip: Path) -> Row:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before TensorFlow counts the cores
+    import tensorflow as tf
+
+    from ser_tf.audio import vad_graph
+
+    config = preset("compact").vad
+    waveform = read_waveform(clip)
+    in_graph = tf.function(lambda samples: vad_graph.remove_silence(samples, tf.shape(samples)[1:], config))
+    samples = tf.constant(as_int16(waveform)[None])
+    webrtc_seconds, seconds = take_turns(
+        lambda: remove_silence(waveform, config), lambda: in_graph(samples)[0].numpy(), at_least=5, seconds=3
+    )
+    ratio = Ratio.of(seconds, webrtc_seconds, "py-webrtcvad")
+    return Row("silence removal in the graph, one core", 1000 * float(np.median(seconds)), "ms", ratio)
 
 
 def _measure_speed(run: Path, exports: Path, corpus: Corpus) -> list[Row]:

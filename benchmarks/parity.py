@@ -66,11 +66,12 @@ def main(arguments: Arguments) -> None:
         speakers = RunFolder(arguments.run).read_identity()["test_speakers"]
         own = corpora[0]
         drawn = {own.name: [utterance for utterance in own.utterances if utterance.speaker in speakers]}
-    print(
-        "| corpus | recordings | engine | same emotion | probability, largest difference | median | 99th percentile "
-        f"| embedding, largest difference | median | 99th percentile | other speech |{' UAR, % |' * arguments.test_side}"
-    )
-    print("|---" * (11 + arguments.test_side) + "|")
+    spread = ("largest difference", "median", "99th percentile")
+    head = ["corpus", "recordings", "engine", "same emotion"]
+    head += [f"{what}, {how}" for what in ("probability", "embedding") for how in spread]
+    head += ["other speech", *["UAR, %"] * arguments.test_side]
+    print("|", " | ".join(head), "|")
+    print("|---" * len(head) + "|")
     with tempfile.TemporaryDirectory() as folder:
         exports = Path(folder)
         write_exports(arguments.run, exports, corpora[0])
