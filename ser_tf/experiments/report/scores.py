@@ -283,22 +283,21 @@ def _pooled_table(scored: Scored) -> Table:
     for line in scored.evaluation.scored:
         summary = scored.summaries[line.label]
         pooled = summary.scores.pooled
-        seeds = summary.scores.over_seeds["uar"].standard_deviation
+        deviation = summary.scores.over_seeds["uar"].standard_deviation
         rows.append(
             [
                 line.label,
                 scored.finished_folds(line),
-                str(len(line.seeds)),
+                str(len(line.seeds)) + ("" if deviation is None else f" ({points(deviation)})"),
                 str(pooled.utterances),
                 *(interval(estimate) for estimate in (pooled.uar, pooled.wa, pooled.macro_f1)),
-                "-" if seeds is None else points(seeds),
                 f"{summary.calibration.ece:.3f}",
             ]
         )
     return Table(
-        "All test utterances together, percent; in brackets 95 % intervals by resampling speakers. Deviation is that "
-        "of the UAR between seeds. ECE is the expected calibration error.",
-        ["method", "folds", "seeds", "utterances", "UAR", "accuracy", "macro-F1", "deviation", "ECE"],
+        "All test utterances together, percent; in brackets 95 % intervals by resampling speakers, and beside several "
+        "seeds the standard deviation of their UAR. ECE is the expected calibration error.",
+        ["method", "folds", "seeds", "utterances", "UAR", "accuracy", "macro-F1", "ECE"],
         rows,
     )
 
