@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ttest_ind
 from sklearn.metrics import balanced_accuracy_score
 
 from ser_tf.errors import UserError
@@ -170,7 +171,7 @@ def test_a_difference_that_is_not_shown():
 def test_a_difference_between_single_seeds_is_one_between_trained_models():
     # Ten points on each of 10 speakers: p = 2 / 1024.
     comparison = compared({"S4": [[4] * 10], "S5": [[6] * 10] * 3})
-    assert comparison.seed_standard_error is None
+    assert comparison.seed_margin is None
     assert comparison.sentence == (
         "S5 is 10.0 points of UAR above S4 (95 % interval 10.0 to 10.0 over 10 speakers, p = 0.002): these trained "
         "models differ; a claim about the strategies needs 3 seeds of each "
@@ -179,24 +180,50 @@ def test_a_difference_between_single_seeds_is_one_between_trained_models():
 
 
 def test_a_difference_between_strategies_needs_three_seeds():
-    # S4: 4 of 10 in each seed. S5: 5, 6, 7, so a UAR of 75, 80 and 85 % whose standard error is 5 / sqrt(3) = 2.9.
-    comparison = compared({"S4": [[4] * 10] * 3, "S5": [[5] * 10, [6] * 10, [7] * 10]})
-    assert comparison.seed_standard_error == pytest.approx(0.05 / np.sqrt(3))
+    # S4: 4 of 10 in each seed. S5: 6, 7, 8, so a UAR of 80, 85 and 90 % whose standard error is 5 / sqrt(3) = 2.9; the
+    # seeds of S4 are equal, so Welch's t has the 2 degrees of freedom of S5's, whose 97.5 % point is 4.303.
+    comparison = compared({"S4": [[4] * 10] * 3, "S5": [[6] * 10, [7] * 10, [8] * 10]})
+    assert comparison.seed_margin == pytest.approx(4.303 * 0.05 / np.sqrt(3), rel=1e-4)
     assert comparison.sentence == (
-        "S5 is 10.0 points of UAR above S4 (95 % interval 10.0 to 10.0 over 10 speakers, p = 0.002): the strategies "
+        "S5 is 15.0 points of UAR above S4 (95 % interval 15.0 to 15.0 over 10 speakers, p = 0.002): the strategies "
         "differ (S5: 3 seeds with a standard deviation of 5.0 points; "
         "S4: 3 seeds with a standard deviation of 0.0 points)."
     )
 
 
 def test_a_difference_of_the_size_of_the_seeds_is_none_between_strategies():
-    # S5 has 10, 10 and 1 of 10: 100, 100 and 55 %, mean 85 with a standard error of 26 / sqrt(3) = 15; S4 has 75 %.
-    comparison = compared({"S4": [[5] * 10] * 3, "S5": [[10] * 10, [10] * 10, [1] * 10]})
+    # S5 has 5, 6 and 7 of 10, so 75, 80 and 85 %: 10 points above S4, by seeds alone 12.4 more or less.
+    comparison = compared({"S4": [[4] * 10] * 3, "S5": [[5] * 10, [6] * 10, [7] * 10]})
     assert comparison.p_holm < 0.05
     assert (
         "): these trained models differ, yet other seeds might not: no difference shown between the strategies (S5: 3"
         in (comparison.sentence)
     )
+
+
+def test_a_margin_over_seeds_is_welchs():
+    # Both spread: scipy's own interval of the difference of the means is the reference.
+    comparison = compared({"S4": [[1] * 10, [2] * 10, [4] * 10], "S5": [[5] * 10, [6] * 10, [9] * 10]})
+    seeds = comparison.first_over_seeds.values, comparison.second_over_seeds.values
+    low, high = ttest_ind(*seeds, equal_var=False).confidence_interval(0.95)
+    assert comparison.seed_margin == pytest.approx((high - low) / 2)
+
+
+def test_a_method_without_seeds_needs_none():
+    # Ten points on each of 10 speakers, as above; three equal seeds of S5 have no spread.
+    table = with_hits({"mfcc_svm": [[4] * 10], "S5": [[6] * 10] * 3})
+    (comparison,) = compare_strategies(table, [("S5", "mfcc_svm")], ["mfcc_svm"])
+    assert comparison.seed_margin == pytest.approx(0, abs=1e-9)
+    assert comparison.sentence == (
+        "S5 is 10.0 points of UAR above mfcc_svm (95 % interval 10.0 to 10.0 over 10 speakers, p = 0.002): the methods "
+        "differ (S5: 3 seeds with a standard deviation of 0.0 points; mfcc_svm: nothing drawn)."
+    )
+
+
+def test_a_network_of_one_seed_is_no_claim_beside_a_method_without_seeds():
+    table = with_hits({"mfcc_svm": [[4] * 10], "S5": [[6] * 10]})
+    (comparison,) = compare_strategies(table, [("S5", "mfcc_svm")], ["mfcc_svm"])
+    assert "): these trained models differ; a claim about the methods needs 3 seeds of S5 (" in comparison.sentence
 
 
 def test_three_seeds_that_show_nothing_speak_of_the_strategies():

@@ -2,15 +2,16 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import permutation_test
+from scipy.stats import permutation_test, t
 
 from ser_tf.experiments.predictions import PredictionTable
 from ser_tf.experiments.statistics import (
+    CONFIDENCE_LEVEL,
     GENERATOR_SEED,
     RESAMPLES,
     SCORES,
@@ -25,8 +26,6 @@ from ser_tf.experiments.statistics import (
 )
 
 SIGNIFICANCE_LEVEL = 0.05
-STANDARD_ERRORS = 2
-"""By so many standard errors over seeds strategies must differ, beside p: speakers alone say nothing of other seeds."""
 
 _UAR = SCORES.index("uar")
 _BATCH = 1000
@@ -50,19 +49,23 @@ class Comparison:
     first_over_seeds: Spread
     """UAR of each seed."""
     second_over_seeds: Spread
-    seed_standard_error: float | None
-    """Of the difference, from the spread over the seeds; None when a strategy has a single one."""
+    seed_margin: float | None
+    """Half the 95 % interval of the difference by the spread over seeds alone (Welch's t); None when a strategy has a
+    single one. Strategies must differ by more, beside p: speakers say nothing of other seeds."""
+    seedless: tuple[str, ...]
+    """Which of the two has no seeds, since nothing in it is drawn: as good as any number of them."""
     sentence: str
 
 
 def compare_strategies(
-    table: PredictionTable, pairs: Sequence[tuple[str, str]] | None = None
+    table: PredictionTable, pairs: Sequence[tuple[str, str]] | None = None, seedless: Collection[str] = ()
 ) -> tuple[Comparison, ...]:
     """Compare strategies; p is corrected for all pairs.
 
     Args:
         table: their predictions.
         pairs: whom to compare with whom; each with each other by default.
+        seedless: those in which nothing is drawn, such as yardsticks.
 
     Raises:
         UserError: a strategy or a seed lacks utterances that another has.
@@ -74,7 +77,9 @@ def compare_strategies(
     p_values = [permutation_p(parts[first].mean(axis=0), parts[second].mean(axis=0)) for first, second in pairs]
     corrected = holm(np.array(p_values))
     return tuple(
-        _comparison(pair, parts[pair[0]], parts[pair[1]], (p, p_holm), len(pairs))
+        _comparison(
+            pair, parts[pair[0]], parts[pair[1]], (p, p_holm), len(pairs), tuple(n for n in pair if n in seedless)
+        )
         for pair, p, p_holm in zip(pairs, p_values, corrected.tolist(), strict=True)
     )
 
@@ -137,7 +142,12 @@ def difference_of_uar(first: np.ndarray, second: np.ndarray) -> Estimate:
 
 
 def _comparison(
-    names: tuple[str, str], first: np.ndarray, second: np.ndarray, p_values: tuple[float, float], pairs: int
+    names: tuple[str, str],
+    first: np.ndarray,
+    second: np.ndarray,
+    p_values: tuple[float, float],
+    pairs: int,
+    seedless: tuple[str, ...],
 ) -> Comparison:
     """Compare confusion counts [seeds, speakers, C, C].
 
@@ -153,20 +163,27 @@ def _comparison(
         speakers=first.shape[1],
         first_over_seeds=over_seeds[0],
         second_over_seeds=over_seeds[1],
-        seed_standard_error=_standard_error(over_seeds),
+        seed_margin=_seed_margin([each for name, each in zip(names, over_seeds, strict=True) if name not in seedless]),
+        seedless=seedless,
         sentence="",
     )
     return dataclasses.replace(compared, sentence=_sentence(compared))
 
 
-def _standard_error(over_seeds: list[Spread]) -> float | None:
-    """Of the difference between two means over seeds."""
-    squares = [
-        spread.standard_deviation**2 / len(spread.values)
+def _seed_margin(over_seeds: list[Spread]) -> float | None:
+    """Half the interval of the difference between means over seeds (Welch 1947)."""
+    terms = [
+        (spread.standard_deviation**2 / len(spread.values), len(spread.values) - 1)
         for spread in over_seeds
         if spread.standard_deviation is not None
     ]
-    return math.sqrt(sum(squares)) if len(squares) == len(over_seeds) else None
+    if len(terms) < len(over_seeds):
+        return None
+    variance = sum(term for term, _ in terms)
+    if not variance:
+        return 0.0
+    freedom = variance**2 / sum(term**2 / own for term, own in terms)
+    return float(t.ppf((1 + CONFIDENCE_LEVEL) / 2, freedom)) * math.sqrt(variance)
 
 
 def _sentence(compared: Comparison) -> str:
@@ -185,21 +202,27 @@ def _sentence(compared: Comparison) -> str:
         evidence += f" after Holm's correction for {compared.pairs} pairs"
         if compared.p_holm > SIGNIFICANCE_LEVEL and (difference.low or 0.0) > 0:
             evidence += ", which the interval does not have"
-    seeds = "; ".join(f"{name}: {seeds_in_words(over_seeds)}" for name, over_seeds in strategies)
+    seeds = "; ".join(
+        f"{name}: {'nothing drawn' if name in compared.seedless else seeds_in_words(over_seeds)}"
+        for name, over_seeds in strategies
+    )
     return f"{found} ({evidence}): {_verdict(compared)} ({seeds})."
 
 
 def _verdict(compared: Comparison) -> str:
     """What follows for the trained models, and for the strategies where there are seeds enough."""
-    over_seeds = (compared.first_over_seeds, compared.second_over_seeds)
-    seeds_enough = all(len(spread.values) >= SEEDS_FOR_A_CLAIM for spread in over_seeds)
+    methods = {compared.first: compared.first_over_seeds, compared.second: compared.second_over_seeds}
+    drawn = {name: spread for name, spread in methods.items() if name not in compared.seedless}
+    seeds_enough = all(len(spread.values) >= SEEDS_FOR_A_CLAIM for spread in drawn.values())
+    whom = "the methods" if compared.seedless else "the strategies"
     if compared.p_holm > SIGNIFICANCE_LEVEL:
-        return "no difference shown between " + ("the strategies" if seeds_enough else "these trained models")
+        return f"no difference shown between {whom if seeds_enough else 'these trained models'}"
     if not seeds_enough:
-        return f"these trained models differ; a claim about the strategies needs {SEEDS_FOR_A_CLAIM} seeds of each"
-    if abs(compared.difference.value or 0.0) <= STANDARD_ERRORS * (compared.seed_standard_error or 0.0):
-        return "these trained models differ, yet other seeds might not: no difference shown between the strategies"
-    return "the strategies differ"
+        needed = f"{SEEDS_FOR_A_CLAIM} seeds of {'each' if len(drawn) == 2 else next(iter(drawn))}"
+        return f"these trained models differ; a claim about {whom} needs {needed}"
+    if abs(compared.difference.value or 0.0) <= (compared.seed_margin or 0.0):
+        return f"these trained models differ, yet other seeds might not: no difference shown between {whom}"
+    return f"{whom} differ"
 
 
 def _negative(difference: Estimate) -> Estimate:

@@ -106,11 +106,12 @@ def score(evaluation: Evaluation, root: Path | None, *, has_twin: bool = False) 
     networks = [line.label for line in evaluation.networks]
     yardsticks = [line.label for line in evaluation.scored if not line.network and line.strategy != "majority"]
     folds = evaluation.common_folds
+    against = [(one, other) for one in networks for other in yardsticks]
     return Scored(
         evaluation,
         {label: summarise_strategy(table, label, demographics) for label, table in tables.items()},
         comparisons=_compared(tables, folds, list(combinations(networks, 2))),
-        against_yardsticks=_compared(tables, folds, [(one, other) for one in networks for other in yardsticks]),
+        against_yardsticks=_compared(tables, folds, against, yardsticks),
         compared_folds=folds,
         demographics=demographics,
         looks=figures.looks_of(list(tables)),
@@ -119,7 +120,10 @@ def score(evaluation: Evaluation, root: Path | None, *, has_twin: bool = False) 
 
 
 def _compared(
-    tables: Mapping[str, PredictionTable], folds: Sequence[int], pairs: Sequence[tuple[str, str]]
+    tables: Mapping[str, PredictionTable],
+    folds: Sequence[int],
+    pairs: Sequence[tuple[str, str]],
+    seedless: Sequence[str] = (),
 ) -> tuple[Comparison, ...]:
     """Compare over these folds; nothing where there are none, or where a recording lacks in one of the tables."""
     names = sorted({name for pair in pairs for name in pair})
@@ -128,7 +132,7 @@ def _compared(
     rows = pd.concat([tables[name].rows for name in names], ignore_index=True)
     together = dataclasses.replace(tables[names[0]], rows=rows[rows["fold"].isin(folds)])
     try:
-        return compare_strategies(together, pairs)
+        return compare_strategies(together, pairs, seedless)
     except UserError:
         return ()
 
