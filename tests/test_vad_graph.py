@@ -87,7 +87,9 @@ def high_passed(samples: list[int]) -> list[int]:
     return outputs[2:]
 
 
-def test_filters_beside_one_another_equal_the_sequential_ones(sounds):
+@pytest.mark.parametrize("most_passes", [vad_graph.MOST_PASSES, 1])
+def test_filters_beside_one_another_equal_the_sequential_ones(sounds, monkeypatch, most_passes):
+    monkeypatch.setattr(vad_graph, "MOST_PASSES", most_passes)  # after one, hardly a piece starts where it should
     samples = np.stack(list(sounds.values()))[:, :9600]  # 20 frames of 30 ms
     narrow = vad_graph._decimated(tf.constant(samples, tf.int32))
     bands = vad_graph._bands(narrow, VadConfig())
@@ -189,6 +191,37 @@ def test_each_row_is_as_it_would_be_alone(in_graph, sounds, rng):
         samples = rows[number][: lengths[number]]
         assert same_speech(samples, VadConfig(), speech[number], speech_lengths[number], kept_whole[number]), name
     assert in_graph.experimental_get_tracing_count() == 1
+
+
+@pytest.fixture
+def after_a_burst(rng) -> dict[str, np.ndarray]:
+    """What a converter may make of silence, int16 [24000], after a third of noise."""
+    number = np.arange(SAMPLES)
+    silences = {"-1": -np.ones(SAMPLES), "7": np.full(SAMPLES, 7), "0 and 1 by turns of two": number // 2 % 2}
+    burst = 6000 * rng.standard_normal(SAMPLES)
+    return {
+        name: np.rint(np.where(number < SAMPLES // 3, burst, silence)).astype(np.int16)
+        for name, silence in silences.items()
+    }
+
+
+def test_silence_that_is_not_zero_is_no_other(in_graph, after_a_burst):
+    for name, samples in after_a_burst.items():
+        results = in_graph(samples[None], [SAMPLES])
+        assert same_speech(samples, VadConfig(), *(each.numpy()[0] for each in results)), name
+
+
+@pytest.mark.parametrize("silence", ["-1", "7"])
+def test_a_signal_that_stands_still_needs_few_passes(after_a_burst, monkeypatch, silence):
+    further, passes = vad_graph._further, []
+
+    def counted(*arguments):
+        passes.append(arguments)
+        return further(*arguments)
+
+    monkeypatch.setattr(vad_graph, "_further", counted)
+    vad_graph._decimated(tf.constant(after_a_burst[silence][None], tf.int32))
+    assert len(passes) < 10  # and the silence has 400 pieces
 
 
 @pytest.mark.parametrize("samples", [0, 1, 479, 480, 481])

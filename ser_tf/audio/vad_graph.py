@@ -20,6 +20,8 @@ from ser_tf.config import SAMPLE_RATE_HZ, VadConfig
 
 LONGEST_PIECE = 20
 """Samples that a filter goes through one after the other; what 10 ms hold, where that is less."""
+MOST_PASSES = 30
+"""Over all pieces side by side; speech and noise need less than ten."""
 
 BRANCHES = slice(None), None, None, None
 """Turns one number per branch of a filter into [2, 1, 1, 1]."""
@@ -252,7 +254,9 @@ def _recursion(
     """Run a filter over all pieces of a signal side by side, exactly as if it went through one after the other.
 
     Each piece starts from rest, and then again from where the piece before it ended, until that changes nothing: then
-    all starts are right. Filters forget, so that is soon; every pass sets one more piece right at least.
+    all starts are right. Filters forget, so that is soon; every pass sets one more piece right at least. Only of a
+    signal that repeats a small pattern they do not: then the pieces come one after the other after all, which is slow,
+    but no slower for each second of a long recording.
 
     Args:
         step: states and the inputs at one time -> states and output, each int32 [..., pieces].
@@ -268,34 +272,53 @@ def _recursion(
     piece = min(LONGEST_PIECE, rate_hz // 100)
     pieces = shape[-1] // piece
     in_pieces = [tf.reshape(each, tf.concat([shape[:-1], [pieces, piece]], axis=0)) for each in inputs]
-    is_silent = tf.reduce_all([tf.reduce_all(each == 0, axis=-1) for each in in_pieces], axis=0)
-    follows_silence = tf.concat([tf.zeros_like(is_silent[..., :1]), is_silent[..., :-1]], axis=-1)
-    kept_bits = -1
+    is_steady = tf.reduce_all([tf.reduce_all(each == each[..., :1], axis=-1) for each in in_pieces], axis=0)
+    follows_steady = tf.concat([tf.zeros_like(is_steady[..., :1]), is_steady[..., :-1]], axis=-1)
+    kept_bits = tf.fill([pieces], -1)
     if rounded_every is not None:
         kept_bits = tf.where(piece * tf.range(pieces) % rounded_every == 0, -1 << 16, -1)
 
-    def go_through(starts: Signals, outputs: tf.Tensor, settled: tf.Tensor) -> tuple[Signals, tf.Tensor, tf.Tensor]:
+    def go_through(starts: Signals, piece_of_each: Signals) -> tuple[Signals, tf.Tensor]:
         ends, outputs = starts, []
-        for at_one_time in zip(*(tf.unstack(each, axis=-1) for each in in_pieces), strict=True):
+        for at_one_time in zip(*(tf.unstack(each, axis=-1) for each in piece_of_each), strict=True):
             ends, output = step(ends, *at_one_time)
             outputs.append(output)
+        return ends, tf.stack(outputs, axis=-1)
+
+    def side_by_side(starts: Signals, outputs: tf.Tensor, settled: tf.Tensor) -> tuple[Signals, tf.Tensor, tf.Tensor]:
+        ends, outputs = go_through(starts, in_pieces)
         follow = [tf.bitwise.bitwise_and(_delayed(end), kept_bits) for end in ends]
         settled = tf.reduce_all([tf.reduce_all(a == b) for a, b in zip(starts, follow, strict=True)])
-        return _further(starts, follow, follows_silence), tf.stack(outputs, axis=-1), settled
+        return _further(starts, follow, follows_steady), outputs, settled
+
+    def one_after_the_other() -> tf.Tensor:
+        def next_piece(number: tf.Tensor, ends: Signals, outputs: tf.TensorArray) -> tuple[Any, ...]:
+            starts = [tf.bitwise.bitwise_and(end, kept_bits[number]) for end in ends]
+            ends, output = go_through(starts, [each[..., number : number + 1, :] for each in in_pieces])
+            return number + 1, ends, outputs.write(number, output[..., 0, :])
+
+        first = (0, [each[..., :1] for each in rest], tf.TensorArray(tf.int32, pieces))
+        *_, outputs = tf.while_loop(lambda number, _ends, _outputs: number < pieces, next_piece, first)
+        last = in_pieces[0].shape.rank - 1
+        return tf.transpose(outputs.stack(), [*range(1, last), 0, last])
 
     rest = [tf.zeros_like(in_pieces[0][..., 0])] * states
-    loop = (rest, tf.zeros_like(in_pieces[0]), False)
-    _, outputs, _ = tf.while_loop(lambda _starts, _outputs, settled: ~settled, go_through, loop)
-    return tf.reshape(outputs, shape)
+    _, outputs, settled = tf.while_loop(
+        lambda _starts, _outputs, settled: tf.logical_not(settled),
+        side_by_side,
+        (rest, tf.zeros_like(in_pieces[0]), False),
+        maximum_iterations=MOST_PASSES,
+    )
+    return tf.reshape(tf.cond(settled, lambda: outputs, one_after_the_other), shape)
 
 
-def _further(starts: Signals, follow: Signals, is_silent: tf.Tensor) -> Signals:
+def _further(starts: Signals, follow: Signals, follows_steady: tf.Tensor) -> Signals:
     """Better starts than `follow`, where the pieces before ended.
 
-    In digital silence a filter never forgets its last small oscillation: a silent piece that handed on what it got will
-    do so again, and the oscillation need not travel through the silence piece by piece.
+    Of a signal that stands still, as in digital silence, a filter never forgets its last small oscillation: a steady
+    piece that handed on what it got will do so again, and the oscillation need not travel piece by piece.
     """
-    handed_on = is_silent
+    handed_on = follows_steady
     for before, after in zip(starts, follow, strict=True):
         handed_on &= after == _delayed(before)
     is_new = tf.reshape(tf.concat([tf.ones_like(handed_on[..., :1]), ~handed_on[..., 1:]], axis=-1), [-1])
