@@ -1,58 +1,21 @@
 """What a measurement says: every number of small tables can be worked out by hand."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 
 import pytest
+from noise_measurement import SPEAKERS, Lost, always, write_measurement
 
 from ser_tf.errors import UserError
-from ser_tf.experiments.noise import CONDITIONS
-from ser_tf.experiments.noise_folder import COLUMNS, NoiseFolder
+from ser_tf.experiments.noise_folder import CONDITIONS, NoiseFolder
 from ser_tf.experiments.noise_summary import noise_text, summarise_noise
 from ser_tf.training.run_folder import write_json
-
-EMOTIONS = ("happy", "sad")
-SPEAKERS = tuple(f"ravdess:{number:02d}" for number in range(1, 11))
-UTTERANCES = 4
-"""Of each speaker and emotion."""
-
-Lost = Mapping[str, int]
-"""Portion -> how many of a speaker's four happy utterances noise over it makes wrong."""
 
 
 @pytest.fixture
 def measurement(tmp_path) -> Callable[..., NoiseFolder]:
-    """Makes the folder of a measurement: without noise all of happy and half of sad are named rightly."""
-
-    def make(
-        lost: Mapping[str, Callable[[str], Lost]], *, seeds: int = 1, speakers: int = 10, descriptors: str = "3+"
-    ) -> NoiseFolder:
-        folder = NoiseFolder(tmp_path / "noise")
-        folder.path.mkdir()
-        rows, runs = [], {}
-        for strategy, of_speaker in lost.items():
-            ghosts = 0 if strategy == "S1" else 2
-            for seed in range(seeds):
-                runs[f"{strategy}-fold1-seed{seed}"] = {"strategy": strategy, "ghost_clusters": ghosts}
-                for speaker in SPEAKERS[:speakers]:
-                    for condition in CONDITIONS:
-                        happy = UTTERANCES - of_speaker(speaker).get(condition.portion, 0)
-                        for emotion, correct, clean in (("happy", happy, UTTERANCES), ("sad", 2, 2)):
-                            snr_db = "" if condition.snr_db is None else condition.snr_db
-                            heard = [condition.noise, condition.portion, snr_db]
-                            halves = [UTTERANCES, 0.1, 0.3] if condition.portion == "half" else [0, "", ""]
-                            ghost = [0.2, *halves] if ghosts else [""] * 4
-                            place = [strategy, 1, seed, speaker, emotion, *heard, descriptors]
-                            rows.append([*place, UTTERANCES, correct, clean, *ghost])
-        lines = [",".join(map(str, row)) for row in [COLUMNS, *rows]]
-        folder.table.write_text("\n".join(lines) + "\n")
-        write_json(folder.about, {"settings": {"emotions": list(EMOTIONS)}, "runs": runs})
-        return folder
-
-    return make
-
-
-def always(**lost: int) -> Callable[[str], Lost]:
-    return lambda speaker: lost
+    """Makes the folder of a measurement."""
+    return partial(write_measurement, tmp_path / "noise")
 
 
 def test_losses_and_their_difference(measurement):
@@ -169,4 +132,32 @@ def test_a_damaged_table_is_refused_by_name(measurement, number, received):
     about["runs"][f"S1-fold1-seed{number}"] = about["runs"]["S1-fold1-seed0"]
     write_json(folder.about, about)
     with pytest.raises(UserError, match=rf"^{folder.table}: expected conditions and numbers\. Received: .*{received}"):
+        summarise_noise(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda about: about["settings"].pop("emotions"),
+            "noise.json: expected the settings and runs of a measurement;",
+        ),
+        (lambda about: about["runs"].clear(), "noise.json: expected the settings and runs of a measurement;"),
+        (
+            lambda about: about["runs"]["S1-fold1-seed0"].pop("ghost_clusters"),
+            "noise.json: expected the settings and runs of a measurement;",
+        ),
+        (
+            lambda about: about["runs"].update({"S3-fold1-seed0": about["runs"]["S1-fold1-seed0"]}),
+            "noise.csv: expected rows of S3-fold1-seed0; restore the file,",
+        ),
+    ],
+    ids=["no emotions", "no runs", "half a run", "no rows"],
+)
+def test_files_that_lack_something_are_refused_by_name(measurement, change, message):
+    folder = measurement({"S1": always()})
+    about = folder.read_about()
+    change(about)
+    write_json(folder.about, about)
+    with pytest.raises(UserError, match=f"^{folder.path}/{message}"):
         summarise_noise(folder)

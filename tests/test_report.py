@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from noise_measurement import SPEAKERS, always, write_measurement
 
 from ser_tf import cli
 from ser_tf.config import PRESETS, Config
@@ -19,15 +20,17 @@ from ser_tf.corpora import ravdess
 from ser_tf.corpora.folds import RANDOM_SPLIT
 from ser_tf.errors import UserError
 from ser_tf.experiments import report
+from ser_tf.experiments.noise_folder import Condition
+from ser_tf.experiments.noise_summary import summarise_noise
 from ser_tf.experiments.report import paper
 from ser_tf.experiments.report.compose import compose
 from ser_tf.experiments.report.confusions import CLAIMS
 from ser_tf.experiments.report.document import Bullets, Document, Figure, Notice, Panel, Paragraph, Section, Table
 from ser_tf.experiments.report.figures import curves, looks_of, style
 from ser_tf.experiments.report.page import write_pages
-from ser_tf.experiments.report.scores import lead, score, speakers_in_words
+from ser_tf.experiments.report.scores import interval, lead, score, speakers_in_words
 from ser_tf.experiments.report.sources import find_sources, preset_in_words, scheme_of
-from ser_tf.experiments.statistics import PooledScores, pooled_scores
+from ser_tf.experiments.statistics import PooledScores, points, pooled_scores
 from ser_tf.training.run_folder import RunFolder, write_json
 
 COMPACT = PRESETS["compact"]
@@ -123,24 +126,11 @@ def sweeps(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def noise_test(tmp_path_factory) -> Path:
-    """S3 names all clean utterances and 8 of 10 noisy ones, S1 all and 5 of 10; every speaker alike."""
-    folder = tmp_path_factory.mktemp("noise")
-    hits = {("S1", ""): 10, ("S3", ""): 10, ("S1", 0): 5, ("S3", 0): 8}
-    rows = [
-        (
-            *(strategy, 1, 0, f"ravdess:{speaker:02d}", emotion, "white" if noisy else "none", portion, ratio),
-            *(descriptors, 10, hit, 0.1 if strategy == "S3" else ""),
-        )
-        for ((strategy, ratio), hit), speaker, emotion, descriptors in product(
-            hits.items(), range(1, 5), ("happy", "sad"), ("1", "3+")
-        )
-        for noisy in (ratio != "",)
-        for portion in (("whole", "half") if noisy else ("none",))
-    ]
-    columns = ["strategy", "fold", "seed", "speaker", "emotion", "noise", "portion", "snr_db"]
-    table = pd.DataFrame(rows, columns=[*columns, "descriptors", "utterances", "correct", "ghost_share"])
-    table.to_csv(folder / "noise.csv", index=False)
-    return folder
+    """Four speakers; noise over half costs S1 two of their four happy utterances, everything else costs one."""
+    lost = {"S1": always(whole=1, half=2), "S3": always(whole=1, half=1)}
+    folder = write_measurement(tmp_path_factory.mktemp("noise") / "noise", lost, speakers=4, descriptors="2")
+    folder.write_summary({})
+    return folder.path
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +160,10 @@ def blocks(document: Document) -> Iterator[object]:
 def table_of(document: Document, start: str) -> Table:
     (found,) = (block for block in blocks(document) if isinstance(block, Table) and block.caption.startswith(start))
     return found
+
+
+def panels_of(document: Document) -> dict[str, Panel]:
+    return {panel.name: panel for block in blocks(document) if isinstance(block, Figure) for panel in block.panels}
 
 
 def text_of(document: Document) -> str:
@@ -291,6 +285,12 @@ def test_speakers_are_told_in_ranges():
     assert speakers_in_words(["table:anna", "table:ben"]) == "anna, ben"
 
 
+def damaged_noise(path: Path, file: str, change: Callable[[str], str]) -> Path:
+    folder = write_measurement(path / "noise", {"S1": always()}, speakers=2).path
+    (folder / file).write_text(change((folder / file).read_text()))
+    return folder
+
+
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
@@ -298,7 +298,19 @@ def test_speakers_are_told_in_ranges():
         (lambda path: path, "expected runs, a sweep or a noise test. Received: a folder without"),
         (
             lambda path: (path / "noise.csv").write_text("strategy,fold\nS1,1\n") and path,
-            "noise.csv: expected a table of strategy, fold, seed,",
+            "noise.json: expected a readable JSON file; give the folder of a measurement by ser-tf noise",
+        ),
+        (
+            lambda path: damaged_noise(path, "noise.json", lambda text: text.replace('"corpus"', '"body"')),
+            "noise.json: expected the settings and runs of a measurement; give the folder of a measurement",
+        ),
+        (
+            lambda path: damaged_noise(path, "noise.csv", lambda text: "strategy,fold\nS1,1\n"),
+            "noise.csv: expected the columns strategy, fold, seed,",
+        ),
+        (
+            lambda path: damaged_noise(path, "noise.csv", lambda text: text.replace(",babble,", ",babel,", 1)),
+            "noise.csv: expected conditions and numbers. Received: ('babel', 'whole', '20'); restore the file",
         ),
         (
             lambda path: (path / "sweep.json").write_text('{"corpus": "ravdess"}') and path,
@@ -459,18 +471,129 @@ def test_an_unbalanced_sweep_says_so(sweeps, tmp_path):
     assert "Not every setting has run on every fold and seed yet" in text_of(composed(tmp_path))
 
 
-def test_noise_is_told_as_uar_and_as_what_ghosts_are_worth(noise_test):
-    document = composed(noise_test)
-    by_ratio = [block for block in blocks(document) if isinstance(block, Table) and block.caption.startswith("UAR in")]
-    # 5 and 8 of 10 named rightly by every speaker: no spread, whoever is drawn.
-    assert by_ratio[0].rows == [
-        ["white", "S1", "50.0 [50.0, 50.0]", "100.0 [100.0, 100.0]"],
-        ["white", "S3", "80.0 [80.0, 80.0]", "100.0 [100.0, 100.0]"],
+@pytest.fixture(scope="module")
+def noise_document(noise_test) -> Document:
+    """The report of the noise test, as data."""
+    return composed(noise_test)
+
+
+def noise_section(document: Document) -> Section:
+    (section,) = (one for one in document.sections if one.title.startswith("Robustness to noise"))
+    return section
+
+
+def test_noise_opens_with_the_verdict_and_where_it_says_little(noise_document):
+    section = noise_section(noise_document)
+    assert section.title == "Robustness to noise, RAVDESS"
+    verdict, caution, *others = section.blocks
+    # Of the UAR of two emotions, one of four happy utterances more is an eighth.
+    assert verdict == Paragraph(
+        "Noise over half of the utterance costs S3 (G = 2) 12.5 points of UAR less than S1 (G = 0), mean over noises "
+        "and ratios (95 % interval -12.5 to -12.5 over 4 speakers, too few to trust it), and over the whole 0.0 points "
+        "of UAR more (95 % interval 0.0 to 0.0 over 4 speakers, too few to trust it): these trained models do not show "
+        "that ghosts absorb noise; 1 seed, and a claim about strategies needs 3."
+    )
+    assert isinstance(caution, Notice)
+    # Over half S1 names two of four happy and two of four sad utterances.
+    assert caution.text.startswith("In 12 of 24 conditions a UAR is less than 5.0 points above chance (50.0)")
+    assert "S1 (G = 0) with seed 0, S3 (G = 2) with seed 0; 32 utterances of 4 speakers" in str(others[0])
+
+
+def test_losses_by_descriptors_are_of_the_same_utterances(noise_document):
+    of_uar, of_accuracy = (table_of(noise_document, f"Loss of {score}") for score in ("UAR", "accuracy"))
+    zero, eighth, quarter, less = (f"{value} [{value}, {value}]" for value in ("0.0", "12.5", "25.0", "-12.5"))
+    # Of the UAR: one or two of four happy utterances, and the mean of two emotions.
+    assert of_uar.columns == ["noise over", "S1 (G = 0)", "S3 (G = 2)", "S3 - S1"]
+    assert of_uar.rows == [["whole", eighth, eighth, zero], ["half", quarter, eighth, less]]
+    # Of the accuracy: one or two of eight. All noisy utterances have M = 2, and no clean one has. Three noises at four
+    # ratios make 12 mixtures of each of 32 utterances.
+    assert of_accuracy.rows == [
+        ["whole", "1", "0", "-", "-", "-"],
+        ["whole", "2", "384", eighth, eighth, zero],
+        ["whole", "3 and more", "0", "-", "-", "-"],
+        ["half", "1", "0", "-", "-", "-"],
+        ["half", "2", "384", quarter, eighth, less],
+        ["half", "3 and more", "0", "-", "-", "-"],
     ]
-    worth = table_of(document, "What ghosts are worth")  # (80 - 100) - (50 - 100)
-    assert worth.rows == [[portion, "white", "0 dB", "30.0 [30.0, 30.0]"] for portion in ("half", "whole")]
-    names = [panel.name for block in blocks(document) if isinstance(block, Figure) for panel in block.panels]
-    assert {"noise-1-whole-descriptors-1", "noise-1-whole-descriptors-3"} <= set(names)
+
+
+def test_noise_is_told_with_the_numbers_of_its_summary(tmp_path):
+    lost = {
+        "S1": lambda speaker: {"half": SPEAKERS.index(speaker) % 4, "whole": 2},
+        "S3": lambda speaker: {"half": SPEAKERS.index(speaker) % 3, "whole": 3},
+    }
+    folder = write_measurement(tmp_path / "noise", lost)
+    # Pink noise over half at 5 dB alone makes sad of S3 wrong too.
+    text = folder.table.read_text()
+    folder.table.write_text(re.sub(r"(S3,.*,sad,pink,half,5,3\+),4,2,", r"\1,4,0,", text))
+    document, summary = composed(folder.path), summarise_noise(folder)
+    (comparison,) = summary.comparisons
+    strategies = summary.strategies.values()
+    by_descriptors = [one.descriptor_loss["half"]["3+"] for one in strategies]
+    by_descriptors.append(comparison.descriptor_loss_difference["half"]["3+"])
+    assert table_of(document, "Loss of accuracy").rows[-1][3:] == [*map(interval, by_descriptors)]
+    by_portion = [one.portion_loss["half"] for one in strategies] + [comparison.portion_loss_difference["half"]]
+    assert table_of(document, "Loss of UAR").rows[-1][1:] == [*map(interval, by_portion)]
+    places = [summary.conditions.index(Condition("pink", "half", ratio)) for ratio in (0, 5, 10, 20)]
+    table = table_of(document, "UAR in percent with noise over half")
+    assert table.columns == ["noise", "network", "0 dB", "5 dB", "10 dB", "20 dB", "clean"]
+    (row,) = (row for row in table.rows if row[:2] == ["pink", "S3 (G = 2)"])
+    assert row[2:] == [interval(summary.strategies["S3"].uar[place]) for place in (*places, 0)]
+    assert row[3] != row[2] == row[4]
+    panels = panels_of(document)
+    assert {f"noise-1-half-{kind}-pink" for kind in ("uar", "ghosts")} <= panels.keys()
+    first, third = (points(one.uar[places[1]].value) for one in strategies)
+    alt = panels["noise-1-half-uar-pink"].alt
+    assert re.search(rf"S1 .* 5 dB {first}, .*S3 .* 5 dB {third}, ", alt)
+    assert list(panels["noise-1-half-uar-pink"].drawing.axes[0].lines[0].get_ydata()) == [50, 50]  # two emotions
+    assert panels["noise-1-half-ghosts-pink"].alt.endswith(": S3 0 dB 20.0, 5 dB 20.0, 10 dB 20.0, 20 dB 20.0.")
+
+
+def test_only_the_verdict_of_the_summary_speaks_of_the_claim(noise_document):
+    section = noise_section(noise_document)
+    inside = [*section.blocks[1:], *(block for part in section.sections for block in part.blocks)]
+    told = [block.caption if isinstance(block, Table | Figure) else block.text for block in inside]
+    words = r"\b(claims?|speaks?|worth|proves?|shows?|confirms?|agrees?|supports?|contradicts?|significant\w*|better)\b"
+    assert [text for text in told if re.search(words, text)] == []
+    with_intervals = [text for text in told if "95 %" in text]
+    assert len(with_intervals) == 6  # two tables of losses; a figure and a table of UAR for each portion
+    assert all("95 % intervals by resampling 4 speakers, too few to trust them" in text for text in with_intervals)
+    (half,) = (part for part in section.sections if "half" in part.title)
+    assert half.blocks[-1] == Paragraph(
+        "Ghost share of S3 with noise over half: 0.100 of the descriptors in the noisy half, 0.300 in the clean one; "
+        "each sees about 2 s, so that the two are blurred."
+    )
+
+
+def test_every_pair_with_and_without_ghosts_has_its_verdict(tmp_path):
+    lost = {"S1": always(half=2), "S3": always(half=1), "S5": always(half=3)}
+    document = composed(write_measurement(tmp_path / "noise", lost).path)
+    section = noise_section(document)
+    first, second = (block.text for block in section.blocks[1:3])  # below the notice that it is not finished
+    assert first.startswith("Noise over half of the utterance costs S3 (G = 2) 12.5 points of UAR less than S1 (G = 0)")
+    assert second.startswith("Noise over half of the utterance costs S5 (G = 2) 12.5 points of UAR more than S1")
+    assert table_of(document, "Loss of UAR").columns[-2:] == ["S3 - S1", "S5 - S1"]
+    assert "too few" not in str(section)  # ten speakers
+
+
+def test_one_kind_of_network_allows_no_verdict(tmp_path):
+    folder = write_measurement(tmp_path / "noise", {"S1": always(half=1)})
+    folder.write_summary({})
+    document = composed(folder.path)
+    assert noise_section(document).blocks[0] == Paragraph(
+        "What ghosts do can be told from runs with and runs without them, such as S3 and S1."
+    )
+    assert not any("ghosts" in name for name in panels_of(document))
+
+
+def test_an_unfinished_noise_test_says_so(tmp_path, noise_document):
+    folder = write_measurement(tmp_path / "noise", {"S1": always()})
+    first = noise_section(composed(folder.path)).blocks[0]
+    assert first == Notice(
+        f"`{folder.path}` is not finished, and this is what it holds so far; start the same `ser-tf noise` command "
+        "again."
+    )
+    assert "not finished" not in str(noise_section(noise_document))
 
 
 def test_what_is_missing_comes_with_its_command(document, sweeps, noise_test, partial):

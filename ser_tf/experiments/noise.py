@@ -17,7 +17,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +29,23 @@ from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import Config
 from ser_tf.corpora import Corpus, Utterance
 from ser_tf.errors import UserError
-from ser_tf.experiments.noise_folder import COLUMNS, NoiseFolder
+from ser_tf.experiments.noise_folder import (
+    CLEAN,
+    COLUMNS,
+    CONDITIONS,
+    DESCRIPTORS,
+    NOISES,
+    PORTIONS,
+    SNR_DB,
+    Condition,
+    NoiseFolder,
+)
 from ser_tf.experiments.predictions import PredictionTable, read_predictions
 from ser_tf.network.se_resnet import descriptor_count, frames_per_descriptor
 from ser_tf.pipeline import PreparedSpeech, SpeechFile, inputs_of_each, prepare_speech
 from ser_tf.serving.predict import Recogniser, load_run
 from ser_tf.training.run_folder import RunFolder, environment
 
-NOISES = ("white", "pink", "babble")
-PORTIONS = ("whole", "half")
-SNR_DB = (20, 10, 5, 0)
 TALKERS = 6
 FEWEST_TALKERS = 2
 NOISE_SEED = 0
@@ -49,22 +55,6 @@ SNR_DEFINITION = (
     "mean square of the clean waveform over that of the noise, both over the samples that the voice activity detector "
     "takes for speech in the clean recording; over half of the utterance the same noise, in one half of that speech"
 )
-DESCRIPTORS = ("1", "2", "3+")
-"""As they are counted; with one descriptor ghosts can change nothing."""
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One way to hear an utterance."""
-
-    noise: str
-    portion: str
-    snr_db: int | None
-    """None without noise."""
-
-
-CLEAN = Condition("none", "none", None)
-CONDITIONS = (CLEAN, *(Condition(*values) for values in product(NOISES, PORTIONS, SNR_DB)))
 
 
 @dataclass(frozen=True)

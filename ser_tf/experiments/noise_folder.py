@@ -1,7 +1,9 @@
-"""The files of a noise measurement, which are only ever added to."""
+"""The conditions of a noise measurement and its files, which are only ever added to."""
 
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,11 @@ import pandas as pd
 from ser_tf.errors import UserError
 from ser_tf.training.run_folder import read_json, write_json, write_text
 
+NOISES = ("white", "pink", "babble")
+PORTIONS = ("whole", "half")
+SNR_DB = (20, 10, 5, 0)
+DESCRIPTORS = ("1", "2", "3+")
+"""As they are counted; with one descriptor ghosts can change nothing."""
 NOISE = ["noise", "portion", "snr_db"]
 COLUMNS = [
     *("strategy", "fold", "seed", "speaker", "emotion", *NOISE, "descriptors"),
@@ -20,6 +27,20 @@ COLUMNS = [
 together; `clean_correct` tells how many of the same utterances are named rightly without noise. `ghost_share` is the
 mean over these utterances of the mean over their descriptors, empty without ghosts. `both_halves` counts the utterances
 with a descriptor wholly in the noisy and another wholly in the clean half; over them the last two are means."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way to hear an utterance."""
+
+    noise: str
+    portion: str
+    snr_db: int | None
+    """None without noise."""
+
+
+CLEAN = Condition("none", "none", None)
+CONDITIONS = (CLEAN, *(Condition(*values) for values in product(NOISES, PORTIONS, SNR_DB)))
 
 
 class NoiseFolder:
@@ -68,7 +89,7 @@ class NoiseFolder:
         """
         remedy = "give the folder of a measurement by ser-tf noise, or remove it and measure again"
         about = read_json(self.about, remedy)
-        if not isinstance(about, dict) or not {"settings", "runs"} <= about.keys():
+        if not _is_measurement(about):
             raise UserError(f"{self.about}: expected the settings and runs of a measurement; {remedy}")
         return about
 
@@ -78,6 +99,7 @@ class NoiseFolder:
         Raises:
             UserError: `noise.csv` is missing or damaged.
         """
+        remedy = "restore the file, or remove the folder and measure again"
         try:
             rows = pd.read_csv(self.table, dtype=str, keep_default_na=False)
             if list(rows.columns) != COLUMNS:
@@ -85,10 +107,14 @@ class NoiseFolder:
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{self.table}: expected the columns {', '.join(COLUMNS)}. Received: {' '.join(str(error).split())}; "
-                "restore the file, or remove the folder and measure again"
+                f"{remedy}"
             ) from error
         names = rows["strategy"] + "-fold" + rows["fold"] + "-seed" + rows["seed"]
-        return rows[names.isin(list(self.read_about()["runs"]))]
+        finished = list(self.read_about()["runs"])
+        lacking = sorted(set(finished) - set(names))
+        if lacking:
+            raise UserError(f"{self.table}: expected rows of {', '.join(lacking)}; {remedy}")
+        return rows[names.isin(finished)]
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Add the statistics to `noise.json`."""
@@ -101,3 +127,15 @@ class NoiseFolder:
         rows.to_csv(text, index=False, lineterminator="\n")
         write_text(self.table, text.getvalue())
         write_json(self.about, about)
+
+
+def _is_measurement(about: Any) -> bool:
+    try:
+        known = {"corpus", "emotions"} <= about["settings"].keys()
+        return (
+            known
+            and len(about["runs"]) > 0
+            and all({"strategy", "ghost_clusters", "hash"} <= run.keys() for run in about["runs"].values())
+        )
+    except (AttributeError, KeyError, TypeError):
+        return False

@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ser_tf.errors import UserError
-from ser_tf.experiments.noise import CONDITIONS, DESCRIPTORS, PORTIONS, Condition
-from ser_tf.experiments.noise_folder import NOISE, NoiseFolder
+from ser_tf.experiments.noise_folder import CONDITIONS, DESCRIPTORS, NOISE, PORTIONS, Condition, NoiseFolder
 from ser_tf.experiments.statistics import (
     FEW_SPEAKERS,
     SEEDS_FOR_A_CLAIM,
@@ -186,17 +185,6 @@ def summarise_noise(folder: NoiseFolder) -> NoiseSummary:
 
 def noise_text(summary: NoiseSummary) -> str:
     """The summary as tables for a terminal, and a sentence per comparison."""
-    strategies, noisy = list(summary.strategies.values()), range(1, len(summary.conditions))
-    lowest = [min(one.uar[place].value or 0.0 for one in strategies) for place in noisy]
-    near = sum(uar < summary.chance + NEAR_CHANCE for uar in lowest)
-    halves = [
-        f"Ghost share of {one.strategy} with noise over half: {one.ghost_share_noisy_half:.3f} of the descriptors in "
-        f"the noisy half, {one.ghost_share_clean_half:.3f} in the clean one; each sees about 2 s, so that the two are "
-        "blurred."
-        for one in strategies
-        if one.ghost_share_noisy_half is not None
-    ]
-    verdicts = [one.sentence for one in summary.comparisons]
     return "\n".join(
         [
             f"UAR in percent with 95 % intervals by resampling speakers ({summary.speakers}), and its loss against no "
@@ -209,12 +197,39 @@ def noise_text(summary: NoiseSummary) -> str:
             "loss of accuracy by the descriptors M of the noisy utterance, over all noises and ratios",
             *_descriptor_lines(summary),
             "",
-            f"In {near} of {len(noisy)} conditions a UAR is less than {points(NEAR_CHANCE)} points above chance "
-            f"({points(summary.chance)}); there a loss tells how good a model was without noise, not how it bears it.",
-            *halves,
-            *(verdicts or ["What ghosts do can be told from runs with and runs without them, such as S3 and S1."]),
+            near_chance(summary),
+            *shares_of_halves(summary),
+            *verdicts(summary),
         ]
     )
+
+
+def verdicts(summary: NoiseSummary) -> list[str]:
+    """What ghosts are worth against noise, a sentence per comparison; or what it takes to tell."""
+    told = [one.sentence for one in summary.comparisons]
+    return told or ["What ghosts do can be told from runs with and runs without them, such as S3 and S1."]
+
+
+def near_chance(summary: NoiseSummary) -> str:
+    """In how many conditions a loss says little."""
+    noisy = range(1, len(summary.conditions))
+    lowest = [min(one.uar[place].value or 0.0 for one in summary.strategies.values()) for place in noisy]
+    near = sum(uar < summary.chance + NEAR_CHANCE for uar in lowest)
+    return (
+        f"In {near} of {len(noisy)} conditions a UAR is less than {points(NEAR_CHANCE)} points above chance "
+        f"({points(summary.chance)}); there a loss tells how good a model was without noise, not how it bears it."
+    )
+
+
+def shares_of_halves(summary: NoiseSummary) -> list[str]:
+    """What ghosts take of the noisy and of the clean half, a sentence per strategy with ghosts."""
+    return [
+        f"Ghost share of {one.strategy} with noise over half: {one.ghost_share_noisy_half:.3f} of the descriptors in "
+        f"the noisy half, {one.ghost_share_clean_half:.3f} in the clean one; each sees about 2 s, so that the two are "
+        "blurred."
+        for one in summary.strategies.values()
+        if one.ghost_share_noisy_half is not None
+    ]
 
 
 def _condition_lines(summary: NoiseSummary) -> Iterator[str]:

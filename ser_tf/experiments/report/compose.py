@@ -6,11 +6,12 @@ from ser_tf.corpora import Corpus
 from ser_tf.experiments.report.confusions import confusions
 from ser_tf.experiments.report.details import confidence, speakers, trainings
 from ser_tf.experiments.report.document import Block, Bullets, Document, Notice, Paragraph, Section
+from ser_tf.experiments.report.noise import noise
 from ser_tf.experiments.report.provenance import missing_data, provenance
 from ser_tf.experiments.report.scores import Scored, lead, main_result, random_split, results, score
 from ser_tf.experiments.report.sources import Sources
 from ser_tf.experiments.report.spaces import spaces
-from ser_tf.experiments.report.studies import noise, sweep
+from ser_tf.experiments.report.studies import sweep
 
 
 def compose(sources: Sources, recordings: Mapping[str, Corpus], report: Callable[[str], None]) -> Document:

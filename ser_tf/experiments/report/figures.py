@@ -296,9 +296,12 @@ def noise(
     looks: Looks,
     y_label: str,
     title: str,
+    chance: float | None = None,
 ) -> Figure:
     """A score against the signal-to-noise ratio; the utterances without noise stand at the right end."""
     figure, axes = _panel(3.2)
+    if chance is not None:
+        axes.axhline(chance, color=INK, linestyle=":", linewidth=1, label="chance")
     ratios = sorted({ratio for line in lines.values() for ratio in line})
     for place, (name, line) in enumerate(lines.items()):
         colour, marker, dash = looks[name]
@@ -314,7 +317,7 @@ def noise(
     ticks = [f"{ratio:g}" for ratio in ratios] + (["clean"] if clean else [])
     axes.set(xticks=range(len(ticks)), xticklabels=ticks, xlabel="signal-to-noise ratio, dB", title=title)
     axes.set_ylabel(y_label)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.05 * axes.get_ylim()[1])  # lines that hardly rise leave no room for their markers
     _legend_below(figure, axes)
     return figure
 

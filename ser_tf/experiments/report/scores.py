@@ -271,7 +271,7 @@ def _over_folds(scored: Scored, label: str) -> dict[str, Spread]:
 
 
 def _pooled_figure(scored: Scored) -> Figure:
-    rows = {label: _percent(summary.scores.pooled.uar) for label, summary in scored.summaries.items()}
+    rows = {label: percent(summary.scores.pooled.uar) for label, summary in scored.summaries.items()}
     chance = 100 / len(scored.emotions)
     told = "; ".join(f"{label} {interval(scored.summaries[label].scores.pooled.uar)}" for label in rows)
     drawing = figures.intervals(rows, {}, scored.looks, "UAR, %", chance)
@@ -435,7 +435,8 @@ def speakers_in_words(speakers: Sequence[str]) -> str:
     return ", ".join(parts)
 
 
-def _percent(estimate: Estimate) -> Interval:
+def percent(estimate: Estimate) -> Interval:
+    """For a drawing."""
     low, high = (None if end is None else 100 * end for end in (estimate.low, estimate.high))
     return 100 * (estimate.value or 0.0), low, high
 

@@ -15,6 +15,8 @@ from ser_tf.config import PRESETS, Config
 from ser_tf.corpora import KNOWN_CORPORA, Corpus, Utterance
 from ser_tf.corpora.folds import RANDOM_SPLIT, Scheme, load_scheme
 from ser_tf.errors import UserError
+from ser_tf.experiments.noise_folder import NoiseFolder
+from ser_tf.experiments.noise_summary import NoiseSummary, summarise_noise
 from ser_tf.experiments.predictions import PredictionTable, read_predictions
 from ser_tf.training.run_folder import RunFolder, read_json
 from ser_tf.training.strategies import STRATEGIES, start_in_words
@@ -23,10 +25,6 @@ NAMES = {"majority": "majority class", "mfcc_svm": "MFCC + SVM", "egemaps_svm": 
 """What the yardsticks are called in a report."""
 SWEEP, NOISE = "sweep.json", "noise.csv"
 SWEEP_COLUMNS = ("fold", "seed", "best_validation_uar")
-NOISE_COLUMNS = (
-    *("strategy", "fold", "seed", "speaker", "emotion", "noise", "portion", "snr_db"),
-    *("descriptors", "utterances", "correct", "ghost_share"),
-)
 _SHARED = ("corpus", "scheme", "scheme_hash", "data_hash")
 """What the runs of an evaluation have in common."""
 _EVALUATION = ("strategy", "fold", "weights", *_SHARED)
@@ -210,11 +208,12 @@ class Sweep:
 
 @dataclass(frozen=True)
 class NoiseTest:
-    """How finished networks name utterances with noise mixed in."""
+    """What `ser-tf noise` measured on finished runs."""
 
     folder: Path
-    rows: pd.DataFrame
-    """A row per strategy, fold, seed, speaker, emotion, noise, portion, ratio and number of descriptors."""
+    corpus: str
+    finished: bool
+    summary: NoiseSummary
 
 
 @dataclass(frozen=True)
@@ -411,9 +410,10 @@ def _read_sweep(folder: Path) -> Sweep:
     )
 
 
-def _read_noise(folder: Path) -> NoiseTest:
-    rows = _read_table(folder / NOISE, NOISE_COLUMNS, "make the noise test again")
-    return NoiseTest(folder, rows.assign(snr_db=pd.to_numeric(rows["snr_db"])))
+def _read_noise(path: Path) -> NoiseTest:
+    folder = NoiseFolder(path)
+    about = folder.read_about()
+    return NoiseTest(path, about["settings"]["corpus"], "summary" in about, summarise_noise(folder))
 
 
 def _read_table(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
