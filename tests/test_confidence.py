@@ -36,6 +36,13 @@ def confidence_and_hit(table: PredictionTable) -> tuple[np.ndarray, np.ndarray]:
     ).to_numpy()
 
 
+def test_confidence_that_ranks_is_told_from_confidence_that_does_not():
+    # Two right and two wrong make four pairs: right is the more confident one in three.
+    assert calibration(with_confidences([0.9, 0.6, 0.8, 0.55], [1, 1, 0, 0]), "S1").auroc == 0.75
+    assert calibration(with_confidences([0.7] * 4, [1, 1, 0, 0]), "S1").auroc == 0.5
+    assert calibration(with_confidences([0.7] * 2, [1, 1]), "S1").auroc is None
+
+
 def test_calibration_equals_the_scores_of_a_run_and_scikit_learn(table_of):
     table = table_of({"S1": 0.3}, seeds=2, speakers=20)
     result = calibration(table, "S1")

@@ -18,6 +18,8 @@ SPEAKER_INDEPENDENT = "speaker-independent"
 """The protocol of every fold here."""
 RANDOM_SPLIT = "random split, speaker-dependent: not comparable"
 """The protocol of a split that hears the test speakers in training; its name is the mark that it carries everywhere."""
+CROSS_CORPUS = "cross-corpus"
+"""The protocol of training on one corpus and testing on another."""
 
 DEALT_FOLDS = 10
 """Folds of scheme `complete` where the file has none for a corpus; fewer when there are fewer speakers."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import roc_auc_score
 
 from ser_tf.experiments.predictions import PredictionTable
 from ser_tf.metrics import ReliabilityBin, calibration_error, reliability
@@ -22,6 +23,9 @@ class Calibration:
 
     ece: float
     """Expected calibration error (Guo et al. 2017, eq. 3)."""
+    auroc: float | None
+    """How often a right answer has a higher confidence than a wrong one: 0.5 if it tells nothing. A small calibration
+    error says nothing of this. None where all are right, or none."""
     curve: tuple[ReliabilityBin, ...]
 
 
@@ -41,8 +45,10 @@ class RiskCoverage:
 
 def calibration(table: PredictionTable, strategy: str) -> Calibration:
     """Reliability curve and calibration error of a strategy."""
-    curve = reliability(*_confidence_and_hit(table, strategy))
-    return Calibration(calibration_error(curve), curve)
+    confidence, hit = _confidence_and_hit(table, strategy)
+    curve = reliability(confidence, hit)
+    auroc = float(roc_auc_score(hit, confidence)) if 0 < hit.sum() < len(hit) else None
+    return Calibration(calibration_error(curve), auroc, curve)
 
 
 def risk_coverage(table: PredictionTable, strategy: str) -> RiskCoverage:

@@ -9,11 +9,9 @@ from typing import Any
 
 from ser_tf.config import Config
 from ser_tf.corpora import Corpus, check_variety
-from ser_tf.corpora.folds import Fold, Scheme
+from ser_tf.corpora.folds import CROSS_CORPUS, Fold, Scheme
 from ser_tf.errors import UserError
 from ser_tf.training.finetune import FoldTask
-
-CROSS_CORPUS = "cross-corpus"
 
 
 def cross_corpus_task(

@@ -115,9 +115,9 @@ class CrossValidation:
             report(f"{run.path}: run {number} of {len(tasks)}, {strategy} from {start}{to_go}")
             if not run.finished and strategy not in networks:
                 networks[strategy] = FoldNetwork(task)
-            began, trained = time.monotonic(), not run.finished
+            began, whole = time.monotonic(), not run.finished and not run.state.is_file()
             yield finetune(task, run, report, networks.get(strategy))
-            if trained:
+            if whole:
                 seconds[strategy].append(time.monotonic() - began)
 
     def summarise(self) -> Summary:

@@ -27,7 +27,7 @@ from ser_tf.training.run_folder import RunFolder, environment, read_json, write_
 
 FLATTERING = (
     "Of validation speakers, each at the epoch that is best for them: these figures flatter, and serve to choose. "
-    "Test speakers took no part."
+    "The folds' own test speakers took no part."
 )
 FINISHED = "validation.json"
 """File of a point's folder that is written last; without a metrics.json the folder is no run that predicts."""

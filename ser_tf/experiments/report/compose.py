@@ -8,7 +8,7 @@ from ser_tf.experiments.report.details import confidence, speakers, trainings
 from ser_tf.experiments.report.document import Block, Bullets, Document, Notice, Paragraph, Section
 from ser_tf.experiments.report.noise import noise
 from ser_tf.experiments.report.provenance import missing_data, provenance
-from ser_tf.experiments.report.scores import Scored, lead, main_result, random_split, results, score
+from ser_tf.experiments.report.scores import Scored, cross_corpus, lead, main_result, random_split, results, score
 from ser_tf.experiments.report.sources import Sources
 from ser_tf.experiments.report.spaces import spaces
 from ser_tf.experiments.report.studies import sweep
@@ -33,7 +33,7 @@ def compose(sources: Sources, recordings: Mapping[str, Corpus], report: Callable
             corpus = recordings.get(evaluation.corpus)
             has_twin = places.count((evaluation.corpus, evaluation.scheme)) > 1
             scored.append(score(evaluation, corpus.root if corpus else None, has_twin=has_twin))
-    honest = [one for one in scored if not one.evaluation.random_split]
+    honest = [one for one in scored if not one.evaluation.random_split and not one.evaluation.cross_corpus]
     missing: list[str] = []
     parts = [(one, _sections(one, recordings.get(one.evaluation.corpus), missing, report)) for one in honest]
     if len(parts) == 1:
@@ -47,13 +47,14 @@ def compose(sources: Sources, recordings: Mapping[str, Corpus], report: Callable
         for one in scored
         if one.evaluation.random_split
     ]
+    sections += [cross_corpus(one) for one in scored if one.evaluation.cross_corpus]
     sections += [sweep(one, number) for number, one in enumerate(sources.sweeps, start=1)]
     sections += [noise(one, number) for number, one in enumerate(sources.noise_tests, start=1)]
     sections.append(provenance(sources))
     missing += missing_data(sources)
     if missing:
         sections.append(Section("What is missing here, and how to get it", [Bullets(missing)]))
-    return Document(_title(scored), opening or _without_scores(sources), sections)
+    return Document(_title(honest), opening or _without_scores(sources), sections)
 
 
 def _sections(
@@ -78,6 +79,6 @@ def _title(scored: Sequence[Scored]) -> str:
 
 
 def _without_scores(sources: Sources) -> list[Block]:
-    if sources.sweeps or sources.noise_tests:
-        return [Paragraph("Sweeps and noise tests only; no evaluation was given.")]
+    if sources.sweeps or sources.noise_tests or sources.evaluations:
+        return [Paragraph("No evaluation within a corpus was given.")]
     return [Notice("No run is finished yet: nothing was measured.")]

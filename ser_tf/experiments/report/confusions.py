@@ -1,6 +1,6 @@
 """Figure 9: who is taken for whom, and what the paper's text says of it, answered line by line."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,14 +8,15 @@ import numpy as np
 from ser_tf.experiments.report import figures
 from ser_tf.experiments.report.document import Block, Figure, Panel, Paragraph, Section, Table
 from ser_tf.experiments.report.scores import Scored
-from ser_tf.experiments.statistics import PooledScores, points
+from ser_tf.experiments.statistics import Estimate, PooledScores, points
 
 ABOUT_POINTS = 5
 """How near "about 70 %" is."""
-UNANSWERED = "cannot be answered yet"
+HIGHEST, LOWEST = (f"{end} recall in every network, its interval apart from the next" for end in ("highest", "lowest"))
+HOLDS, FAILS, OPEN, UNANSWERED = "holds", "does not hold", "not decided", "cannot be answered yet"
 
-Answer = tuple[bool | None, str]
-"""Whether a claim holds, None without the data; and the numbers."""
+Answer = tuple[str, str]
+"""One of the four above, and the numbers."""
 Pooled = dict[str, PooledScores]
 """By label of a network's line."""
 
@@ -67,8 +68,7 @@ def _checklist(scored: Scored) -> Iterator[Block]:
         return
     rows = []
     for claim in claims:
-        holds, numbers = claim.answer(pooled)
-        verdict = UNANSWERED if holds is None else "holds" if holds else "does not hold"
+        verdict, numbers = claim.answer(pooled)
         rows.append([claim.text, verdict, numbers, claim.rule])
     note = " Not all folds are finished, so these answers may still change." if scored.partial else ""
     yield Table(
@@ -83,20 +83,38 @@ def _recall(pooled: PooledScores, emotion: str) -> float:
     return 100 * estimate.value if estimate is not None and estimate.value is not None else float("nan")
 
 
+def _verdict(holds: bool) -> str:
+    return HOLDS if holds else FAILS
+
+
 def _extreme(emotion: str, *, highest: bool) -> Callable[[Pooled], Answer]:
-    """Whether the emotion has the highest or lowest recall of all, in every network."""
+    """Whether the emotion has the highest or lowest recall of all, in every network.
+
+    A network decides nothing where the intervals of the emotion and of its nearest rival meet.
+    """
 
     def answer(pooled: Pooled) -> Answer:
-        found, numbers = [], []
+        found, numbers = set(), []
         for label, scores in pooled.items():
-            recalls = {name: _recall(scores, name) for name in scores.recall}
-            extreme = (max if highest else min)(recalls, key=lambda name: recalls[name])
-            found.append(recalls[emotion] == recalls[extreme])
-            rival = "" if found[-1] else f" ({extreme} {recalls[extreme]:.1f})"
-            numbers.append(f"{label}: {emotion} {recalls[emotion]:.1f}{rival}")
-        return all(found), "; ".join(numbers)
+            others = {name: _recall(scores, name) for name in scores.recall if name != emotion}
+            rival = (max if highest else min)(others, key=lambda name: others[name])
+            ours, its = _recall(scores, emotion), others[rival]
+            meet = _meet(scores.recall[emotion], scores.recall[rival])
+            found.add(OPEN if meet else _verdict(ours > its if highest else ours < its))
+            numbers.append(f"{label}: {emotion} {ours:.1f}, {rival} {its:.1f}")
+        return (FAILS if FAILS in found else OPEN if OPEN in found else HOLDS), "; ".join(numbers)
 
     return answer
+
+
+def _meet(first: Estimate, second: Estimate) -> bool:
+    """Whether the intervals overlap; without intervals, whether the values are equal."""
+    ends = [
+        (one.value, one.value) if one.low is None or one.high is None else (one.low, one.high)
+        for one in (first, second)
+    ]
+    (low, high), (other_low, other_high) = ((a or 0.0, b or 0.0) for a, b in ends)
+    return low <= other_high and other_low <= high
 
 
 def _of_s5(emotions: Sequence[str], decide: Callable[[float], bool]) -> Callable[[Pooled], Answer]:
@@ -105,10 +123,10 @@ def _of_s5(emotions: Sequence[str], decide: Callable[[float], bool]) -> Callable
     def answer(pooled: Pooled) -> Answer:
         fifth = {label: scores for label, scores in pooled.items() if label.startswith("S5")}
         if not fifth:
-            return None, "S5 has no finished fold"
+            return UNANSWERED, "S5 has no finished fold"
         values = {(label, name): _recall(scores, name) for label, scores in fifth.items() for name in emotions}
         told = [f"{label}: " + ", ".join(f"{name} {values[label, name]:.1f}" for name in emotions) for label in fifth]
-        return all(map(decide, values.values())), "; ".join(told)
+        return _verdict(all(map(decide, values.values()))), "; ".join(told)
 
     return answer
 
@@ -124,7 +142,7 @@ def _mutual(first: str, second: str) -> Callable[[Pooled], Answer]:
     def answer(pooled: Pooled) -> Answer:
         others = {label: scores for label, scores in pooled.items() if not label.startswith("S5")}
         if not others:
-            return None, "none of S1 to S4 has a finished fold"
+            return UNANSWERED, "none of S1 to S4 has a finished fold"
         found, numbers = [], []
         for label, scores in others.items():
             there, back = _taken(scores, first, second), _taken(scores, second, first)
@@ -133,9 +151,16 @@ def _mutual(first: str, second: str) -> Callable[[Pooled], Answer]:
             ]
             found.append(0 < there == most[0] and 0 < back == most[1])
             numbers.append(f"{label}: {first} as {second} {there:.1f}, back {back:.1f}")
-        return all(found), "; ".join(numbers)
+        return _verdict(all(found)), "; ".join([*numbers, *_absent(others)])
 
     return answer
+
+
+def _absent(labels: Iterable[str]) -> Iterator[str]:
+    """Which of S1 to S4 a claim about them had to do without."""
+    absent = [name for name in ("S1", "S2", "S3", "S4") if not any(label.startswith(name) for label in labels)]
+    if absent:
+        yield f"without {', '.join(absent)}"
 
 
 def _eased(first: str, second: str) -> Callable[[Pooled], Answer]:
@@ -150,8 +175,9 @@ def _eased(first: str, second: str) -> Callable[[Pooled], Answer]:
         others = [rate for label, rate in rates.items() if not label.startswith("S5")]
         told = "; ".join(f"{label} {rate:.1f}" for label, rate in rates.items())
         if not fifth or not others:
-            return None, f"needs S5 and one of S1 to S4 ({told})"
-        return max(fifth) < min(others), f"mean of both directions: {told}"
+            return UNANSWERED, f"needs S5 and one of S1 to S4 ({told})"
+        told = "; ".join([told, *_absent(rates)])
+        return _verdict(max(fifth) < min(others)), f"mean of both directions: {told}"
 
     return answer
 
@@ -162,7 +188,7 @@ def _leads(emotions: Sequence[str]) -> Callable[[Pooled], Answer]:
     def answer(pooled: Pooled) -> Answer:
         fifth = {label: scores for label, scores in pooled.items() if label.startswith("S5")}
         if not fifth:
-            return None, "S5 has no finished fold"
+            return UNANSWERED, "S5 has no finished fold"
         tops = {
             label: sorted(scores.recall, key=lambda name: -_recall(scores, name))[: len(emotions)]
             for label, scores in fifth.items()
@@ -170,15 +196,23 @@ def _leads(emotions: Sequence[str]) -> Callable[[Pooled], Answer]:
         told = [
             f"{label}: " + ", ".join(f"{e} {_recall(fifth[label], e):.1f}" for e in top) for label, top in tops.items()
         ]
-        return all(set(top) == set(emotions) for top in tops.values()), "; ".join(told)
+        return _verdict(all(set(top) == set(emotions) for top in tops.values())), "; ".join(told)
 
     return answer
 
 
 CLAIMS: dict[str, tuple[Claim, ...]] = {
     "ravdess": (
-        Claim("calm is recognised best", "highest recall in every network", _extreme("calm", highest=True)),
-        Claim("happy is recognised worst", "lowest recall in every network", _extreme("happy", highest=False)),
+        Claim(
+            "calm is recognised best",
+            HIGHEST,
+            _extreme("calm", highest=True),
+        ),
+        Claim(
+            "happy is recognised worst",
+            LOWEST,
+            _extreme("happy", highest=False),
+        ),
         Claim(
             "S5 recognises happy in about 70 %",
             f"within {ABOUT_POINTS} points",
@@ -197,8 +231,16 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         Claim("S5 eases that", "less often than each of S1 to S4", _eased("fearful", "surprised")),
     ),
     "crema_d": (
-        Claim("angry is recognised best", "highest recall in every network", _extreme("angry", highest=True)),
-        Claim("fear is recognised worst", "lowest recall in every network", _extreme("fearful", highest=False)),
+        Claim(
+            "angry is recognised best",
+            HIGHEST,
+            _extreme("angry", highest=True),
+        ),
+        Claim(
+            "fear is recognised worst",
+            LOWEST,
+            _extreme("fearful", highest=False),
+        ),
         Claim(
             "S5 recognises angry in 75.92 %",
             f"within {ABOUT_POINTS} points",

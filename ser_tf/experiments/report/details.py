@@ -14,7 +14,7 @@ SHOWN_COVERAGE = (0.25, 0.5, 0.75, 1.0)
 def confidence(scored: Scored) -> Section:
     """Reliability, and risk against coverage."""
     panels = []
-    for label in scored.informative:
+    for label in scored.confident:
         summary = scored.summaries[label]
         curve = summary.calibration.curve
         title = f"{label}, ECE {summary.calibration.ece:.3f}"
@@ -28,7 +28,7 @@ def confidence(scored: Scored) -> Section:
         )
     lines = {
         label: ([100 * share for share in curve.coverage], [100 * share for share in curve.risk])
-        for label, curve in ((label, scored.summaries[label].risk_coverage) for label in scored.informative)
+        for label, curve in ((label, scored.summaries[label].risk_coverage) for label in scored.confident)
     }
     at = {label: _risk_at(scored, label) for label in lines}
     told = "; ".join(f"{label} {', '.join(risks)}" for label, risks in at.items())
@@ -54,9 +54,11 @@ def confidence(scored: Scored) -> Section:
                 ],
             ),
             Table(
-                "Percent wrong among the answered. Area is the mean risk over all coverages.",
-                ["method", *(f"{100 * share:.0f} % answered" for share in SHOWN_COVERAGE), "area"],
-                [[label, *risks, f"{scored.summaries[label].risk_coverage.area:.3f}"] for label, risks in at.items()],
+                "Percent wrong among the answered. AUROC: of a right and a wrong answer, how often the right one is "
+                "the more confident; at 0.5 the confidence tells nothing, however small its calibration error. An SVM "
+                "counts votes between pairs of emotions, so that nearly all its winners are about as confident.",
+                ["method", *(f"{100 * share:.0f} % answered" for share in SHOWN_COVERAGE), "AUROC"],
+                [[label, *risks, _auroc(scored, label)] for label, risks in at.items()],
             ),
         ],
     )
@@ -162,6 +164,11 @@ def trainings(scored: Scored) -> Section | None:
 
 def _run_name(seeds: tuple[int, ...], fold: int, seed: int) -> str:
     return f"fold {fold}" if len(seeds) < 2 else f"fold {fold}, seed {seed}"
+
+
+def _auroc(scored: Scored, label: str) -> str:
+    auroc = scored.summaries[label].calibration.auroc
+    return "-" if auroc is None else f"{auroc:.3f}"
 
 
 def _risk_at(scored: Scored, label: str) -> list[str]:

@@ -7,6 +7,7 @@ from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ser_tf.config import PRESETS
@@ -70,6 +71,12 @@ class Scored:
     def informative(self) -> list[str]:
         """Labels of the lines that name more than one emotion: all but the majority class."""
         return [line.label for line in self.evaluation.scored if line.strategy.partition(",")[0] != "majority"]
+
+    @property
+    def confident(self) -> list[str]:
+        """Those of them that have probabilities; listeners have votes."""
+        listeners = [line.label for line in self.evaluation.scored if line.strategy.partition(",")[0] == "human"]
+        return [label for label in self.informative if label not in listeners]
 
     @property
     def emotions(self) -> list[str]:
@@ -266,6 +273,29 @@ def random_split(scored: Scored, honest: Sequence[Scored]) -> list[Block]:
     return [*blocks, Bullets(premiums)] if premiums else blocks
 
 
+def cross_corpus(scored: Scored) -> Section:
+    """What networks of one corpus make of another."""
+    protocol = scored.evaluation.runs[0].identity
+    trained_on, tested_on = (CORPUS_NAMES.get(protocol[key], protocol[key]) for key in ("trained_on", "tested_on"))
+    left_out = [
+        f"{name} left out {', '.join(f'{count} {emotion}' for emotion, count in emotions.items())}"
+        for name, emotions in zip((trained_on, tested_on), protocol["left_out"].values(), strict=True)
+        if emotions
+    ]
+    folds = "; ".join(f"{line.label} of fold {_numbers(line.folds)}" for line in scored.evaluation.scored)
+    blocks: list[Block] = [
+        Paragraph(
+            f"Trained on the training speakers of {trained_on} ({scored.evaluation.scheme}; {folds}), tested on every "
+            f"recording of {tested_on} with an emotion that both have"
+            + (f"; {'; '.join(left_out)}, which the other lacks" if left_out else "")
+            + ". Not comparable with scores within a corpus."
+        ),
+        Bullets(list(_kind(scored))),
+        _pooled_table(scored),
+    ]
+    return Section(f"From {trained_on} to {tested_on}", blocks)
+
+
 def _over_folds(scored: Scored, label: str) -> dict[str, Spread]:
     return scored.summaries[label].scores.over_folds
 
@@ -295,7 +325,7 @@ def _pooled_table(scored: Scored) -> Table:
                 str(len(line.seeds)) + ("" if deviation is None else f" ({points(deviation)})"),
                 str(pooled.utterances),
                 *(interval(estimate) for estimate in (pooled.uar, pooled.wa, pooled.macro_f1)),
-                f"{summary.calibration.ece:.3f}",
+                f"{summary.calibration.ece:.3f}" if line.label in scored.confident else "-",
             ]
         )
     return Table(
@@ -348,6 +378,8 @@ def _over_folds_table(scored: Scored) -> Table:
             spread = _over_folds(scored, line.label)
             wa, uar = (_spread_cells(spread[key]) for key in ("wa", "uar"))
             rows.append([line.label, scored.finished_folds(line), *wa, uar[0], uar[3]])
+            if strategy.partition(",")[0] == "human":
+                rows.append([f"{line.label}, ties shared", scored.finished_folds(line), *_ties_shared(line)])
         if strategy in published and not scored.evaluation.random_split:
             one = published[strategy]
             numbers = (one.mean, one.minimum, one.maximum, one.standard_deviation)
@@ -364,6 +396,13 @@ def _over_folds_table(scored: Scored) -> Table:
         rows,
         muted,
     )
+
+
+def _ties_shared(line: Line) -> list[str]:
+    """Cells of table 2 for a vote whose ties count in part."""
+    metrics = [read_json(run.folder.metrics, remedy="judge them again")["ties_shared"] for run in line.finished]
+    wa, uar = (_spread_cells(Spread.of(np.array([one[key] for one in metrics]))) for key in ("wa", "uar"))
+    return [*wa, uar[0], uar[3]]
 
 
 def _others(scored: Scored) -> Iterator[Block]:
@@ -447,7 +486,11 @@ def _spread_cells(spread: Spread) -> list[str]:
 
 
 def _folds_in_words(folds: Sequence[int]) -> str:
-    return f"fold{'s' * (len(folds) != 1)} {speakers_in_words([str(fold) for fold in folds])}"
+    return f"fold{'s' * (len(folds) != 1)} {_numbers(folds)}"
+
+
+def _numbers(folds: Sequence[int]) -> str:
+    return speakers_in_words([str(fold) for fold in folds])
 
 
 def excluded_and_unreadable(scored: Scored) -> tuple[dict[str, str], dict[str, str]]:

@@ -1,6 +1,7 @@
 """What lies in the folders that a report is made of: runs, sorted into evaluations and lines; sweeps; noise tests."""
 
 import dataclasses
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ import pandas as pd
 
 from ser_tf.config import PRESETS, Config
 from ser_tf.corpora import KNOWN_CORPORA, Corpus, Utterance
-from ser_tf.corpora.folds import RANDOM_SPLIT, Scheme, load_scheme
+from ser_tf.corpora.folds import CROSS_CORPUS, RANDOM_SPLIT, Scheme, load_scheme
 from ser_tf.errors import UserError
 from ser_tf.experiments.noise_folder import NoiseFolder
 from ser_tf.experiments.noise_summary import NoiseSummary, summarise_noise
@@ -158,6 +159,11 @@ class Evaluation:
         return any(run.random_split for run in self.runs)
 
     @property
+    def cross_corpus(self) -> bool:
+        """Whether it was trained on one corpus and tested on another."""
+        return any(run.identity.get("protocol") == CROSS_CORPUS for run in self.runs)
+
+    @property
     def runs(self) -> tuple[Run, ...]:
         """All of all lines."""
         return tuple(run for line in self.lines for run in line.runs)
@@ -201,6 +207,8 @@ class Sweep:
     strategy: str
     start: str
     parameters: tuple[str, ...]
+    points: int
+    """Of the whole grid."""
     epochs: int
     rows: pd.DataFrame
     """A row per run: fold, seed, the parameters, best_validation_uar."""
@@ -399,14 +407,15 @@ def _label(strategy: str, run: Run, variants: Sequence[Run]) -> str:
 def _read_sweep(folder: Path) -> Sweep:
     remedy = "start the same ser-tf sweep command again"
     about = read_json(folder / SWEEP, remedy)
-    wanted = ("corpus", "scheme", "strategy", "start", "parameters", "epochs")
+    wanted = ("corpus", "scheme", "strategy", "start", "afresh", "parameters", "epochs")
     if not isinstance(about, dict) or any(key not in about for key in wanted):
         raise UserError(f"{folder / SWEEP}: expected {', '.join(wanted)}; {remedy}")
     parameters = tuple(about["parameters"])
     rows = _read_table(folder / "sweep.csv", (*SWEEP_COLUMNS, *parameters), remedy)
-    start = about["start"] or "random weights"
+    start = ", ".join([about["start"] or "random weights", *(f"{layer} afresh" for layer in about["afresh"])])
+    points = math.prod(len(values) for values in about["parameters"].values())
     return Sweep(
-        folder, about["corpus"], about["scheme"], about["strategy"], str(start), parameters, about["epochs"], rows
+        folder, about["corpus"], about["scheme"], about["strategy"], start, parameters, points, about["epochs"], rows
     )
 
 

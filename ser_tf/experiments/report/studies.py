@@ -8,7 +8,7 @@ from ser_tf.experiments.report import figures, paper
 from ser_tf.experiments.report.document import Block, Figure, Notice, Panel, Section, Table
 from ser_tf.experiments.report.figures import setting
 from ser_tf.experiments.report.scores import CORPUS_NAMES
-from ser_tf.experiments.report.sources import Sweep
+from ser_tf.experiments.report.sources import Sweep, scheme_of
 from ser_tf.experiments.statistics import points
 
 SCORE = "best_validation_uar"
@@ -35,7 +35,7 @@ def sweep(one: Sweep, number: int) -> Section:
     best = means["mean"].idxmax()
     values = best if isinstance(best, tuple) else (best,)
     chosen = ", ".join(f"{name} {setting(value)}" for name, value in zip(names, values, strict=True))
-    complete = len(set(means["count"])) == 1
+    complete = len(means) == one.points and len(set(means["count"])) == 1
     blocks: list[Block] = []
     if not complete:
         blocks.append(Notice("Not every setting has run on every fold and seed yet: the means are not comparable."))
@@ -56,12 +56,25 @@ def sweep(one: Sweep, number: int) -> Section:
     ]
     blocks.append(
         Table(
-            "UAR on validation speakers in percent, over folds and seeds. No test speaker took part.",
+            "UAR on validation speakers in percent, over folds and seeds. The folds' own test speakers took no part; "
+            f"{_tested_elsewhere(one, folds)}.",
             [*names, "mean", "min", "max", "runs"],
             rows,
         )
     )
     return Section(f"Sweep over {' and '.join(names)}, {corpus}{f' ({which.lower()})' if which else ''}", blocks)
+
+
+def _tested_elsewhere(one: Sweep, folds: Sequence[int]) -> str:
+    """Who was validated on in these folds and is tested in others, where a default taken from a sweep is not blind."""
+    scheme = scheme_of(one.corpus, one.scheme)
+    if scheme is None:
+        return "but whoever was validated on here may be tested in another fold"
+    validated = {speaker for fold in folds for speaker in scheme.fold(fold).validation}
+    others = [str(fold.number) for fold in scheme.folds if validated & set(fold.test)]
+    if not others:
+        return "no fold tests anyone who was validated on here"
+    return f"but those who were validated on here are tested in fold{'s' * (len(others) > 1)} {', '.join(others)}"
 
 
 def _sweep_panels(one: Sweep, names: Sequence[str], number: int) -> Iterator[Panel]:
