@@ -237,6 +237,13 @@ def test_a_batch_needs_a_recording_but_no_samples(lines):
     expect_no_answer(answers, row=0, reason=line_graph.TOO_SHORT)
 
 
+@pytest.mark.parametrize("signature", ["padded", "speech"])
+@pytest.mark.parametrize(("recordings", "lengths"), [(3, 1), (1, 2), (3, 2), (2, 0)])
+def test_there_is_a_length_for_each_recording(lines, signature, recordings, lengths):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="length: expected as many as there are recordings"):
+        lines["softmax"][signature](waveform=tf.fill([recordings, 8000], 0.1), length=tf.fill([lengths], 4000))
+
+
 def test_samples_just_beyond_full_scale_are_cut_off_as_the_live_line_does(recognisers, lines, recordings):
     loud = recordings[3] * np.float32(1.2 / np.abs(recordings[3]).max())
     answers = lines["softmax"]["serving_default"](waveform=tf.constant(loud[None]))

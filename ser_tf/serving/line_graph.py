@@ -175,8 +175,11 @@ def _checked(waveform: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
         length, 0 where there is a problem; and the problem, string [B].
     """
     batch, samples = tf.unstack(tf.shape(waveform))
-    check = tf.debugging.assert_positive(batch, "waveform: expected at least one recording. Received: an empty batch")
-    with tf.control_dependencies([check]):
+    checks = (
+        tf.debugging.assert_positive(batch, "waveform: expected at least one recording. Received: an empty batch"),
+        tf.debugging.assert_equal(tf.shape(length)[0], batch, "length: expected as many as there are recordings"),
+    )
+    with tf.control_dependencies(checks):
         waveform = tf.identity(waveform)
     is_length = (length >= 0) & (length <= samples)
     is_true = tf.sequence_mask(tf.where(is_length, length, 0), samples)
