@@ -60,8 +60,12 @@ def test_the_rest_client(signatures, expected, capsys):
         def do_POST(self):
             assert self.path == "/v1/models/emotion:predict"
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            rows = tf.constant([instance["waveform"] for instance in request["instances"]])
-            answers = signatures[request["signature_name"]](waveform=rows)
+            assert request["signature_name"] == "padded"  # the one that a server that batches may be sent
+            columns = {
+                name: tf.constant([instance[name] for instance in request["instances"]])
+                for name in ("waveform", "length")
+            }
+            answers = signatures["padded"](**columns)
             values = {name: tensor.numpy().tolist() for name, tensor in answers.items()}
             values["emotion"] = [text.decode() for text in values["emotion"]]
             values["problem"] = [text.decode() for text in values["problem"]]
@@ -88,9 +92,9 @@ def test_the_grpc_client(signatures, expected, capsys):
 
     class StandIn(prediction_service_pb2_grpc.PredictionServiceServicer):
         def Predict(self, request, context):
-            assert request.model_spec.name == "emotion"
+            assert (request.model_spec.name, request.model_spec.signature_name) == ("emotion", "padded")
             inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
-            answers = signatures[request.model_spec.signature_name](**inputs)
+            answers = signatures["padded"](**inputs)
             response = predict_pb2.PredictResponse()
             for name, tensor in answers.items():
                 response.outputs[name].CopyFrom(tf.make_tensor_proto(tensor))
