@@ -41,12 +41,12 @@ TIMED = tuple(name for name in ENGINES if name != LITERT_INT8)
 
 def write_exports(run: Path, folder: Path, corpus: Corpus) -> None:
     """Every export of a run; its int8 network is calibrated on that corpus."""
-    from ser_tf.serving.engines import calibration_speech, export_litert, export_onnx
+    from ser_tf.serving.engines import export_litert, export_onnx
     from ser_tf.serving.export import export
 
     export(run, folder / "saved", "")
     export_onnx(run, folder / "onnx", "")
-    export_litert(run, folder / "litert", "", calibration_speech(run, corpus))
+    export_litert(run, folder / "litert", "", corpus)
 
 
 def load_engine(name: str, folder: Path) -> Engine:
