@@ -130,6 +130,8 @@ def test_an_onnx_file_names_its_inputs_outputs_and_labels(exports):
     folder = exports("S3", "onnx") / "exports" / "onnx"
     assert {path.name for path in folder.iterdir()} == {*ASSETS, "emotion.onnx"}
     assert (folder / LABELS).read_text() == "happy\nsad\nangry\n"
+    told = f"{CARD}\n## Files beside this card\n\n`emotion.onnx` computes in float32. Silence must be removed first, "
+    assert (folder / MODEL_CARD).read_text().startswith(told)
     model = onnx.load(folder / "emotion.onnx")
     assert {value.name for value in model.graph.input} == {"waveform", "length"}
     assert {value.name for value in model.graph.output} == {"probabilities", "embedding", "ghost_share"}
@@ -149,6 +151,11 @@ def test_litert_files_have_their_signatures_and_sizes(exports):
         {"network": {"inputs": ["spectrogram"], "outputs": outputs}},
     ]
     whole, half, _ = ((folder / name).stat().st_size for name in names)
+    told = (folder / MODEL_CARD).read_text()
+    assert told.startswith(f"{CARD}\n## Files beside this card\n\n`emotion.tflite` computes in float32; `")
+    assert all(f"`{name}`" in told for name in names)
+    assert "Silence must be removed first" in told
+    assert "for these files they were not measured." in told
     assert half < 0.75 * whole  # the graph of so small a network is a good part of it
 
 

@@ -99,6 +99,7 @@ def export_onnx(run: Path, folder: Path, card: str) -> Path:
     with _new_folder(folder) as unfinished:
         recogniser = load_run(run, policy="float32")
         line = PortableLine(recogniser)
+        card += _files_in_words(f"`{ONNX}` computes in float32")
         write_assets(recogniser.emotions, RunFolder(run), card, unfinished)
         signature = [WAVEFORM, LENGTH]
         function = tf.function(line.of_speech, input_signature=signature, autograph=False)
@@ -158,7 +159,10 @@ def export_litert(run: Path, folder: Path, card: str, calibrate_on: Corpus | Non
     with _new_folder(folder) as unfinished:
         recogniser = load_run(run, policy="float32")
         line = PortableLine(recogniser)
-        write_assets(recogniser.emotions, RunFolder(run), card, unfinished)
+        files = [f"`{LITERT}` computes in float32", f"`{LITERT_FLOAT16}` has its weights rounded to float16"]
+        if calibrate_on is not None:
+            files.append(f"`{LITERT_INT8}` is the network alone, in 8-bit integers")
+        write_assets(recogniser.emotions, RunFolder(run), card + _files_in_words(*files), unfinished)
         speech = line.of_speech, [WAVEFORM, LENGTH], SPEECH
         (unfinished / LITERT).write_bytes(_litert(line, *speech))
         (unfinished / LITERT_FLOAT16).write_bytes(_litert(line, *speech, float16=True))
@@ -168,6 +172,14 @@ def export_litert(run: Path, folder: Path, card: str, calibrate_on: Corpus | Non
             heard = partial(_spectrograms, calibration_speech(run, calibrate_on), config)
             (unfinished / LITERT_INT8).write_bytes(_litert(line, *network, calibration=heard))
     return folder
+
+
+def _files_in_words(*files: str) -> str:
+    """What a model card has to add where the silence is not removed and the arithmetic may be another."""
+    return (
+        f"\n## Files beside this card\n\n{'; '.join(files)}. Silence must be removed first, as `vad` of `config.yaml` "
+        "says. The scores above are those of the run as it was trained; for these files they were not measured.\n"
+    )
 
 
 def _litert(
