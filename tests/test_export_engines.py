@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BROKEN
+from conftest import BROKEN, REAL
 
 from ser_tf.audio.spectrogram import spectrogram
 from ser_tf.audio.vad import remove_silence
@@ -31,12 +31,6 @@ ASSETS = {LABELS, MODEL_CARD, PROVENANCE, "config.yaml", "predictions.csv"}
 DOCUMENT = Path(__file__).parents[1] / "docs" / "serving.md"
 PACKAGES = {"onnxruntime": "onnx", "openvino": "onnx", "ai_edge_litert": "litert"}
 """Of each engine, and the format it takes."""
-REAL = (
-    "originals/ravdess/03-01-06-01-01-02-20.wav",
-    "originals/ravdess/03-01-05-02-02-01-15.wav",
-    "crema_d/AudioOGG/1001_DFA_ANG_XX.ogg",
-    "crema_d/AudioOGG/1040_IEO_HAP_HI.ogg",
-)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import REAL
 from scipy.special import softmax
 from sklearn.svm import SVC
 
@@ -19,12 +20,6 @@ pytestmark = pytest.mark.usefixtures("shallow")
 
 KINDS = ("softmax", "svm")
 EMOTIONS = ("neutral", "happy", "sad")
-REAL = (
-    "originals/ravdess/03-01-06-01-01-02-20.wav",
-    "originals/ravdess/03-01-05-02-02-01-15.wav",
-    "crema_d/AudioOGG/1001_DFA_ANG_XX.ogg",
-    "crema_d/AudioOGG/1040_IEO_HAP_HI.ogg",
-)
 
 
 def clouds(rng: np.random.Generator, count: int, classes: int = 3, size: int = 12) -> tuple[np.ndarray, np.ndarray]:

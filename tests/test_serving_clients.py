@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from conftest import REAL
 
 from ser_tf.serving.export import export
 from ser_tf.serving.predict import load_run
@@ -31,12 +32,20 @@ def signatures(shallow, finetuned, tmp_path_factory):
     yield saved.signatures
 
 
-@pytest.fixture
-def expected(finetuned, tones, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def live(shallow, finetuned):
+    return load_run(finetuned("S3").path)
+
+
+@pytest.fixture(params=["tone", *REAL])
+def expected(request, live, tones, tmp_path, monkeypatch):
     """What the run says of the clip that the clients send."""
+    clip = tones.parent / "1-sad-0.wav"
+    if request.param != "tone":
+        clip = request.getfixturevalue("shared_data") / request.param
     monkeypatch.chdir(tmp_path)
-    Path("clip.wav").write_bytes((tones.parent / "1-sad-0.wav").read_bytes())
-    prediction = load_run(finetuned("S3").path)("clip.wav")
+    Path("clip.wav").symlink_to(clip)
+    prediction = live("clip.wav")
     return prediction.emotion, list(prediction.probabilities.values())
 
 
