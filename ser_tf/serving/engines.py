@@ -157,19 +157,20 @@ def export_litert(run: Path, folder: Path, card: str, calibrate_on: Corpus | Non
     """
     require_tensorflow()
     with _new_folder(folder) as unfinished:
+        calibration = () if calibrate_on is None else calibration_speech(run, calibrate_on)
         recogniser = load_run(run, policy="float32")
         line = PortableLine(recogniser)
         files = [f"`{LITERT}` computes in float32", f"`{LITERT_FLOAT16}` has its weights rounded to float16"]
-        if calibrate_on is not None:
+        if calibration:
             files.append(f"`{LITERT_INT8}` is the network alone, in 8-bit integers")
         write_assets(recogniser.emotions, RunFolder(run), card + _files_in_words(*files), unfinished)
         speech = line.of_speech, [WAVEFORM, LENGTH], SPEECH
         (unfinished / LITERT).write_bytes(_litert(line, *speech))
         (unfinished / LITERT_FLOAT16).write_bytes(_litert(line, *speech, float16=True))
-        if calibrate_on is not None:
+        if calibration:
             config = recogniser.config.spectrogram
             network = line.of_spectrogram, [tf.TensorSpec([1, None, config.bins], tf.float32, "spectrogram")], NETWORK
-            heard = partial(_spectrograms, calibration_speech(run, calibrate_on), config)
+            heard = partial(_spectrograms, calibration, config)
             (unfinished / LITERT_INT8).write_bytes(_litert(line, *network, calibration=heard))
     return folder
 
@@ -220,8 +221,8 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     Whoever writes it holds it, and not their parent, where other exports may be at work; so what is in it when it is
     taken hold of was left by a kill.
     """
-    unfinished = folder.with_name(f"{UNFINISHED}{folder.name}")
     _require_new(folder)
+    unfinished = folder.with_name(f"{UNFINISHED}{folder.name}")
     unfinished.mkdir(parents=True, exist_ok=True)
     with alone_in(unfinished):
         try:
