@@ -36,7 +36,7 @@ LITERT_FLOAT16 = "LiteRT float16"
 LITERT_INT8 = "LiteRT int8, network alone"
 ENGINES = (SAVED_MODEL, ONNX_RUNTIME, OPEN_VINO, LITERT, LITERT_FLOAT16, LITERT_INT8)
 TIMED = tuple(name for name in ENGINES if name != LITERT_INT8)
-"""LiteRT's XNNPACK refuses the int8 network of random weights."""
+"""LiteRT's XNNPACK refuses the int8 network of random weights, also with statistics of the normalisations that fit."""
 
 
 def write_exports(run: Path, folder: Path, corpus: Corpus) -> None:
