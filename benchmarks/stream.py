@@ -46,7 +46,7 @@ def _write_tiny(run: Path, exports: Path) -> None:
 
 
 def _resident_megabytes(folder: Path) -> tuple[float, float]:
-    """After `SETTLED_AFTER` and after `CALLS` calls with recordings of as many lengths."""
+    """After `SETTLED_AFTER` and after `CALLS` calls with recordings of drawn lengths, of which some come again."""
     import ser_tf
 
     recogniser = ser_tf.load(folder)

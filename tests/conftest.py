@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from ser_tf.training.run_folder import RunFolder
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+REAL = (
+    "originals/ravdess/03-01-06-01-01-02-20.wav",
+    "originals/ravdess/03-01-05-02-02-01-15.wav",
+    "crema_d/AudioOGG/1001_DFA_ANG_XX.ogg",
+    "crema_d/AudioOGG/1040_IEO_HAP_HI.ogg",
+)
+"""Some of the recordings there, of both corpora."""
 
 
 @pytest.fixture

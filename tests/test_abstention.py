@@ -123,3 +123,13 @@ def test_an_export_tells_the_threshold_of_its_run(run, tmp_path):
     shutil.copy(run / "predictions.csv", assets)  # test_export.py holds that an export has it
     for exported in (tmp_path / "out", assets.parent):
         assert Abstention.for_risk(exported, 0.1) == Abstention.for_risk(run, 0.1)
+
+
+def test_an_export_to_onnx_or_litert_tells_the_threshold_of_its_run(run, tmp_path):
+    exported = tmp_path / "onnx"
+    exported.mkdir()
+    (exported / "labels.txt").write_text("happy\nsad\nangry\n")
+    with pytest.raises(UserError, match=rf"^{exported}/predictions.csv: expected the predictions of a run"):
+        Abstention.for_risk(exported, 0.1)
+    shutil.copy(run / "predictions.csv", exported)  # test_export_engines.py holds that both formats have these files
+    assert Abstention.for_risk(exported, 0.1) == Abstention.for_risk(run, 0.1)

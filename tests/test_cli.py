@@ -398,6 +398,8 @@ def test_an_export_to_litert_tells_its_files(ser_tf, finetuned):
     assert answer.status == 0
     files = r"emotion-float16\.tflite \d+\.\d MB, emotion\.tflite \d+\.\d MB"
     assert re.fullmatch(rf"out: {files}; what it is and is not for: out/model_card\.md\n", answer.out)
+    takes = "out: expected a run or a SavedModel of ser-tf export. Received: one to ONNX or LiteRT, which its own"
+    assert_one_line(ser_tf("predict", "out", "clip.wav"), takes)
 
 
 def corpus_of(*names: str, content: bytes = b"") -> None:

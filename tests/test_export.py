@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soxr
 import tensorflow as tf
+from conftest import REAL
 from tensorflow.core.protobuf import saved_model_pb2
 
 import ser_tf
@@ -43,8 +44,16 @@ def exports(shallow, finetuned, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def recognisers(exports, finetuned):
-    """The run of S3, and its export."""
-    return load_run(finetuned("S3").path), load(exports["S3"])
+    """Of each strategy the run, and its export."""
+    return {strategy: (load_run(finetuned(strategy).path), ser_tf.load(exports[strategy])) for strategy in KINDS}
+
+
+@pytest.fixture(params=["tones", "real speech"])
+def recordings(request, tones):
+    """Files that a run and its export both hear."""
+    if request.param == "tones":
+        return recordings_of(tones)
+    return [request.getfixturevalue("shared_data") / name for name in REAL]
 
 
 @pytest.fixture
@@ -91,10 +100,10 @@ def test_a_version_holds_signatures_and_assets(exports, finetuned):
 
 
 @pytest.mark.parametrize("strategy", KINDS)
-def test_it_is_used_like_the_run_and_says_the_same(exports, finetuned, tones, strategy):
-    live, exported = load_run(finetuned(strategy).path), ser_tf.load(exports[strategy])
+def test_it_is_used_like_the_run_and_says_the_same(recognisers, recordings, strategy):
+    live, exported = recognisers[strategy]
     assert exported.emotions == live.emotions
-    for path in recordings_of(tones):
+    for path in recordings:
         expected, found = live(path), exported(path)
         assert (found.emotion, found.speech_seconds) == (expected.emotion, expected.speech_seconds)
         assert found.probability == found.probabilities[found.emotion]
@@ -145,7 +154,7 @@ def test_it_needs_tensorflow_alone_and_only_its_own_operations(exports, tones):
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 @pytest.mark.parametrize("strategy", KINDS)
-def test_tensorflows_c_api_loads_it_and_answers_the_same(exports, finetuned, tones, tmp_path, strategy):
+def test_tensorflows_c_api_loads_it_and_answers_the_same(exports, recognisers, recordings, tmp_path, strategy):
     library = tf.sysconfig.get_lib()
     libraries = [f"-L{library}", "-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2", f"-Wl,-rpath,{library}"]
     client, source = tmp_path / "predict", Path(__file__).parent / "predict.c"
@@ -154,17 +163,16 @@ def test_tensorflows_c_api_loads_it_and_answers_the_same(exports, finetuned, ton
     version = exports[strategy] / "1"
     graph = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes()).meta_graphs[0]
     signature = graph.signature_def["serving_default"]
-    paths = recordings_of(tones)[:2]
-    for path in paths:
+    for path in recordings:
         read_waveform(path).tofile(tmp_path / path.stem)
     outputs = [signature.outputs[name].name for name in ("emotion", "probabilities", "speech_seconds", "problem")]
-    files = [tmp_path / path.stem for path in paths]
+    files = [tmp_path / path.stem for path in recordings]
     command = [client, version, signature.inputs["waveform"].name, *outputs, "--", *files]
     *lines, after = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
-    assert (len(lines), after) == (2 * len(outputs), "")
-    live = load_run(finetuned(strategy).path)
-    for path, answer in zip(paths, (lines[: len(outputs)], lines[len(outputs) :]), strict=True):
-        expected = live(path)
+    assert (len(lines), after) == (len(recordings) * len(outputs), "")
+    live, _ = recognisers[strategy]
+    for place, path in enumerate(recordings):
+        expected, answer = live(path), lines[place * len(outputs) :]
         assert answer[0] == expected.emotion
         distribution = [float(share) for share in answer[1].split()]
         np.testing.assert_allclose(distribution, list(expected.probabilities.values()), atol=1e-5)
@@ -339,7 +347,7 @@ BAD = {
 def test_a_run_and_its_export_refuse_a_bad_array_in_the_same_words(recognisers, bad):
     samples, rate_hz, message = BAD[bad]
     lines = set()
-    for recogniser in recognisers:
+    for recogniser in recognisers["S3"]:
         with pytest.raises(UserError) as error:
             recogniser(samples, rate_hz)
         lines.add(str(error.value))
@@ -351,7 +359,7 @@ def test_a_run_and_its_export_refuse_a_bad_array_in_the_same_words(recognisers, 
 def test_a_run_and_its_export_hear_any_rate_channels_and_integers(recognisers):
     low = arrays(8000)
     waveform = soxr.resample(low, 8000, 16_000, quality="HQ").clip(-1, 1)
-    for recogniser in recognisers:
+    for recogniser in recognisers["S3"]:
         assert recogniser(low, 8000) == recogniser(waveform, 16_000)
         assert recogniser(np.stack([low, low], axis=1), 8000) == recogniser(low, 8000)
         whole = np.rint(low * 32_767).astype(np.int16)

@@ -2,13 +2,15 @@
 
 import re
 import shutil
+import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BROKEN
+from conftest import BROKEN, REAL
 
 from ser_tf.audio.spectrogram import spectrogram
 from ser_tf.audio.vad import remove_silence
@@ -16,6 +18,7 @@ from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import Config
 from ser_tf.corpora import open_corpus
 from ser_tf.errors import UserError
+from ser_tf.folder_lock import alone_in
 from ser_tf.serving import engines
 from ser_tf.serving.engines import calibration_speech, export_litert, export_onnx
 from ser_tf.serving.export import MODEL_CARD, PROVENANCE
@@ -28,12 +31,6 @@ ASSETS = {LABELS, MODEL_CARD, PROVENANCE, "config.yaml", "predictions.csv"}
 DOCUMENT = Path(__file__).parents[1] / "docs" / "serving.md"
 PACKAGES = {"onnxruntime": "onnx", "openvino": "onnx", "ai_edge_litert": "litert"}
 """Of each engine, and the format it takes."""
-REAL = (
-    "originals/ravdess/03-01-06-01-01-02-20.wav",
-    "originals/ravdess/03-01-05-02-02-01-15.wav",
-    "crema_d/AudioOGG/1001_DFA_ANG_XX.ogg",
-    "crema_d/AudioOGG/1040_IEO_HAP_HI.ogg",
-)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +47,7 @@ def exports(shallow, finetuned, tones, tmp_path_factory):
                 assert export_onnx(run, out, CARD) == out
             else:
                 with pytest.warns(UserWarning, match=f"left out: .*{BROKEN}"):
-                    speech = calibration_speech(run, open_corpus(tones))
-                assert export_litert(run, out, CARD, speech) == out
+                    assert export_litert(run, out, CARD, open_corpus(tones)) == out
         return folder / strategy
 
     return exported
@@ -128,6 +124,8 @@ def test_an_onnx_file_names_its_inputs_outputs_and_labels(exports):
     folder = exports("S3", "onnx") / "exports" / "onnx"
     assert {path.name for path in folder.iterdir()} == {*ASSETS, "emotion.onnx"}
     assert (folder / LABELS).read_text() == "happy\nsad\nangry\n"
+    told = f"{CARD}\n## Files beside this card\n\n`emotion.onnx` computes in float32. Silence must be removed first, "
+    assert (folder / MODEL_CARD).read_text().startswith(told)
     model = onnx.load(folder / "emotion.onnx")
     assert {value.name for value in model.graph.input} == {"waveform", "length"}
     assert {value.name for value in model.graph.output} == {"probabilities", "embedding", "ghost_share"}
@@ -147,6 +145,11 @@ def test_litert_files_have_their_signatures_and_sizes(exports):
         {"network": {"inputs": ["spectrogram"], "outputs": outputs}},
     ]
     whole, half, _ = ((folder / name).stat().st_size for name in names)
+    told = (folder / MODEL_CARD).read_text()
+    assert told.startswith(f"{CARD}\n## Files beside this card\n\n`emotion.tflite` computes in float32; `")
+    assert all(f"`{name}`" in told for name in names)
+    assert "Silence must be removed first" in told
+    assert "for these files they were not measured." in told
     assert half < 0.75 * whole  # the graph of so small a network is a good part of it
 
 
@@ -170,13 +173,51 @@ def test_fewer_bits_cost_little(exports, finetuned, tones):
 
 
 @pytest.mark.parametrize("export", [export_onnx, export_litert])
-def test_a_folder_that_exists_is_refused_and_left_alone(finetuned, tmp_path, export):
+def test_a_folder_that_exists_is_refused_before_the_run_is_looked_at(tmp_path, export):
     if export is export_onnx:
         pytest.importorskip("tf2onnx")
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match=rf"^{tmp_path}/out: expected a new folder\. Received: one that exists"):
-        export(finetuned("S3").path, tmp_path / "out", CARD)
+        export(tmp_path / "no run", tmp_path / "out", CARD)
     assert list(tmp_path.rglob("*")) == [tmp_path / "out"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ser_tf.serving import engines
+
+def load_run(run, policy):
+    (unfinished,) = Path(sys.argv[1]).parent.iterdir()
+    (unfinished / "network-int8.tflite").write_text("half of")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+engines.load_run = load_run
+engines.export_litert(Path("run"), Path(sys.argv[1]), "card")
+"""
+
+
+def test_a_kill_leaves_no_export_and_the_next_one_clears_up(finetuned, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    process = subprocess.run([sys.executable, "-c", KILLED, out], capture_output=True, check=False)
+    assert process.returncode == -signal.SIGKILL
+    assert list(tmp_path.rglob("*.*")) == [tmp_path / "unfinished-out" / "network-int8.tflite"]
+    monkeypatch.setattr(engines, "_litert", lambda *arguments, **keywords: b"whole")
+    assert export_litert(finetuned("S3").path, out, CARD) == out
+    assert list(tmp_path.iterdir()) == [out]
+    assert {path.name for path in out.iterdir()} == {*ASSETS, "emotion.tflite", "emotion-float16.tflite"}
+
+
+def test_two_exports_to_one_folder_are_refused_and_to_others_beside_it_are_not(finetuned, tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "_litert", lambda *arguments, **keywords: b"whole")
+    file = tmp_path / "unfinished-out" / "emotion.tflite"
+    file.parent.mkdir()
+    file.touch()
+    with alone_in(file.parent):
+        with pytest.raises(UserError, match=rf"^{file.parent}: another ser-tf command is at work in it"):
+            export_litert(finetuned("S3").path, tmp_path / "out", CARD)
+        export_litert(finetuned("S3").path, tmp_path / "other", CARD)
+    assert file.exists()
 
 
 def test_a_failure_leaves_nothing(finetuned, tmp_path, monkeypatch):

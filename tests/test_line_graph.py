@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import REAL
 from scipy.special import softmax
 from sklearn.svm import SVC
 
-from ser_tf.audio.vad import remove_silence
+from ser_tf.audio.vad import as_int16, remove_silence, voiced_samples
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.classifier import Classifier, PairwiseSvm, decision_scores, fit_svm
 from ser_tf.network.se_resnet import embedding_network, with_softmax_head
@@ -19,12 +20,6 @@ pytestmark = pytest.mark.usefixtures("shallow")
 
 KINDS = ("softmax", "svm")
 EMOTIONS = ("neutral", "happy", "sad")
-REAL = (
-    "originals/ravdess/03-01-06-01-01-02-20.wav",
-    "originals/ravdess/03-01-05-02-02-01-15.wav",
-    "crema_d/AudioOGG/1001_DFA_ANG_XX.ogg",
-    "crema_d/AudioOGG/1040_IEO_HAP_HI.ogg",
-)
 
 
 def clouds(rng: np.random.Generator, count: int, classes: int = 3, size: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -237,10 +232,21 @@ def test_a_batch_needs_a_recording_but_no_samples(lines):
     expect_no_answer(answers, row=0, reason=line_graph.TOO_SHORT)
 
 
-def test_samples_just_beyond_full_scale_are_cut_off_as_the_live_line_does(recognisers, lines, recordings):
-    loud = recordings[3] * np.float32(1.2 / np.abs(recordings[3]).max())
-    answers = lines["softmax"]["serving_default"](waveform=tf.constant(loud[None]))
-    expect_live(answers, [recognisers["softmax"](loud, 16_000)])
+@pytest.mark.parametrize("signature", ["padded", "speech"])
+@pytest.mark.parametrize(("recordings", "lengths"), [(3, 1), (1, 2), (3, 2), (2, 0)])
+def test_there_is_a_length_for_each_recording(lines, signature, recordings, lengths):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="length: expected as many as there are recordings"):
+        lines["softmax"][signature](waveform=tf.fill([recordings, 8000], 0.1), length=tf.fill([lengths], 4000))
+
+
+@pytest.mark.parametrize("signature", ["padded", "speech"])
+def test_samples_just_beyond_full_scale_are_cut_off_as_the_live_line_does(recognisers, lines, recordings, signature):
+    recogniser = recognisers["softmax"]
+    loud = np.rint(recordings[3] * np.float32(1.2 / np.abs(recordings[3]).max() * 32_768)) / np.float32(32_768)
+    assert (np.abs(loud) > 1).sum() > 10
+    is_voiced = voiced_samples(as_int16(loud), recogniser.config.vad)  # the live line hears the loud samples themselves
+    given = loud[is_voiced] if signature == "speech" else loud
+    expect_live(lines["softmax"][signature](**batch_of([given])), [recogniser(loud, 16_000)])
 
 
 def test_integers_are_refused_by_the_signature(lines):

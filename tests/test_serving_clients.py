@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from conftest import REAL
 
 from ser_tf.serving.export import export
 from ser_tf.serving.predict import load_run
@@ -31,12 +32,20 @@ def signatures(shallow, finetuned, tmp_path_factory):
     yield saved.signatures
 
 
-@pytest.fixture
-def expected(finetuned, tones, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def live(shallow, finetuned):
+    return load_run(finetuned("S3").path)
+
+
+@pytest.fixture(params=["tone", *REAL])
+def expected(request, live, tones, tmp_path, monkeypatch):
     """What the run says of the clip that the clients send."""
+    clip = tones.parent / "1-sad-0.wav"
+    if request.param != "tone":
+        clip = request.getfixturevalue("shared_data") / request.param
     monkeypatch.chdir(tmp_path)
-    Path("clip.wav").write_bytes((tones.parent / "1-sad-0.wav").read_bytes())
-    prediction = load_run(finetuned("S3").path)("clip.wav")
+    Path("clip.wav").symlink_to(clip)
+    prediction = live("clip.wav")
     return prediction.emotion, list(prediction.probabilities.values())
 
 
@@ -60,8 +69,12 @@ def test_the_rest_client(signatures, expected, capsys):
         def do_POST(self):
             assert self.path == "/v1/models/emotion:predict"
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            rows = tf.constant([instance["waveform"] for instance in request["instances"]])
-            answers = signatures[request["signature_name"]](waveform=rows)
+            assert request["signature_name"] == "padded"  # the one that a server that batches may be sent
+            columns = {
+                name: tf.constant([instance[name] for instance in request["instances"]])
+                for name in ("waveform", "length")
+            }
+            answers = signatures["padded"](**columns)
             values = {name: tensor.numpy().tolist() for name, tensor in answers.items()}
             values["emotion"] = [text.decode() for text in values["emotion"]]
             values["problem"] = [text.decode() for text in values["problem"]]
@@ -88,9 +101,9 @@ def test_the_grpc_client(signatures, expected, capsys):
 
     class StandIn(prediction_service_pb2_grpc.PredictionServiceServicer):
         def Predict(self, request, context):
-            assert request.model_spec.name == "emotion"
+            assert (request.model_spec.name, request.model_spec.signature_name) == ("emotion", "padded")
             inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
-            answers = signatures[request.model_spec.signature_name](**inputs)
+            answers = signatures["padded"](**inputs)
             response = predict_pb2.PredictResponse()
             for name, tensor in answers.items():
                 response.outputs[name].CopyFrom(tf.make_tensor_proto(tensor))

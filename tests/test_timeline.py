@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import tracemalloc
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -188,7 +189,7 @@ def test_an_utterance_is_heard_with_its_margins_and_told_by_its_speech():
     assert (second.start_seconds, second.end_seconds, second.abstained) == (2.5, 7.9375, False)
     # 0.15 s are 2400 samples, where there are as many.
     assert heard == [(samples[:34_400].tolist(), RATE_HZ), (samples[37_600:].tolist(), RATE_HZ)]
-    assert not any(segment.abstained for segment in judge(recogniser, samples, cuts))
+    assert [segment.abstained for segment in judge(recogniser, samples, cuts)] == [None, None]
 
 
 # What is written
@@ -232,6 +233,22 @@ def test_csv_and_json_say_the_same(timeline, tmp_path):
         assert row["abstained"] == str(utterance["abstained"]).lower()
         assert {name: float(row[name]) for name in EMOTIONS} == pytest.approx(utterance["probabilities"])
     assert [row["abstained"] for row in rows] == ["false", "true", "false"]
+
+
+def test_without_a_stated_risk_nothing_is_said_of_abstaining(timeline, samples, tmp_path):
+    segments = [replace(segment, abstained=None) for segment in timeline.segments]
+    unasked = replace(timeline, segments=segments, abstention=None)
+    write_timeline(unasked, tmp_path)
+    with (tmp_path / "timeline.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["start_seconds", "end_seconds", "emotion", "probability", "speech_seconds", *EMOTIONS]
+    assert rows[1] == ["18.00", "22.00", "sad", "0.500000", "1.5", "0.250000", "0.500000", "0.250000"]
+    told = json.loads((tmp_path / "timeline.json").read_text())
+    assert told["abstention"] is None
+    assert not any("abstained" in utterance for utterance in told["utterances"])
+    html = timeline_page(unasked, samples, "runs/mine").partition("</style>")[2]
+    assert "abstain" not in html
+    assert "(sad)" not in html
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def _winner(prediction: "Prediction") -> str:
     return f"{prediction.emotion:<10} {prediction.probability:6.1%}"
 
 
-def _abstains(abstained: bool) -> str:
+def _abstains(abstained: bool | None) -> str:
     return "  abstains" if abstained else " " * 10
 
 

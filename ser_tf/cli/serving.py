@@ -50,17 +50,15 @@ class Export:
 
     def _write(self, card: str) -> Path:
         from ser_tf.corpora import open_corpus
-        from ser_tf.serving.engines import calibration_speech, export_litert, export_onnx
+        from ser_tf.serving.engines import export_litert, export_onnx
         from ser_tf.serving.export import export
 
         if self.format == "saved-model":
             return export(self.run_folder, self.out, card)
         if self.format == "onnx":
             return export_onnx(self.run_folder, self.out, card)
-        if self.calibrate_on is None:
-            return export_litert(self.run_folder, self.out, card)
-        speech = calibration_speech(self.run_folder, open_corpus(self.calibrate_on))
-        return export_litert(self.run_folder, self.out, card, speech)
+        corpus = None if self.calibrate_on is None else open_corpus(self.calibrate_on)
+        return export_litert(self.run_folder, self.out, card, corpus)
 
 
 def _megabytes(*paths: Path) -> float:

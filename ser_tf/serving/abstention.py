@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ser_tf.errors import UserError
-from ser_tf.serving.predict import PREDICTIONS, exported_version
+from ser_tf.serving.predict import PREDICTIONS, exported_version, is_portable
 from ser_tf.training.predictions import confidence_and_hit, read_side
 from ser_tf.training.run_folder import RunFolder
 
@@ -68,7 +68,7 @@ class Abstention:
         """The lowest threshold of a run, or of its export, that keeps a risk on the run's validation speakers.
 
         Args:
-            run: folder of a finished run, of an export or of one version of it.
+            run: folder of a finished run, of an export in any format, or of one version of a SavedModel.
             risk: share of errors among the answered, 0 to 1.
 
         Raises:
@@ -142,6 +142,8 @@ def _outcome(confidence: np.ndarray, hit: np.ndarray, speakers: int, threshold: 
 
 
 def _predictions_of(run: Path) -> Path:
+    if is_portable(run):
+        return run / PREDICTIONS
     version = exported_version(run)
     if version is None:
         folder = RunFolder(run)

@@ -18,6 +18,7 @@ from ser_tf.audio.spectrogram import spectrogram
 from ser_tf.config import Config, SpectrogramConfig
 from ser_tf.corpora import Corpus
 from ser_tf.errors import UserError, import_extra
+from ser_tf.folder_lock import alone_in
 from ser_tf.pipeline import SpeechFile, prepare_speech
 from ser_tf.serving.export import require_tensorflow, write_assets
 from ser_tf.serving.line_graph import LENGTH, WAVEFORM, Tensors, scores_of
@@ -88,15 +89,17 @@ def export_onnx(run: Path, folder: Path, card: str) -> Path:
         The folder.
 
     Raises:
-        UserError: tf2onnx is missing, Keras runs on another backend, the run cannot be loaded, or `folder` exists.
+        UserError: tf2onnx is missing; Keras runs on another backend; the run cannot be loaded; or `folder` exists, or
+            another export is writing it.
     """
     converter = import_extra("tf2onnx", "export to ONNX needs tf2onnx", "onnx")
     from onnx.helper import set_model_props
 
     require_tensorflow()
-    recogniser = load_run(run, policy="float32")
-    line = PortableLine(recogniser)
     with _new_folder(folder) as unfinished:
+        recogniser = load_run(run, policy="float32")
+        line = PortableLine(recogniser)
+        card += _files_in_words(f"`{ONNX}` computes in float32")
         write_assets(recogniser.emotions, RunFolder(run), card, unfinished)
         signature = [WAVEFORM, LENGTH]
         function = tf.function(line.of_speech, input_signature=signature, autograph=False)
@@ -132,30 +135,35 @@ def calibration_speech(run: Path, corpus: Corpus) -> tuple[SpeechFile, ...]:
     return prepare_speech(drawn, Config.load(folder.config)).items
 
 
-def export_litert(run: Path, folder: Path, card: str, calibration: Sequence[SpeechFile] = ()) -> Path:
+def export_litert(run: Path, folder: Path, card: str, calibrate_on: Corpus | None = None) -> Path:
     """Write a run for LiteRT, and what an export says of itself, into a new folder.
 
     The line from speech on is `emotion.tflite`, and `emotion-float16.tflite` with its weights in float16; both have the
-    signature `speech`. With a calibration there is also `network-int8.tflite`, signature `network`: the network and its
+    signature `speech`. With a corpus there is also `network-int8.tflite`, signature `network`: the network and its
     classifier alone, from one spectrogram [1, T, bins], in 8-bit integers.
 
     Args:
         run: folder of a finished run.
         folder: the new folder; it appears when all in it is whole.
         card: the model card, in Markdown.
-        calibration: speech that tells the ranges of the 8-bit integers.
+        calibrate_on: the run's corpus, whose `calibration_speech` tells the ranges of the 8-bit integers.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: Keras runs on another backend, the run cannot be loaded, or `folder` exists.
+        UserError: Keras runs on another backend; the run cannot be loaded; `folder` exists, or another export is
+            writing it; or the corpus is not that of the run.
     """
     require_tensorflow()
-    recogniser = load_run(run, policy="float32")
-    line = PortableLine(recogniser)
     with _new_folder(folder) as unfinished:
-        write_assets(recogniser.emotions, RunFolder(run), card, unfinished)
+        calibration = () if calibrate_on is None else calibration_speech(run, calibrate_on)
+        recogniser = load_run(run, policy="float32")
+        line = PortableLine(recogniser)
+        files = [f"`{LITERT}` computes in float32", f"`{LITERT_FLOAT16}` has its weights rounded to float16"]
+        if calibration:
+            files.append(f"`{LITERT_INT8}` is the network alone, in 8-bit integers")
+        write_assets(recogniser.emotions, RunFolder(run), card + _files_in_words(*files), unfinished)
         speech = line.of_speech, [WAVEFORM, LENGTH], SPEECH
         (unfinished / LITERT).write_bytes(_litert(line, *speech))
         (unfinished / LITERT_FLOAT16).write_bytes(_litert(line, *speech, float16=True))
@@ -165,6 +173,14 @@ def export_litert(run: Path, folder: Path, card: str, calibration: Sequence[Spee
             heard = partial(_spectrograms, calibration, config)
             (unfinished / LITERT_INT8).write_bytes(_litert(line, *network, calibration=heard))
     return folder
+
+
+def _files_in_words(*files: str) -> str:
+    """What a model card has to add where the silence is not removed and the arithmetic may be another."""
+    return (
+        f"\n## Files beside this card\n\n{'; '.join(files)}. Silence must be removed first, as `vad` of `config.yaml` "
+        "says. The scores above are those of the run as it was trained; for these files they were not measured.\n"
+    )
 
 
 def _litert(
@@ -200,15 +216,26 @@ def _spectrograms(speech: Sequence[SpeechFile], config: SpectrogramConfig) -> It
 
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
-    """A folder of another name beside it, which takes its name when the block has ended well."""
+    """A folder of another name beside it, which takes its name when the block has ended well.
+
+    Whoever writes it holds it, and not their parent, where other exports may be at work; so what is in it when it is
+    taken hold of was left by a kill.
+    """
+    _require_new(folder)
+    unfinished = folder.with_name(f"{UNFINISHED}{folder.name}")
+    unfinished.mkdir(parents=True, exist_ok=True)
+    with alone_in(unfinished):
+        try:
+            _require_new(folder)  # another may have given it its name just before
+            for left in unfinished.iterdir():
+                left.unlink()
+            yield unfinished
+            unfinished.rename(folder)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+
+
+def _require_new(folder: Path) -> None:
     if folder.exists():
         raise UserError(f"{folder}: expected a new folder. Received: one that exists; choose another, or remove it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{folder.name}-", dir=folder.parent))
-    try:
-        unfinished.chmod(0o755)  # mkdtemp's own is for this user alone
-        yield unfinished
-        unfinished.rename(folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise

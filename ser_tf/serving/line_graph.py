@@ -82,7 +82,7 @@ class LineGraph:
     def of_padded_waveforms(self, waveform: tf.Tensor, length: tf.Tensor) -> Tensors:
         """The answers to recordings of `length` int32 [B] samples each; what stands beyond has no influence."""
         waveform, length, problem = _checked(waveform, length)
-        samples = tf.cast(tf.clip_by_value(tf.round(waveform * INT16_SCALE), -32_768, 32_767), tf.int16)
+        samples = tf.cast(tf.round(waveform * INT16_SCALE), tf.int16)
         speech, length, _ = remove_silence(samples, length, self._config.vad)
         return self._answers(tf.cast(speech, tf.float32) / INT16_SCALE, length, problem)
 
@@ -171,12 +171,15 @@ def _checked(waveform: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
     """What `to_waveform` refuses, per recording.
 
     Returns:
-        The waveform with zeros in place of padding and of what is not finite, no longer than the longest fine one; the
-        length, 0 where there is a problem; and the problem, string [B].
+        The waveform, cut off at the full scale of int16, with zeros in place of padding and of what is not finite, and
+        no longer than the longest fine one; the length, 0 where there is a problem; and the problem, string [B].
     """
     batch, samples = tf.unstack(tf.shape(waveform))
-    check = tf.debugging.assert_positive(batch, "waveform: expected at least one recording. Received: an empty batch")
-    with tf.control_dependencies([check]):
+    checks = (
+        tf.debugging.assert_positive(batch, "waveform: expected at least one recording. Received: an empty batch"),
+        tf.debugging.assert_equal(tf.shape(length)[0], batch, "length: expected as many as there are recordings"),
+    )
+    with tf.control_dependencies(checks):
         waveform = tf.identity(waveform)
     is_length = (length >= 0) & (length <= samples)
     is_true = tf.sequence_mask(tf.where(is_length, length, 0), samples)
@@ -194,6 +197,7 @@ def _checked(waveform: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
     ):
         problem = tf.where(is_wrong, words, problem)
     length = tf.where(tf.equal(problem, ""), length, 0)
+    audible = tf.clip_by_value(audible, -1.0, 1.0 - 1.0 / INT16_SCALE)
     return _cropped(audible, length), length, problem
 
 

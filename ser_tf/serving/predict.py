@@ -159,9 +159,15 @@ def load(run: str | Path) -> Recogniser | ExportedRecogniser:
     """Load a finished run, or an export: its folder (the newest version is taken) or the folder of one version.
 
     Raises:
-        UserError: the folder is neither, the run is not finished, or something is damaged.
+        UserError: the folder is neither, as an export to ONNX or LiteRT; the run is not finished; or something is
+            damaged.
     """
     path = Path(run)
+    if is_portable(path):
+        raise UserError(
+            f"{path}: expected a run or a SavedModel of ser-tf export. Received: one to ONNX or LiteRT, which its own "
+            "engine runs as docs/serving.md shows; give the run, or export it with --format saved-model"
+        )
     version = exported_version(path)
     return load_run(path) if version is None else ExportedRecogniser(version)
 
@@ -211,6 +217,11 @@ def exported_version(path: Path) -> Path | None:
     if path.is_dir() and (path.name.startswith(UNFINISHED) or any(path.glob(f"{UNFINISHED}*/"))):
         raise UserError(f"{path}: expected a finished export. Received: one that was interrupted; export again")
     return None
+
+
+def is_portable(path: Path) -> bool:
+    """Whether a folder is an export to ONNX or LiteRT, whose assets stand beside the models."""
+    return (path / LABELS).is_file()
 
 
 def export_versions(folder: Path) -> list[int]:

@@ -38,13 +38,13 @@ class Segment:
         start_seconds: where its speech begins.
         end_seconds: where it ends.
         prediction: what it sounds like.
-        abstained: whether its probability is below the threshold, where there is one.
+        abstained: whether its probability is below the threshold; None where there is none.
     """
 
     start_seconds: float
     end_seconds: float
     prediction: Prediction
-    abstained: bool
+    abstained: bool | None
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def judge(
     margin = round(MARGIN_SECONDS * SAMPLE_RATE_HZ)
     for begin, end in cuts.utterances:
         prediction = recogniser(samples[max(begin - margin, 0) : end + margin], SAMPLE_RATE_HZ)
-        abstained = abstention is not None and abstention.abstains(prediction.probability)
+        abstained = None if abstention is None else abstention.abstains(prediction.probability)
         yield Segment(begin / SAMPLE_RATE_HZ, end / SAMPLE_RATE_HZ, prediction, abstained)
 
 
@@ -166,21 +166,25 @@ def _bounded(runs: np.ndarray, shortest: float) -> list[tuple[int, int]]:
 def write_timeline(timeline: Timeline, folder: Path) -> None:
     """Write `timeline.csv`, a row per utterance, and `timeline.json`, which also tells what was left out and why.
 
+    Without a threshold neither says of an utterance whether it is answered for.
+
     Args:
         timeline: what they tell.
         folder: where to.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    mark = ["abstained"] if timeline.abstention else []
     writer.writerow(
-        ["start_seconds", "end_seconds", "emotion", "probability", "abstained", "speech_seconds", *timeline.emotions]
+        ["start_seconds", "end_seconds", "emotion", "probability", *mark, "speech_seconds", *timeline.emotions]
     )
     for segment in timeline.segments:
         named = segment.prediction
         shares = (f"{share:.6f}" for share in named.probabilities.values())
-        abstained = "true" if segment.abstained else "false"
+        if timeline.abstention:
+            mark = [str(segment.abstained).lower()]
         times = (f"{segment.start_seconds:.2f}", f"{segment.end_seconds:.2f}")
-        writer.writerow([*times, named.emotion, f"{named.probability:.6f}", abstained, named.speech_seconds, *shares])
+        writer.writerow([*times, named.emotion, f"{named.probability:.6f}", *mark, named.speech_seconds, *shares])
     write_text(folder / "timeline.csv", text.getvalue())
     write_json(
         folder / "timeline.json",
@@ -197,12 +201,13 @@ def write_timeline(timeline: Timeline, folder: Path) -> None:
 
 def _as_json(segment: Segment) -> dict[str, Any]:
     named = segment.prediction
+    mark = {} if segment.abstained is None else {"abstained": segment.abstained}
     return {
         "start_seconds": segment.start_seconds,
         "end_seconds": segment.end_seconds,
         "emotion": named.emotion,
         "probability": named.probability,
-        "abstained": segment.abstained,
+        **mark,
         "speech_seconds": named.speech_seconds,
         "probabilities": named.probabilities,
     }

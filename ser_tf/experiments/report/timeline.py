@@ -84,7 +84,7 @@ def _lead(timeline: Timeline) -> Iterator[Paragraph | Notice | Bullets]:
         lost = sum(end - start for start, end in timeline.too_short)
         remarks.append(f"Left out, since there is too little speech to name: {len(timeline.too_short)} ({lost:.1f} s).")
     if timeline.abstention:
-        abstained = sum(segment.abstained for segment in timeline.segments)
+        abstained = sum(segment.abstained is True for segment in timeline.segments)
         remarks.append(
             f"For a stated risk of {100 * timeline.abstention.risk:g} %, it {timeline.abstention}. Here it abstains "
             f"from {abstained} of {len(timeline.segments)}; their emotions stand in brackets."
