@@ -204,23 +204,26 @@ class SpeakerNetwork:
         make_deterministic(config.training.seed)
         several = len(devices) > 1
         scope = tf.distribute.MirroredStrategy(list(devices)).scope() if several else nullcontext()
-        with scope, precision(config.training.precision):
-            self._build(task, synchronized=several)
+        with precision(config.training.precision):
+            with scope:
+                embedding = embedding_network(config.network, config.spectrogram.bins)
+                self._build(task, embedding, synchronized=several)
+            # Made inside the scope it would hear each batch once on every device.
+            self.embedding = keras.Model(embedding.input, embedding.output, name=embedding.name)
         self._untrained = [keras.ops.convert_to_numpy(value).copy() for value in self.embedding.variables]
         self._utterances: dict[str, tf.data.Dataset] = {}
 
-    def _build(self, task: PretrainTask, synchronized: bool) -> None:
+    def _build(self, task: PretrainTask, embedding: keras.Model, synchronized: bool) -> None:
         config, pretraining = task.config, task.pretraining
-        self.embedding = embedding_network(config.network, config.spectrogram.bins)
         loss: keras.losses.Loss
         if pretraining.loss == "am_softmax":
-            features, output = with_cosine_head(self.embedding, len(task.trained)), "cosines"
+            features, output = with_cosine_head(embedding, len(task.trained)), "cosines"
             loss = AdditiveMarginSoftmax(pretraining.margin, pretraining.scale)
         else:
-            features = with_softmax_head(self.embedding, len(task.trained), config.network.head_units)
+            features = with_softmax_head(embedding, len(task.trained), config.network.head_units)
             loss, output = keras.losses.SparseCategoricalCrossentropy(from_logits=True), "logits"
         if synchronized:
-            for layer in self.embedding.layers:
+            for layer in embedding.layers:
                 if isinstance(layer, keras.layers.BatchNormalization):
                     layer.synchronized = True
         self.head = features.layers[-1]
