@@ -192,9 +192,11 @@ def test_a_killed_training_ends_as_the_undisturbed_one(pretrained, shards, sched
     with pytest.raises(KeyboardInterrupt):
         pretrain(task, run, report=print)
     monkeypatch.setattr(module, "write_log", write_log)
+    assert run.utterances.is_file()
     lines: list[str] = []
     pretrain(task, run, report=lines.append)
     assert lines == ["resumed after epoch 1"]  # the second was logged, and its state was not written
+    assert not run.utterances.exists()
     assert run.log.read_text() == undisturbed.log.read_text()
     assert run.metrics.read_text() == undisturbed.metrics.read_text()
     assert (run.path / "trials.csv").read_text() == (undisturbed.path / "trials.csv").read_text()

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
 
 from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import PRESETS, VadConfig
 from ser_tf.errors import UserError
-from ser_tf.pipeline import inputs_of, training_crops, whole_utterances
+from ser_tf.pipeline import gather, inputs_of, training_crops, whole_utterances
 from ser_tf.preparation.manifest import Shards
 from ser_tf.preparation.prepare import prepare
 from ser_tf.preparation.shards import write_shard
@@ -35,15 +36,18 @@ def corpus(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def opened(corpus, tmp_path_factory) -> Shards:
+def prepared(root: Path, out: Path) -> Path:
+    """Shards of a folder of speakers, written by this process."""
     from ser_tf.preparation import prepare as module
 
-    out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "run_on_cores", lambda tasks, workers, prologue, report: map(write_shard, tasks))
-        prepare(corpus, out, CONFIG, report=print)
-    return Shards.open([out], CONFIG)
+        return prepare(root, out, CONFIG, report=print).out
+
+
+@pytest.fixture(scope="module")
+def opened(corpus, tmp_path_factory) -> Shards:
+    return Shards.open([prepared(corpus, tmp_path_factory.mktemp("out"))], CONFIG)
 
 
 def with_training(**parameters):
@@ -116,13 +120,17 @@ def test_another_seed_gives_another_order(opened, two_epochs):
     assert any((a[1] != b[1]).any() for a, b in zip(two_epochs[:6], other_seed, strict=True))
 
 
-def test_whole_utterances_are_those_of_prediction(opened, corpus):
+def test_whole_utterances_are_those_of_prediction(opened, corpus, tmp_path):
+    names = {utterance.sample_hash: utterance.name for utterance in opened.utterances()}
+    gathered = [each for each, name in names.items() if not name.startswith("cleo")]
+    wanted = [each for each in gathered if not names[each].startswith("bert")]
+    gather(opened, gathered, tmp_path / "utterances.tfrecord")
     found = {}
-    for inputs, about in whole_utterances(opened, CONFIG, ["voices:anna", "voices:dora"], batch_size=3):
-        for place, name in enumerate(about["name"].numpy()):
+    utterances = whole_utterances(tmp_path / "utterances.tfrecord", CONFIG, wanted + wanted, batch_size=3)
+    for inputs, sample_hashes in utterances:
+        for place, sample_hash in enumerate(sample_hashes.numpy()):
             frames = int(inputs["frames"][place])
-            found[name.decode()] = inputs["spectrogram"].numpy()[place, :frames]
-            assert about["speaker"].numpy()[place].decode() == f"voices:{name.decode().partition('/')[0]}"
+            found[names[int(sample_hash, 16)]] = inputs["spectrogram"].numpy()[place, :frames]
     assert sorted(found) == [*(f"anna/{take}" for take in range(9)), "dora/0"]
     for name, spectrogram in found.items():
         speech = remove_silence(read_waveform(corpus / f"{name}.wav"), VadConfig())
@@ -131,10 +139,38 @@ def test_whole_utterances_are_those_of_prediction(opened, corpus):
         np.testing.assert_allclose(spectrogram, expected, atol=1e-4)
 
 
+def test_a_recording_with_two_names_is_gathered_once(opened, corpus, tmp_path):
+    for name in ("anna", "bert"):
+        (tmp_path / "copies" / name).mkdir(parents=True)
+        (tmp_path / "copies" / name / "copy.wav").write_bytes((corpus / name / "3.wav").read_bytes())
+    both = Shards.open([*opened.folders, prepared(tmp_path / "copies", tmp_path / "out")], CONFIG)
+    recordings = [each.sample_hash for each in both.utterances() if each.path in ("anna/3.wav", "anna/copy.wav")]
+    assert len(recordings) == 2
+    assert len(set(recordings)) == 1
+    gather(both, recordings, tmp_path / "one.tfrecord")
+    (record,) = tf.data.TFRecordDataset(str(tmp_path / "one.tfrecord")).as_numpy_iterator()
+    assert record in {whole for path in both.paths for whole in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()}
+    assert [path.name for path in tmp_path.glob("*.tfrecord")] == ["one.tfrecord"]
+
+
+def test_a_recording_that_no_shard_holds_is_named(corpus, tmp_path):
+    """One record is taken out of its shard, whose other records stay whole."""
+    shards = Shards.open([prepared(corpus, tmp_path / "out")], CONFIG)
+    utterances = list(shards.utterances())
+    records = list(tf.data.TFRecordDataset(str(shards.paths[0])).as_numpy_iterator())
+    with tf.io.TFRecordWriter(str(shards.paths[0])) as writer:
+        for record in records[1:]:
+            writer.write(record)
+    recordings = [utterance.sample_hash for utterance in utterances]
+    gather(shards, recordings[1:], tmp_path / "rest.tfrecord")
+    message = rf"1 recordings of the manifest .* such as {utterances[0].path} of {utterances[0].speaker}; remove the"
+    with pytest.raises(UserError, match=message):
+        gather(shards, recordings, tmp_path / "all.tfrecord")
+    assert [path.name for path in tmp_path.glob("*.tfrecord")] == ["rest.tfrecord"]
+
+
 def test_what_cannot_be_trained_on_is_refused(opened):
     with pytest.raises(UserError, match=r"expected the speaker voices:emil. Received: shards without; they have 4"):
         training_crops(opened, CONFIG, held_out_speakers=["voices:emil"])
-    with pytest.raises(UserError, match=r"expected the speaker voices:emil"):
-        whole_utterances(opened, CONFIG, ["voices:emil"])
     with pytest.raises(UserError, match=r"expected at least two speakers to train on and a batch .* 1 and 9; hold"):
         training_crops(opened, CONFIG, held_out_speakers=["voices:anna", "voices:cleo", "voices:dora"])

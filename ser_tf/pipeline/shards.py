@@ -1,7 +1,8 @@
 """shards -> tf.data: crops for training on speaker identity, and whole utterances of speakers who are held out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -94,7 +95,10 @@ def training_crops(
         return (
             tf.data.Dataset.from_tensor_slices(order)
             .interleave(tf.data.TFRecordDataset, SHARDS_AT_ONCE, num_parallel_calls=THREADS)
-            .map(lambda record: (_parsed(record), epoch), num_parallel_calls=THREADS)
+            .map(
+                lambda record: (_parsed(record, ["speech", "speaker", "sample_hash"]), epoch),
+                num_parallel_calls=THREADS,
+            )
             .filter(is_trained_on)
             .map(crop, num_parallel_calls=THREADS)
             .batch(CROPS_SHUFFLED)
@@ -118,43 +122,68 @@ def training_crops(
     return SpeakerCrops(speakers, steps, dataset)
 
 
-def whole_utterances(
-    shards: Shards,
-    config: Config,
-    speakers: Iterable[str],
-    batch_size: int = 16,
-    names: Iterable[str] | None = None,
-) -> tf.data.Dataset:
-    """Whole utterances of some speakers, for verification, each padded with zeros to the next of `PADDED_SECONDS`.
+def gather(shards: Shards, recordings: Iterable[int], path: Path) -> None:
+    """Copy the records of some recordings into one file, so that who reads them again need not read every shard.
 
     Args:
         shards: of one or several corpora.
-        config: the spectrogram.
-        speakers: whose utterances.
-        batch_size: utterances of up to 5 s in a batch; of longer ones fewer.
-        names: of these speakers' utterances only those so named; None for all.
-
-    Returns:
-        A finite dataset of ({"spectrogram": float32 [B, T, bins], "frames": int32 [B]}, {"name": string [B], "speaker":
-        string [B]}); each utterance once.
+        recordings: sample hashes; of several records with the same one the first is copied.
+        path: the file; it is written atomically.
 
     Raises:
-        UserError: one of the speakers is not there.
+        UserError: a recording is in no shard.
     """
-    label_of = _lookup(sorted(_checked(shards, speakers)))
-    chosen = None if names is None else _lookup(sorted(set(names)))
+    missing = {_hex(recording) for recording in recordings}
+    wanted = _lookup(missing)
+    records = (
+        tf.data.Dataset.from_tensor_slices([str(shard) for shard in shards.paths])
+        .interleave(tf.data.TFRecordDataset, SHARDS_AT_ONCE, num_parallel_calls=THREADS)
+        .map(lambda record: (record, _parsed(record, ["sample_hash"])["sample_hash"]), num_parallel_calls=THREADS)
+        .filter(lambda record, sample_hash: wanted.lookup(sample_hash) >= 0)
+        .with_options(pipeline_options())
+    )
+    unfinished = path.with_name(f"unfinished-{path.name}")
+    with tf.io.TFRecordWriter(str(unfinished)) as writer:
+        for record, sample_hash in records.as_numpy_iterator():
+            if sample_hash.decode() in missing:
+                missing.remove(sample_hash.decode())
+                writer.write(record)
+    if missing:
+        unfinished.unlink()
+        first = next(utterance for utterance in shards.utterances() if _hex(utterance.sample_hash) in missing)
+        raise UserError(
+            f"{', '.join(map(str, shards.folders))}: {len(missing)} recordings of the manifest are in no shard, such "
+            f"as {first.path} of {first.speaker}; remove the shard whose page (shard-*.json) names it, and start the "
+            "same ser-tf prepare command again"
+        )
+    unfinished.replace(path)
+
+
+def whole_utterances(path: Path, config: Config, recordings: Iterable[int], batch_size: int = 16) -> tf.data.Dataset:
+    """Whole utterances, for verification, each padded with zeros to the next of `PADDED_SECONDS`.
+
+    Args:
+        path: what `gather` wrote.
+        config: the spectrogram.
+        recordings: sample hashes; of what else is in the file nothing comes.
+        batch_size: utterances of up to 5 s in a batch; of longer ones fewer.
+
+    Returns:
+        A finite dataset of ({"spectrogram": float32 [B, T, bins], "frames": int32 [B]}, sample hashes string [B], of 16
+        hex digits).
+    """
+    wanted = _lookup({_hex(recording) for recording in recordings})
     bounds = tf.constant([round(seconds * SAMPLE_RATE_HZ) for seconds in PADDED_SECONDS], tf.int64)
     full = batch_size * FULL_BATCH_SECONDS * SAMPLE_RATE_HZ
 
-    def is_wanted(example: dict[str, tf.Tensor]) -> tf.Tensor:
-        is_theirs = label_of.lookup(example["speaker"]) >= 0
-        return is_theirs if chosen is None else is_theirs & (chosen.lookup(example["name"]) >= 0)
+    def speech_of(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        example = _parsed(record, ["speech", "sample_hash"])
+        return tf.io.decode_raw(example["speech"], tf.int16, little_endian=True), example["sample_hash"]
 
-    def speech_of(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        speech = tf.io.decode_raw(example["speech"], tf.int16, little_endian=True)
-        return speech, {name: example[name] for name in ("name", "speaker")}
+    def is_wanted(speech: tf.Tensor, sample_hash: tf.Tensor) -> tf.Tensor:
+        return wanted.lookup(sample_hash) >= 0
 
-    def length_class(speech: tf.Tensor, about: dict[str, tf.Tensor]) -> tf.Tensor:
+    def length_class(speech: tf.Tensor, sample_hash: tf.Tensor) -> tf.Tensor:
         return tf.searchsorted(bounds, [tf.size(speech, tf.int64)], out_type=tf.int64)[0]
 
     def seats(length: tf.Tensor) -> tf.Tensor:
@@ -163,21 +192,19 @@ def whole_utterances(
     def batches(length: tf.Tensor, window: tf.data.Dataset) -> tf.data.Dataset:
         padded_samples = bounds[length]
 
-        def padded(speech: tf.Tensor, about: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+        def padded(speech: tf.Tensor, sample_hash: tf.Tensor) -> tuple[tf.Tensor, ...]:
             samples = tf.size(speech)
-            return tf.pad(speech, [[0, tf.cast(padded_samples, tf.int32) - samples]]), samples, about
+            return tf.pad(speech, [[0, tf.cast(padded_samples, tf.int32) - samples]]), samples, sample_hash
 
         return window.map(padded).batch(seats(length))
 
-    def inputs(speech: tf.Tensor, samples: tf.Tensor, about: dict[str, tf.Tensor]) -> tuple[Inputs, dict]:
-        return padded_inputs(tf.cast(speech, tf.float32) / INT16_SCALE, samples, config), about
+    def inputs(speech: tf.Tensor, samples: tf.Tensor, sample_hash: tf.Tensor) -> tuple[Inputs, tf.Tensor]:
+        return padded_inputs(tf.cast(speech, tf.float32) / INT16_SCALE, samples, config), sample_hash
 
     return (
-        tf.data.Dataset.from_tensor_slices([str(path) for path in shards.paths])
-        .interleave(tf.data.TFRecordDataset, SHARDS_AT_ONCE, num_parallel_calls=THREADS)
-        .map(_parsed, num_parallel_calls=THREADS)
+        tf.data.TFRecordDataset(str(path))
+        .map(speech_of, num_parallel_calls=THREADS)
         .filter(is_wanted)
-        .map(speech_of)
         .group_by_window(length_class, batches, window_size_func=seats)
         .map(inputs, num_parallel_calls=THREADS)
         .prefetch(READ_AHEAD_BATCHES)
@@ -185,8 +212,7 @@ def whole_utterances(
     )
 
 
-def _parsed(record: tf.Tensor) -> dict[str, tf.Tensor]:
-    names = ("speech", "speaker", "name", "sample_hash")
+def _parsed(record: tf.Tensor, names: Sequence[str]) -> dict[str, tf.Tensor]:
     return tf.io.parse_single_example(record, {name: tf.io.FixedLenFeature([], tf.string) for name in names})
 
 
@@ -201,9 +227,14 @@ def _checked(shards: Shards, speakers: Iterable[str]) -> set[str]:
     return chosen
 
 
-def _lookup(speakers: Iterable[str]) -> tf.lookup.StaticHashTable:
-    """Speaker -> number, -1 for any other."""
-    names = list(speakers)
+def _hex(sample_hash: int) -> str:
+    """As a record has it."""
+    return f"{sample_hash:016x}"
+
+
+def _lookup(texts: Iterable[str]) -> tf.lookup.StaticHashTable:
+    """Text -> number, -1 for any other."""
+    names = list(texts)
     table = tf.lookup.KeyValueTensorInitializer(tf.constant(names, tf.string), tf.range(len(names)))
     return tf.lookup.StaticHashTable(table, -1)
 

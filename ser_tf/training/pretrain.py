@@ -29,7 +29,7 @@ from ser_tf.errors import UserError
 from ser_tf.metrics import VerificationScores, verification
 from ser_tf.network.losses import AdditiveMarginSoftmax
 from ser_tf.network.se_resnet import embedding_network, precision, with_cosine_head, with_softmax_head
-from ser_tf.pipeline import SpeakerCrops, training_crops, whole_utterances
+from ser_tf.pipeline import SpeakerCrops, gather, training_crops, whole_utterances
 from ser_tf.preparation.manifest import Shards
 from ser_tf.training.fitting import Display, exhaustion_explained, learning_rate, make_deterministic, write_log
 from ser_tf.training.progress import VerificationProgress
@@ -249,24 +249,21 @@ class SpeakerNetwork:
         """Inputs, and labels by the name of the output."""
         return crops.dataset.map(lambda inputs, labels: (inputs, dict.fromkeys(self.trained.output, labels)))
 
-    def embed(self, task: PretrainTask, trials: Trials) -> np.ndarray:
+    def embed(self, task: PretrainTask, run: RunFolder, trials: Trials) -> np.ndarray:
         """Embeddings of whole utterances, float32 [U, E], in the order of `trials.utterances`."""
-        place = {(each.speaker, each.name): number for number, each in enumerate(trials.utterances)}
-        names = [each.name for each in trials.utterances]
-        embeddings = np.empty((len(place), self.embedding.output["embedding"].shape[-1]), np.float32)
+        wanted = [utterance.sample_hash for utterance in trials.utterances]
         if trials.hash not in self._utterances:  # after every epoch the same ones are embedded
-            self._utterances[trials.hash] = whole_utterances(task.shards, task.config, trials.speakers, names=names)
-        for inputs, about in self._utterances[trials.hash]:
+            self._utterances[trials.hash] = whole_utterances(run.utterances, task.config, wanted)
+        embeddings: dict[int, np.ndarray] = {}
+        for inputs, sample_hashes in self._utterances[trials.hash]:
             of_batch = np.asarray(self.embedding.predict_on_batch(inputs)["embedding"])
-            for speaker, name, embedding in zip(about["speaker"].numpy(), about["name"].numpy(), of_batch, strict=True):
-                number = place.get((speaker.decode(), name.decode()))  # a namesake in another corpus has none
-                if number is not None:
-                    embeddings[number] = embedding
-        return embeddings
+            for sample_hash, embedding in zip(sample_hashes.numpy(), of_batch, strict=True):
+                embeddings[int(sample_hash, 16)] = embedding
+        return np.stack([embeddings[sample_hash] for sample_hash in wanted])
 
-    def scores(self, task: PretrainTask, trials: Trials) -> np.ndarray:
+    def scores(self, task: PretrainTask, run: RunFolder, trials: Trials) -> np.ndarray:
         """Cosine of each trial."""
-        return trials.score(self.embed(task, trials))
+        return trials.score(self.embed(task, run, trials))
 
 
 def pretrain(
@@ -289,6 +286,10 @@ def pretrain(
             return run.result(report)
         network = SpeakerNetwork(task, devices)
         run.begin(task.identity(), task.config)  # not earlier: what is refused leaves no folder behind
+        if not run.utterances.is_file():
+            verified = {each.sample_hash for side in (task.validation, task.test) for each in side.utterances}
+            report(f"looking for the {len(verified)} recordings to verify")
+            gather(task.shards, verified, run.utterances)
         progress = train(task, run, network, report)
         return judge(task, run, network, progress, devices)
 
@@ -332,9 +333,9 @@ def judge(
     """Verify with the best epoch and with the untrained network; write `trials.csv` and, last, `metrics.json`."""
     sides = dict(zip(SIDES, (task.validation, task.test), strict=True))
     network.forget()
-    untrained = {side: network.scores(task, trials) for side, trials in sides.items()}
+    untrained = {side: network.scores(task, run, trials) for side, trials in sides.items()}
     load_weights(network.embedding, run.weights)
-    scores = {side: network.scores(task, trials) for side, trials in sides.items()}
+    scores = {side: network.scores(task, run, trials) for side, trials in sides.items()}
 
     def verified(of: dict[str, np.ndarray]) -> dict[str, VerificationScores]:
         return {side: verification(trials.same, of[side]) for side, trials in sides.items()}
@@ -377,7 +378,7 @@ class _EpochEnd(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {} if logs is None else logs
         trials = self.task.validation
-        found = verification(trials.same, self.network.scores(self.task, trials))
+        found = verification(trials.same, self.network.scores(self.task, self.run, trials))
         logs[self.progress.SCORE] = found.eer
         logs |= {f"validation_min_dcf_{prior}": cost for prior, cost in found.min_dcf.items()}
         self.progress.epochs.append({name: float(value) for name, value in logs.items()})

@@ -32,6 +32,7 @@ class RunFolder:
         self.log = path / "log.csv"
         self.tensorboard = path / "tensorboard"
         self.state = path / "state.npz"
+        self.utterances = path / "utterances.tfrecord"
         self.weights = path / "embedding.weights.h5"
         self.head_weights = path / "head.weights.h5"
         self.predictions = path / "predictions.csv"
@@ -89,7 +90,7 @@ class RunFolder:
     def finish(self, result: dict[str, Any]) -> None:
         """Write `metrics.json`, after which there is nothing to resume."""
         write_json(self.metrics, result)
-        self.state.unlink(missing_ok=True)
+        self._tidy()
 
     def result(self, report: Callable[[str], None]) -> dict[str, Any]:
         """What `metrics.json` of a run holds that was finished before; `report` is told so.
@@ -98,7 +99,7 @@ class RunFolder:
             UserError: the file is damaged.
         """
         report(f"{self.path}: already finished")
-        self.state.unlink(missing_ok=True)  # what a kill behind the result left
+        self._tidy()  # what a kill behind the result left
         return read_json(self.metrics, remedy="remove the folder and start again")
 
     def read_identity(self) -> dict[str, Any]:
@@ -126,6 +127,10 @@ class RunFolder:
             raise UserError(
                 f"{self.path}: this run is not finished; start the same ser-tf finetune command again and it resumes"
             )
+
+    def _tidy(self) -> None:
+        for path in (self.state, self.utterances):
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
