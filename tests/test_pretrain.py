@@ -239,15 +239,48 @@ def test_what_cannot_be_trained_is_refused(shards, schedule, voices, tmp_path):
             PretrainingConfig(**values)
 
 
-def test_a_held_out_recording_must_not_have_a_second_speaker(voices, shards, schedule, tmp_path):
-    trained = PretrainTask.make(shards, schedule, SOFTMAX).held_out[0].removeprefix("voices:")
-    copies = tmp_path / "copies"
-    for name, source in (("x", trained), ("y", "speaker-8")):
-        (copies / name).mkdir(parents=True)
-        (copies / name / "one.wav").write_bytes((voices / source / "take-0.wav").read_bytes())
-    out = prepare(copies, tmp_path / "out", schedule, report=print).out
-    with pytest.raises(UserError, match=r"1 recordings have two speakers \(copies:x, voices:speaker-\d\); correct the"):
-        PretrainTask.make(Shards.open([*shards.folders, out], schedule), schedule, SOFTMAX)
+def test_a_recording_must_not_be_on_two_sides_under_two_names(voices, shards, schedule, tmp_path):
+    def with_copies(**sources: str) -> Shards:
+        """With speakers of a single recording, who are never drawn for verification."""
+        root = tmp_path / "-".join(sources) / "copies"
+        for name, source in sources.items():
+            (root / name).mkdir(parents=True)
+            (root / name / "one.wav").write_bytes((voices / source / "take-0.wav").read_bytes())
+        return Shards.open([*shards.folders, prepare(root, root.parent / "out", schedule, report=print).out], schedule)
+
+    def make(of: Shards, *excluded: str, trial_list: Path | None = None) -> PretrainTask:
+        return PretrainTask.make(of, schedule, SOFTMAX, excluded, trial_list)
+
+    def refused(*names: str):
+        message = (
+            rf": 1 recordings are on two sides .* under two names \({', '.join(names)}\); give each recording once"
+        )
+        return pytest.raises(UserError, match=message)
+
+    validation = make(shards).validation.speakers[0]
+    both = with_copies(x=validation.removeprefix("voices:"), y="speaker-8")  # y and speaker-8 are both trained on
+    with refused("copies:x", validation):
+        make(both)
+    with refused("copies:x", validation):  # excluded and verified
+        make(both, "copies:x")
+    with refused("copies:y", "voices:speaker-8"):  # trained on and excluded
+        make(both, "copies:x", validation, "voices:speaker-8")
+    task = make(both, "copies:*", validation, "voices:speaker-8")
+    assert len(task.trained) == SPEAKERS - 1 - 4
+
+    trials = tmp_path / "trials.txt"
+    pairs = "1 speaker-0/take-0 speaker-0/take-1\n0 speaker-0/take-0 {}\n"
+    trials.write_text(pairs.format("speaker-8/take-0"))
+    validation = make(shards, trial_list=trials).validation.speakers[0]
+    one = with_copies(z=validation.removeprefix("voices:"), w="speaker-8")
+    trials.write_text(pairs.format("z/one"))
+    with refused("copies:z", validation):  # validation and test
+        make(one, trial_list=trials)
+    trials.write_text(pairs.format("speaker-8/take-0"))
+    with refused("copies:w", "voices:speaker-8"):  # trained on and tested
+        make(one, "copies:z", validation, trial_list=trials)
+    listed = make(shards, "voices:speaker-8", trial_list=trials)  # excluded, and yet tested: the list decides
+    assert listed.test.speakers == ("voices:speaker-0", "voices:speaker-8")
 
 
 def test_a_folder_of_speakers_is_prepared_once_beside_the_run(voices, tmp_path):

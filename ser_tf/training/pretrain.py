@@ -83,8 +83,8 @@ class PretrainTask:
             trial_list: what is tested, in the form of VoxCeleb1's lists; all its speakers are held out.
 
         Raises:
-            UserError: an excluded speaker is not there, the trials cannot be made, a recording is of a speaker who is
-                held out and of another one, or too few speakers are left.
+            UserError: an excluded speaker is not there, the trials cannot be made, a recording is on two sides
+                under two names, or too few speakers are left.
         """
         excluded = _matching(shards, exclude_speakers)
         sex = sexes_of(shards)
@@ -127,13 +127,18 @@ class PretrainTask:
         return self.recordings({*self.trained, *self.validation.speakers})
 
     def refuse_shared_recordings(self) -> None:
-        """Refuse to verify on a recording that is trained on under another speaker's name."""
-        shared = np.intersect1d(self.recordings(self.trained), self.recordings(self.held_out))
-        if len(shared):
+        """Refuse a recording that is on two sides under two names; those who are excluded are a side too."""
+        excluded = set(self.excluded) - set(self.held_out)  # a list of trials may test them
+        sides = (self.trained, self.validation.speakers, self.test.speakers, excluded)
+        hashes = np.concatenate([np.unique(self.recordings(speakers)) for speakers in sides])
+        hashes, counts = np.unique(hashes, return_counts=True)
+        shared = set(hashes[counts > 1].tolist())
+        if shared:
             names = sorted({each.speaker for each in self.shards.utterances() if each.sample_hash in shared})
             raise UserError(
-                f"{', '.join(map(str, self.shards.folders))}: {len(shared)} recordings have two speakers "
-                f"({', '.join(names[:4])}); correct the folders, or leave one out with --exclude-speakers"
+                f"{', '.join(map(str, self.shards.folders))}: {len(shared)} recordings are on two sides (trained on, "
+                f"validation, test, excluded) under two names ({', '.join(names[:4])}{', ...' * (len(names) > 4)}); "
+                "give each recording once, or leave all of these speakers out with --exclude-speakers"
             )
 
     def identity(self) -> dict[str, Any]:
