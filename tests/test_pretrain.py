@@ -131,6 +131,7 @@ def test_the_weights_say_whom_they_have_heard(pretrained, voices, schedule):
     metrics, provenance = metrics_of(run), read_provenance(run.weights)
     heard = sorted([*metrics["trained_speakers"], *metrics["validation_speakers"]])
     assert provenance["speakers"] == heard
+    assert provenance["data_hash"] == metrics["data_hash"] == run.read_identity()["data_hash"]
     assert provenance["verification"]["test"] == metrics["test"]
     assert provenance["configuration"]["training"]["crop_seconds"] == schedule.training.crop_seconds
     paths = [path for speaker in heard for path in (voices / speaker.removeprefix("voices:")).iterdir()]

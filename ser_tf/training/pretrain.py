@@ -141,14 +141,19 @@ class PretrainTask:
                 "give each recording once, or leave all of these speakers out with --exclude-speakers"
             )
 
-    def identity(self) -> dict[str, Any]:
-        """What decides the result, beside the configuration."""
+    @cached_property
+    def data_hash(self) -> str:
+        """Names the recordings and speakers of all shards: 16 hex digits."""
         content = hashlib.blake2b(np.sort(self.recordings(self.shards.counts)).tobytes(), digest_size=8)
         content.update(json.dumps(self.shards.counts).encode())
+        return content.hexdigest()
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result, beside the configuration."""
         return {
             "pretraining": dataclasses.asdict(self.pretraining),
             "corpora": list(self.corpora()),
-            "data_hash": content.hexdigest(),
+            "data_hash": self.data_hash,
             "excluded_speakers": list(self.excluded),
             "validation_speakers": list(self.validation.speakers),
             "validation_trials": self.validation.hash,
@@ -177,6 +182,7 @@ class PretrainTask:
         return {
             "speakers": sorted({*self.trained, *self.validation.speakers}),
             "corpora": self.corpora(),
+            "data_hash": self.data_hash,
             "pretraining": dataclasses.asdict(self.pretraining),
             "configuration": dataclasses.asdict(self.config),
             "verification": verified,
