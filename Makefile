@@ -17,7 +17,7 @@ TRAINING = --corpus "$(CORPUS)" --preset $(PRESET) $(if $(WEIGHTS),--weights "$(
 DEMO = runs/demo
 DEMO_CORPUS = $(or $(CORPUS),$(DEMO)/corpus)
 
-.PHONY: setup demo pretrain finetune evaluate report test test-tfio browser lint bench clean
+.PHONY: setup demo pretrain finetune evaluate report test test-ray test-tfio browser lint bench clean
 
 setup: $(VENV)/installed
 
@@ -61,6 +61,10 @@ test: $(VENV)/installed-test $(VENV)/installed-jax $(VENV)/installed-notebooks $
 
 test-tfio: $(VENV_TFIO)/installed
 	$(VENV_TFIO)/bin/pytest tests/test_tfio.py
+
+# Ray's nodes need the cores for themselves, so this is no part of `make test`.
+test-ray: $(VENV)/installed-test $(VENV)/installed-ray
+	$(VENV)/bin/pytest tests/test_ray_engine.py
 
 # The report's tests look at it in a headless Chromium; without one they are skipped.
 browser:
