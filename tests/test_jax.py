@@ -1,4 +1,4 @@
-"""The second backend: what must hold of a cross-validation holds with KERAS_BACKEND=jax."""
+"""The second backend: what must hold of a cross-validation and of a pre-training holds with KERAS_BACKEND=jax."""
 
 import os
 import subprocess
@@ -8,10 +8,16 @@ from pathlib import Path
 import pytest
 
 
-def test_folds_on_jax_compile_once_and_do_not_depend_on_each_other(tmp_path):
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("test_cross_validation.py", "test_a_run_brings_the_same_after_others_as_alone[S5]"),
+        ("test_pretrain.py", "test_the_weights_say_whom_they_have_heard"),
+    ],
+)
+def test_what_holds_on_tensorflow_holds_on_jax(module, name, tmp_path):
     pytest.importorskip("jax", reason="the second backend is not installed: pip install -e '.[jax]'")
-    test = Path(__file__).with_name("test_cross_validation.py")
-    chosen = f"{test}::test_a_run_brings_the_same_after_others_as_alone[S5]"
+    chosen = f"{Path(__file__).with_name(module)}::{name}"
     finished = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", chosen],
         env={

@@ -266,9 +266,9 @@ class SpeakerNetwork:
         if trials.hash not in self._utterances:  # after every epoch the same ones are embedded
             self._utterances[trials.hash] = whole_utterances(run.utterances, task.config, wanted)
         embeddings: dict[int, np.ndarray] = {}
-        for inputs, sample_hashes in self._utterances[trials.hash]:
+        for inputs, sample_hashes in self._utterances[trials.hash].as_numpy_iterator():
             of_batch = np.asarray(self.embedding.predict_on_batch(inputs)["embedding"])
-            for sample_hash, embedding in zip(sample_hashes.numpy(), of_batch, strict=True):
+            for sample_hash, embedding in zip(sample_hashes, of_batch, strict=True):
                 embeddings[int(sample_hash, 16)] = embedding
         return np.stack([embeddings[sample_hash] for sample_hash in wanted])
 
