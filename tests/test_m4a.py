@@ -12,9 +12,10 @@ from ser_tf.errors import UserError
 av = pytest.importorskip("av")
 
 
-def write_m4a(path: Path, samples: np.ndarray, rate_hz: int, **options: str) -> bytes:
+def write_m4a(path: Path, samples: np.ndarray, rate_hz: int, title: str = "", **options: str) -> bytes:
     """AAC in MP4 of samples float32 [channels, N]."""
     with av.open(str(path), "w", format="ipod", options=options) as container:
+        container.metadata["title"] = title
         layout = "mono" if len(samples) == 1 else "stereo"
         stream = container.add_stream("aac", rate=rate_hz, layout=layout, bit_rate=128_000)
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32), "fltp", layout)
@@ -51,6 +52,23 @@ def test_a_file_whose_header_comes_first_is_refused_when_it_is_cut(tmp_path):
     assert content.index(b"moov") < content.index(b"mdat")
     with pytest.raises(UserError, match=r"recording: (damaged or )?truncated: .*fetch it again"):
         read_waveform(content[: len(content) * 2 // 3])
+
+
+def test_a_title_in_latin_1_does_no_harm(tmp_path):
+    content = write_m4a(tmp_path / "tone.m4a", tone(16_000)[None], 16_000, title="Celine")
+    assert content.count(b"Celine") == 1
+    np.testing.assert_array_equal(
+        read_waveform(content.replace(b"Celine", "Céline".encode("latin-1"))), read_waveform(content)
+    )
+
+
+@pytest.mark.parametrize("box", [b"minf", b"stbl", b"stsd"])
+def test_a_damaged_header_is_refused(box, tmp_path):
+    # Without the box that names its codec PyAV cannot even tell the stream's rate: it raises an AttributeError.
+    content = write_m4a(tmp_path / "tone.m4a", tone(16_000)[None], 16_000)
+    assert content.count(box) == 1
+    with pytest.raises(UserError, match=r"^recording: damaged or truncated: .*; fetch it again$"):
+        read_waveform(content.replace(box, b"gone"))
 
 
 def test_a_long_file_is_refused_before_it_is_decoded(monkeypatch, tmp_path):

@@ -234,6 +234,23 @@ def test_what_fails_is_listed_and_the_others_go_on(in_process, voices_copy, tmp_
     assert not (prepared.out / "failed.csv").exists()
 
 
+def test_a_recording_that_stops_its_decoder_is_listed_and_the_others_go_on(in_process, voices, tmp_path, monkeypatch):
+    from ser_tf.preparation import shards
+
+    def speech_of(content, name, *arguments, original=shards.speech_of):
+        if name.endswith("speaker-2/take-0.wav"):
+            raise KeyError("codec")
+        return original(content, name, *arguments)
+
+    monkeypatch.setattr(shards, "speech_of", speech_of)
+    prepared = run(voices, tmp_path / "out")
+    assert (prepared.utterances, prepared.failed) == (SPEAKERS * TAKES, 1)
+    with (prepared.out / "failed.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert row["path"] == "speaker-2/take-0.wav"
+    assert row["reason"].endswith("take-0.wav: stopped its decoder (KeyError('codec')); move it out of the folder")
+
+
 def test_a_stranger_among_recordings_of_a_known_corpus_is_not_given_a_speaker(in_process, tmp_path, rng):
     root = tmp_path / "mixed"
     for file in ("Actor_01/03-01-05-01-02-01-01.wav", "Actor_02/03-01-05-01-02-01-02.wav", "Actor_02/copy.wav"):

@@ -41,7 +41,7 @@ def decode(content: bytes, name: str, maximum_seconds: int = MAXIMUM_RECORDING_S
     import av
 
     try:
-        with av.open(io.BytesIO(content), "r") as container:
+        with av.open(io.BytesIO(content), "r", metadata_errors="ignore") as container:  # old titles are not in UTF-8
             if not container.streams.audio:
                 raise UserError(f"{name}: expected sound. Received: an MP4 file without any; fetch it again")
             stream = container.streams.audio[0]
@@ -50,8 +50,9 @@ def decode(content: bytes, name: str, maximum_seconds: int = MAXIMUM_RECORDING_S
             planar = av.AudioResampler(format="fltp")
             blocks = [block.to_ndarray() for frame in container.decode(stream) for block in planar.resample(frame)]
             rate_hz = stream.rate
-    except av.error.FFmpegError as error:
-        raise UserError(f"{name}: damaged or truncated: {error.strerror}; fetch it again") from error
+    except (av.error.FFmpegError, AttributeError, ValueError) as error:  # PyAV stumbles over damaged headers
+        reason = getattr(error, "strerror", error)
+        raise UserError(f"{name}: damaged or truncated: {reason}; fetch it again") from error
     samples = np.concatenate(blocks, axis=1).T if blocks else np.empty((0, 1), np.float32)  # [N, channels]
     if len(samples) + LARGEST_DEFICIT_SAMPLES < declared:
         raise UserError(f"{name}: truncated: it stops after {len(samples)} samples, before its end; fetch it again")

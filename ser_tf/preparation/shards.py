@@ -85,8 +85,9 @@ def write_shard(task: ShardTask, begin: Callable[[str], None] = lambda path: Non
                 path = task.folder / row.path
                 try:
                     recording = speech_of(read_content(path), str(path), task.config, decode)
-                except UserError as error:
-                    failed.append((row.path, str(error)))
+                except Exception as error:  # a decoder's slip over one of a million files must not stop the others
+                    slip = f"{path}: stopped its decoder ({error!r}); move it out of the folder"
+                    failed.append((row.path, str(error) if isinstance(error, UserError) else slip))
                     continue
                 writer.write(_example(row, recording).SerializeToString(deterministic=True))
                 utterances.append(_entry(row, recording))
