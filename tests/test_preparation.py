@@ -1,5 +1,6 @@
 import csv
 import errno
+import json
 import os
 import re
 import resource
@@ -132,13 +133,24 @@ def test_a_shard_that_is_missing_is_redone_to_the_same_bytes(in_process, voices,
 
 def test_only_the_shard_of_a_changed_file_is_redone(in_process, voices_copy, tmp_path, rng):
     before = contents(run(voices_copy, tmp_path / "out").out)
-    soundfile.write(voices_copy / "speaker-1" / "take-1.wav", 0.1 * rng.standard_normal(9000), 16_000)
+    path = voices_copy / "speaker-1" / "take-1.wav"
+    size = path.stat().st_size
+    soundfile.write(path, 0.1 * rng.standard_normal(9600), 16_000)
+    assert path.stat().st_size == size
     prepared = run(voices_copy, tmp_path / "out")
     assert prepared.written == 1
     after = contents(prepared.out)
     changed = {name for name in before if after[name] != before[name]}
     assert len(changed) == 3  # a shard, its page, the manifest
     assert "manifest.parquet" in changed
+
+
+def test_a_copy_of_the_corpus_gives_the_same_shards(in_process, voices, voices_copy, tmp_path):
+    # Its root and the times of its files are others.
+    one, other = (contents(run(root, tmp_path / name).out) for root, name in ((voices, "one"), (voices_copy, "other")))
+    shards = [name for name in one if name.endswith(".tfrecord")]
+    assert len(shards) == 16
+    assert all(one[name] == other[name] for name in shards)
 
 
 def test_the_plan_does_not_depend_on_the_order_of_the_files(voices, monkeypatch):
@@ -295,17 +307,29 @@ def test_no_workers_are_refused(voices, tmp_path):
 
 
 def test_another_configuration_or_corpus_in_the_folder_is_refused(in_process, voices, voices_copy, tmp_path):
-    out = run(voices, tmp_path / "out").out
+    out = run(voices_copy, tmp_path / "out").out
     before = contents(out)
     with pytest.raises(UserError, match=rf"{out}: these shards .* with vad.mode 2, and this run has 3; choose"):
-        run(voices, out, Config(vad=VadConfig(mode=3)))
+        run(voices_copy, out, Config(vad=VadConfig(mode=3)))
+    with pytest.raises(UserError, match=rf"holds shards of another corpus \({voices_copy}, and now {voices}\); choose"):
+        run(voices, out)
     for path in voices_copy.glob("*/take-[1-7].wav"):
         path.unlink()
     with pytest.raises(UserError, match=r"another number of shards, and so other recordings \(16, and now 6\); choose"):
         run(voices_copy, out)
-    with pytest.raises(UserError, match=r"shards of another corpus \(voices, and now others\)"):
-        run(voices_copy.rename(tmp_path / "others"), out)
     assert contents(out) == before
+
+
+def test_shards_of_an_earlier_version_are_refused(in_process, voices, tmp_path):
+    out = run(voices, tmp_path / "out").out
+    description = json.loads((out / "preparation.json").read_text())
+    description["corpus"] = Path(description.pop("root")).name  # as it was before it named the root
+    (out / "preparation.json").write_text(json.dumps(description))
+    refused = rf"^{out}: prepared by another version of ser-tf; prepare the corpus into another folder, or remove this"
+    with pytest.raises(UserError, match=refused):
+        run(voices, out)
+    with pytest.raises(UserError, match=refused):
+        Shards.open([out], CONFIG)
 
 
 def test_a_folder_of_something_else_is_refused(voices, tmp_path):

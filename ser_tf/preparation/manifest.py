@@ -20,14 +20,15 @@ from ser_tf.errors import UserError
 DESCRIPTION = "preparation.json"
 MANIFEST = "manifest.parquet"
 FAILED = "failed.csv"
+_OTHER_VERSION = "prepared by another version of ser-tf; prepare the corpus into another folder, or remove this one"
 _ROWS_AT_ONCE = 16_384
 """Rows of the manifest in memory while it is written."""
 
 
-def describe(corpus: str, shards: int, config: Config) -> dict[str, Any]:
+def describe(root: Path, shards: int, config: Config) -> dict[str, Any]:
     """The content of `preparation.json`: what all shards of a folder have in common."""
     return {
-        "corpus": corpus,
+        "root": str(root.resolve()),
         "shards": shards,
         "speech_key": speech_key(config),
         "configuration": {room: dataclasses.asdict(getattr(config, room)) for room in ("audio", "vad")},
@@ -38,14 +39,16 @@ def read_description(folder: Path) -> dict[str, Any]:
     """Read `preparation.json`.
 
     Raises:
-        UserError: the folder has none, or a damaged one.
+        UserError: the folder has none, a damaged one, or one of another version.
     """
     path = folder / DESCRIPTION
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-        return {key: description[key] for key in ("corpus", "shards", "speech_key", "configuration")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        description = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path}: expected the description of shards; give a folder made by ser-tf prepare") from error
+    if not description.keys() >= {"root", "shards", "speech_key", "configuration"}:
+        raise UserError(f"{folder}: {_OTHER_VERSION}")
+    return description
 
 
 def refuse_other_configuration(description: dict[str, Any], config: Config, folder: Path) -> None:
@@ -54,7 +57,7 @@ def refuse_other_configuration(description: dict[str, Any], config: Config, fold
     Raises:
         UserError: they are; the line names the first parameter that differs.
     """
-    now = describe("", 0, config)
+    now = describe(Path(), 0, config)
     for room, parameters in now["configuration"].items():
         for name, value in parameters.items():
             before = description["configuration"].get(room, {}).get(name)
@@ -64,7 +67,7 @@ def refuse_other_configuration(description: dict[str, Any], config: Config, fold
                     "choose the same option, or prepare the corpus into another folder"
                 )
     if description["speech_key"] != now["speech_key"]:
-        raise UserError(f"{folder}: prepared by another version of ser-tf; prepare the corpus into another folder")
+        raise UserError(f"{folder}: {_OTHER_VERSION}")
 
 
 def write_manifest(

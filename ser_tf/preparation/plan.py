@@ -35,7 +35,7 @@ class ShardRows(NamedTuple):
     number: int
     rows: tuple[Row, ...]
     plan_hash: str
-    """Names these recordings, speakers and sizes of files."""
+    """Names these recordings, their speakers, and the sizes and times of change of their files."""
 
 
 class Plan:
@@ -84,7 +84,7 @@ class Plan:
         """The shards in order; one without recordings comes, too."""
         with _full_disk_explained():
             found = self._database.execute(
-                "SELECT hash % ?, name, speaker, path, bytes FROM recordings WHERE problem = '' "
+                "SELECT hash % ?, name, speaker, path, file FROM recordings WHERE problem = '' "
                 "ORDER BY hash % ?, hash, id",
                 [self.shards, self.shards],
             )
@@ -92,7 +92,7 @@ class Plan:
             number, following = next(dealt, (None, None))
             for shard in range(self.shards):
                 rows = list(following) if number == shard and following is not None else []
-                lines = "".join(f"{name}\t{speaker}\t{path}\t{size}\n" for _, name, speaker, path, size in rows)
+                lines = "".join("\t".join(values) + "\n" for _, *values in rows)
                 plan_hash = hashlib.blake2b(lines.encode(), digest_size=8).hexdigest()
                 yield ShardRows(shard, tuple(Row(*values) for _, *values, _ in rows), plan_hash)
                 if number == shard:
@@ -120,7 +120,7 @@ class Plan:
             name,
             recording.speaker,
             path,
-            recording.path.stat().st_size if recording.path.exists() else 0,
+            _state_of(recording.path),
             SPEAKER_SUFFIXES.index(recording.path.suffix.lower()) if not problem else 0,
             len(recording.path.parts),
             recording.recognised,
@@ -132,13 +132,13 @@ _SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA temp_store = FILE;
 CREATE TABLE recordings (
-    id TEXT PRIMARY KEY, hash INTEGER, name TEXT, speaker TEXT, path TEXT, bytes INTEGER, format INTEGER, depth INTEGER,
+    id TEXT PRIMARY KEY, hash INTEGER, name TEXT, speaker TEXT, path TEXT, file TEXT, format INTEGER, depth INTEGER,
     recognised INTEGER, problem TEXT
 ) WITHOUT ROWID;
 """
 _INSERT = """
 INSERT INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET path = excluded.path, bytes = excluded.bytes, format = excluded.format,
+ON CONFLICT (id) DO UPDATE SET path = excluded.path, file = excluded.file, format = excluded.format,
     depth = excluded.depth, speaker = excluded.speaker, recognised = excluded.recognised
 WHERE (excluded.format, excluded.depth, excluded.path) < (format, depth, path)
 """
@@ -148,6 +148,15 @@ _UNLIKE = (
     "named unlike the recordings of known corpora beside it, so that nothing tells whether its speaker is one of "
     "theirs; move it out of the folder"
 )
+
+
+def _state_of(path: Path) -> str:
+    """Another one when the file was written anew: its size and time of change."""
+    try:
+        status = path.stat()
+    except OSError:  # a link to nothing, which fails when it is read
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _is_utf8(text: str) -> bool:

@@ -116,7 +116,7 @@ def prepare(
         from ser_tf.audio import m4a_backend  # an extra: only who has such files needs it
 
         m4a_backend.require()
-    description = describe(root.resolve().name, plan.shards, config)
+    description = describe(root, plan.shards, config)
     with _opened(out, description, config):
         tasks = [ShardTask(shard._replace(rows=()), plan.folder, out, config) for shard in plan]
         missing = {task.shard.number for task in tasks if not task.finished()}
@@ -203,7 +203,7 @@ def _opened(out: Path, description: dict[str, Any], config: Config) -> Iterator[
         unfinished.replace(path)
     before = read_description(out)
     refuse_other_configuration(before, config, out)
-    for key, what in (("corpus", "corpus"), ("shards", "number of shards, and so other recordings")):
+    for key, what in (("root", "corpus"), ("shards", "number of shards, and so other recordings")):
         if before[key] != description[key]:
             raise UserError(
                 f"{out}: holds shards of another {what} ({before[key]}, and now {description[key]}); choose another "
