@@ -121,13 +121,18 @@ def test_a_second_time_nothing_is_written(in_process, voices, tmp_path):
     assert contents(second.out) == before
 
 
-def test_a_shard_that_is_missing_is_redone_to_the_same_bytes(in_process, voices, tmp_path):
+def test_a_shard_that_is_missing_or_damaged_is_redone_to_the_same_bytes(in_process, voices, tmp_path):
     out = run(voices, tmp_path / "out").out
     before = contents(out)
     (out / "shard-00003.tfrecord").unlink()
     (out / "shard-00007.json").unlink()
+    (out / "shard-00009.tfrecord").write_bytes(before["shard-00009.tfrecord"][:-1])
+    (out / "shard-00010.tfrecord").write_bytes(b"")
+    (out / "shard-00011.json").write_bytes(before["shard-00011.json"][:40])
+    (out / "shard-00012.json").write_text("[]")
+    (out / "manifest.parquet").write_bytes(before["manifest.parquet"][:-1])
     (out / "unfinished-elsewhere-1-shard-00003.tfrecord").touch()
-    assert run(voices, out).written == 2
+    assert run(voices, out).written == 6
     assert contents(out) == before
 
 
@@ -362,8 +367,17 @@ def test_finished_shards_open_and_others_do_not(in_process, voices, tmp_path):
         Shards.open([out], Config(vad=VadConfig(mode=1)))
     with pytest.raises(UserError, match="expected each folder of shards once"):
         Shards.open([out, out], CONFIG)
-    (out / "shard-00002.tfrecord").rename(tmp_path / "aside")
+    size = (out / "shard-00009.tfrecord").stat().st_size
+    os.truncate(out / "shard-00009.tfrecord", size - 1)
+    with pytest.raises(
+        UserError, match=rf"shard-00009.tfrecord: expected {size:,} bytes. Received: {size - 1:,}; start the same"
+    ):
+        Shards.open([out], CONFIG)
+    (out / "shard-00002.tfrecord").unlink()
     with pytest.raises(UserError, match=r"shard-00002.tfrecord: missing; start the same ser-tf prepare command again"):
+        Shards.open([out], CONFIG)
+    os.truncate(out / "manifest.parquet", 100)
+    with pytest.raises(UserError, match=r"manifest.parquet: damaged; start the same ser-tf prepare command again and"):
         Shards.open([out], CONFIG)
     (out / "manifest.parquet").unlink()
     with pytest.raises(UserError, match="not finished; start the same ser-tf prepare command again and it goes on"):

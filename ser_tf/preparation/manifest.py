@@ -21,6 +21,8 @@ DESCRIPTION = "preparation.json"
 MANIFEST = "manifest.parquet"
 FAILED = "failed.csv"
 _OTHER_VERSION = "prepared by another version of ser-tf; prepare the corpus into another folder, or remove this one"
+_SIZES = "shard_bytes"
+"""In the manifest's metadata: the size of each shard."""
 _ROWS_AT_ONCE = 16_384
 """Rows of the manifest in memory while it is written."""
 
@@ -109,6 +111,7 @@ def write_manifest(
     )
     speakers = Counter[str]()
     sums = Counter[str](failed=0)
+    sizes: list[int] = []
     rows: list[dict[str, Any]] = []
     unfinished, unfinished_failed = (out / f"unfinished-{name}" for name in (MANIFEST, FAILED))
     with (
@@ -131,6 +134,7 @@ def write_manifest(
         for number, path in enumerate(pages):
             page = json.loads(path.read_text(encoding="utf-8"))
             fail(page["failed"])
+            sizes.append(page["bytes"])
             for place, utterance in enumerate(page["utterances"]):
                 speaker = utterance["speaker"]
                 rows.append({"shard": number, "place": place, "sex": lists.sex.get(speaker)} | utterance)
@@ -140,6 +144,7 @@ def write_manifest(
             if len(rows) >= _ROWS_AT_ONCE:
                 flush()
         flush()
+        writer.add_key_value_metadata({_SIZES: json.dumps(sizes)})
     unfinished.replace(out / MANIFEST)
     if sums["failed"]:
         unfinished_failed.replace(out / FAILED)
@@ -184,20 +189,33 @@ class Shards:
         """Open finished folders.
 
         Raises:
-            UserError: one is unfinished, lacks a shard, was prepared with another configuration, or is named twice.
+            UserError: one is unfinished, lacks a shard or holds a cut one, was prepared with another configuration, or
+                is named twice.
         """
+        import pyarrow
+        import pyarrow.parquet
+
+        again = "start the same ser-tf prepare command again"
         paths: list[Path] = []
         for number, folder in enumerate(folders):
             description = read_description(folder)
             refuse_other_configuration(description, config, folder)
             if not (folder / MANIFEST).is_file():
-                raise UserError(f"{folder}: not finished; start the same ser-tf prepare command again and it goes on")
+                raise UserError(f"{folder}: not finished; {again} and it goes on")
             if any(folder.samefile(other) for other in folders[:number]):
                 raise UserError(f"{folder}: expected each folder of shards once. Received: it twice")
-            for shard in range(description["shards"]):
+            try:
+                sizes = json.loads(pyarrow.parquet.read_metadata(folder / MANIFEST).metadata[_SIZES.encode()])
+            except (OSError, pyarrow.ArrowInvalid) as error:
+                raise UserError(f"{folder / MANIFEST}: damaged; {again} and it is redone") from error
+            for shard, size in enumerate(sizes):
                 path = folder / f"shard-{shard:05d}.tfrecord"
                 if not path.is_file():
-                    raise UserError(f"{path}: missing; start the same ser-tf prepare command again and it is redone")
+                    raise UserError(f"{path}: missing; {again} and it is redone")
+                if path.stat().st_size != size:
+                    raise UserError(
+                        f"{path}: expected {size:,} bytes. Received: {path.stat().st_size:,}; {again} and it is redone"
+                    )
                 paths.append(path)
         return cls(tuple(folders), tuple(paths))
 

@@ -48,14 +48,16 @@ class ShardTask:
 
     @property
     def page(self) -> Path:
-        """What is in it, in JSON: `plan_hash`, `utterances`, `failed`."""
+        """What is in it, in JSON: `plan_hash`, `bytes` (its size), `utterances`, `failed`."""
         return self.records.with_suffix(".json")
 
     def finished(self) -> bool:
-        """Whether the shard stands, of these very recordings."""
-        if not (self.records.is_file() and self.page.is_file()):
+        """Whether the shard stands, whole and of these very recordings."""
+        try:
+            page = json.loads(self.page.read_text())
+            return (page["plan_hash"], page["bytes"]) == (self.shard.plan_hash, self.records.stat().st_size)
+        except (OSError, ValueError, KeyError, TypeError):  # one of them is missing or damaged
             return False
-        return json.loads(self.page.read_text())["plan_hash"] == self.shard.plan_hash
 
 
 def write_shard(task: ShardTask, begin: Callable[[str], None] = lambda path: None) -> int:
@@ -91,8 +93,8 @@ def write_shard(task: ShardTask, begin: Callable[[str], None] = lambda path: Non
                     continue
                 writer.write(_example(row, recording).SerializeToString(deterministic=True))
                 utterances.append(_entry(row, recording))
-        content = {"plan_hash": task.shard.plan_hash, "utterances": utterances, "failed": failed}
-        page.write_text(json.dumps(content) + "\n")
+        content = {"plan_hash": task.shard.plan_hash, "bytes": records.stat().st_size}
+        page.write_text(json.dumps(content | {"utterances": utterances, "failed": failed}) + "\n")
         task.records.unlink(missing_ok=True)  # one of other recordings must not stand beside the new page
         page.replace(task.page)
         records.replace(task.records)
