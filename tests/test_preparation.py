@@ -386,6 +386,40 @@ def test_finished_shards_open_and_others_do_not(in_process, voices, tmp_path):
         Shards.open([voices], CONFIG)
 
 
+def test_speakers_of_equal_names_from_two_roots_are_refused(in_process, tmp_path, rng):
+    def prepared(root: Path) -> Path:
+        return run(root, tmp_path / "-".join(["out", *root.relative_to(tmp_path).parts])).out
+
+    folders = ("A/wav/01", "B/wav/01", "B/wav/02", "A/wav/02", "C/wav/03", "C/wav/04", "D/Actor_01", "D/Actor_02")
+    for folder in folders:
+        name = f"03-01-05-01-02-01-{folder[-2:]}.wav" if folder.startswith("D") else "take.wav"
+        (tmp_path / folder).mkdir(parents=True)
+        soundfile.write(tmp_path / folder / name, 0.1 * rng.standard_normal(9600), 16_000)
+    for folder in ("A", "B"):
+        table = "path,speaker,emotion\nwav/01/take.wav,1,sad\nwav/02/take.wav,2,happy\n"
+        (tmp_path / folder / "table.csv").write_text(table)
+    subprocess.run(["cp", "-r", tmp_path / "D", tmp_path / "E"], check=True)
+
+    a, b, c = (prepared(tmp_path / name / "wav") for name in "ABC")
+    with pytest.raises(
+        UserError,
+        match=rf"{b}: expected other people under other names. Received: wav:01 from {tmp_path}/B/wav and from "
+        rf"{tmp_path}/A/wav; rename one of these two",
+    ):
+        Shards.open([a, c, b], CONFIG)
+    assert len(Shards.open([b, c], CONFIG).counts) == 4  # nobody of wav has the name of another one
+    tables = [prepared(tmp_path / name / "table.csv") for name in "AB"]
+    with pytest.raises(
+        UserError, match=rf"Received: table:1 from {tmp_path}/B/table.csv and from .*in a table: its sp"
+    ):
+        Shards.open(tables, CONFIG)
+    # Two copies of RAVDESS's actors are the same actors, wherever they are.
+    assert Shards.open([prepared(tmp_path / name) for name in "DE"], CONFIG).counts == {
+        "ravdess:01": 2,
+        "ravdess:02": 2,
+    }
+
+
 def test_a_full_disk_is_said_and_leaves_nothing_unfinished(voices, tmp_path):
     # A limit on the size of files stands for the disk: writing beyond it fails in the same place.
     (shard, *_) = Plan(voices, SpeakerLists())

@@ -22,6 +22,8 @@ SPEAKER_SUFFIXES = (*AUDIO_SUFFIXES, ".m4a")
 LIBRISPEECH = "librispeech"
 VOXCELEB1 = "voxceleb1"
 VOXCELEB2 = "voxceleb2"
+RECOGNISED = frozenset({*(kind.name for kind in KNOWN_CORPORA), LIBRISPEECH, VOXCELEB1, VOXCELEB2})
+"""Corpora whose speakers have one name everywhere; others are named after whatever folder or table holds them."""
 LISTS = ("vox1_meta.csv", "vox2_meta.csv", "SPEAKERS.TXT", CREMA_D_FILE)
 """The publishers' lists of speakers, looked for in the root and in the folder above it."""
 

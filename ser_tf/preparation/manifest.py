@@ -14,7 +14,7 @@ import numpy as np
 
 from ser_tf.audio.recording import speech_key
 from ser_tf.config import SAMPLE_RATE_HZ, Config
-from ser_tf.corpora.speakers import SpeakerLists
+from ser_tf.corpora.speakers import RECOGNISED, SpeakerLists
 from ser_tf.errors import UserError
 
 DESCRIPTION = "preparation.json"
@@ -190,7 +190,7 @@ class Shards:
 
         Raises:
             UserError: one is unfinished, lacks a shard or holds a cut one, was prepared with another configuration, or
-                is named twice.
+                is named twice; or two name a speaker alike who may be two people.
         """
         import pyarrow
         import pyarrow.parquet
@@ -217,7 +217,10 @@ class Shards:
                         f"{path}: expected {size:,} bytes. Received: {path.stat().st_size:,}; {again} and it is redone"
                     )
                 paths.append(path)
-        return cls(tuple(folders), tuple(paths))
+        opened = cls(tuple(folders), tuple(paths))
+        if len(folders) > 1:
+            opened._refuse_namesakes()
+        return opened
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -255,6 +258,20 @@ class Shards:
             ],
             np.uint64,
         )
+
+    def _refuse_namesakes(self) -> None:
+        """Refuse speakers of equal names from two roots, unless a known corpus names them."""
+        root_of: dict[str, str] = {}
+        for folder in self.folders:
+            root = read_description(folder)["root"]
+            for speaker in Shards((folder,), ()).counts:
+                corpus = speaker.partition(":")[0]
+                if corpus not in RECOGNISED and root_of.setdefault(speaker, root) != root:
+                    raise UserError(
+                        f"{folder}: expected other people under other names. Received: {speaker} from {root} and from "
+                        f"{root_of[speaker]}; rename one of these two (in a table: its speakers) and prepare it again, "
+                        "or a folder that holds both if they are the same people"
+                    )
 
     def _columns(self, *names: str) -> Iterator[Any]:
         """Columns of the manifests as lists, batch by batch; a single one comes by itself."""
