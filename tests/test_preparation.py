@@ -186,13 +186,14 @@ def test_every_shard_holds_a_random_sample_of_the_speakers(tmp_path):
 
 
 def test_ten_thousand_files_in_one_folder_are_40_shards(tmp_path):
-    root = tmp_path / "libri"
-    root.mkdir()
-    for number in range(10_000):
-        (root / f"{number % 7}-1-{number:04d}.flac").touch()
+    root = tmp_path / "choir"
+    files = ["bert/0.flac", *(f"anna/{number:04d}.flac" for number in range(10_000))]
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
     plan = Plan(root, SpeakerLists())
-    assert (plan.recordings, plan.speakers, plan.shards) == (10_000, 7, 40)  # 10,000 / 256 = 39.1
-    assert sorted(row.name for shard in plan for row in shard.rows) == sorted(path.stem for path in root.iterdir())
+    assert (plan.recordings, plan.speakers, plan.shards) == (10_001, 2, 40)  # 10,001 / 256 = 39.1
+    assert sorted(row.path for shard in plan for row in shard.rows) == sorted(files)
 
 
 def test_planning_takes_no_more_memory_for_more_recordings(monkeypatch):
@@ -228,6 +229,21 @@ def test_copies_in_several_formats_count_once(tmp_path):
     plan = Plan(root, SpeakerLists())
     assert sorted(row.path for shard in plan for row in shard.rows) == ["a/x.wav", "b/y.mp3"]
     assert not plan.has_m4a
+
+
+def test_recordings_of_one_name_that_differ_are_listed(tmp_path):
+    root = tmp_path / "ravdess"
+    one, two = "03-01-05-01-02-01-12.wav", "03-01-05-01-02-01-13.wav"
+    files = {f"b/{one}": b"b", f"c/{one}": b"c", f"d/{one}": b"b", f"a/b/{one}": b"d", f"a/{two}": b"e"}
+    for file, content in files.items():
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(content)
+    plan = Plan(root, SpeakerLists())
+    # The least nested, then the first by path is used; d/ holds its copy, and a/ and c/ another recording.
+    assert plan.recordings == 2
+    assert sorted(row.path for shard in plan for row in shard.rows) == [f"a/{two}", f"b/{one}"]
+    reason = f"another recording of this name is used, b/{one}; rename or remove one of them"
+    assert list(plan.problems()) == [(f"a/b/{one}", reason), (f"c/{one}", reason)]
 
 
 def test_what_fails_is_listed_and_the_others_go_on(in_process, voices_copy, tmp_path):

@@ -33,6 +33,7 @@ def found(root: Path, lists: SpeakerLists | None = None) -> set[tuple[str, str, 
         ("a/1001_DFA_XXX_XX.wav", "crema_d:1001"),
         ("a/syn-03-happy-01.wav", "synthetic:03"),
         ("train-clean-5/19/198/19-198-0000.flac", "librispeech:19"),
+        ("mini/19/19-198-0000.ogg", "librispeech:19"),
         ("x/id10270/x6uYqmx31kE/00001.wav", "voxceleb1:id10270"),
         ("x/id00012/21Uxsk56VDQ/00001.m4a", "voxceleb2:id00012"),
     ],
@@ -43,7 +44,16 @@ def test_a_file_name_tells_the_speaker(path, speaker):
 
 @pytest.mark.parametrize(
     "path",
-    ["anna/take.wav", "19/198/19-198.wav", "id10270/short/00001.wav", "id10270/x6uYqmx31kE/one.wav", "00001.wav"],
+    [
+        "anna/take.wav",
+        "19/198/19-198.wav",
+        "anna/19-198-0000.wav",
+        "anna/12-31-2023.wav",  # dates
+        "12/31/12-31-2023.wav",
+        "id10270/short/00001.wav",
+        "id10270/x6uYqmx31kE/one.wav",
+        "00001.wav",
+    ],
 )
 def test_other_names_tell_nothing(path):
     assert recognise(Path(path)) is None
@@ -64,11 +74,26 @@ def test_a_folder_of_speakers_is_named_after_its_root(tmp_path):
 
 def test_a_known_corpus_is_recognised_before_the_layout(tmp_path):
     # The folders would make them `wrong:anna`, who could then be heard in training and in the test.
-    root = write(tmp_path / "wrong", "anna/03-01-05-01-02-01-12.wav", "anna/19-198-0000.wav")
+    root = write(tmp_path / "wrong", "anna/03-01-05-01-02-01-12.wav", "anna/19/19-198-0000.wav")
     assert found(root) == {
         ("ravdess:12", "03-01-05-01-02-01-12", True),
         ("librispeech:19", "19-198-0000", True),
     }
+
+
+def test_dates_leave_the_speakers_to_their_folders(tmp_path):
+    root = write(tmp_path / "diary", "anna/12-31-2023.wav", "bert/12-31-2023.wav", "bert/walk.wav")
+    assert found(root) == {
+        ("diary:anna", "anna/12-31-2023", False),
+        ("diary:bert", "bert/12-31-2023", False),
+        ("diary:bert", "bert/walk", False),
+    }
+
+
+def test_a_path_within_the_speakers_folder_tells_as_much(tmp_path, monkeypatch):
+    write(tmp_path, "19/198/19-198-0000.flac")
+    monkeypatch.chdir(tmp_path / "19" / "198")
+    assert recognise(Path("19-198-0000.flac")) == ("librispeech:19", "19-198-0000")
 
 
 def test_a_recording_beside_the_speakers_has_none(tmp_path):

@@ -1,8 +1,9 @@
 """Whose voice a recording is: any folder of speakers, named `corpus:id`.
 
-A file's own name is asked before any layout of folders: recordings of RAVDESS, CREMA-D, the synthetic corpus,
-LibriSpeech (`19-198-0000`) and VoxCeleb (`id10270/x6uYqmx31kE/00001`) keep their speakers wherever they are copied to.
-Where no file has such a name, the layout is `root/<speaker>/**/*`, and `corpus` is the name of the root folder.
+A file's own name is asked before any layout of folders: recordings of RAVDESS, CREMA-D and the synthetic corpus keep
+their speakers wherever they are copied to, those of LibriSpeech (`19/198/19-198-0000`, or without the chapter's folder)
+and VoxCeleb (`id10270/x6uYqmx31kE/00001`) with their publishers' folders. Where no file has such a name, the layout is
+`root/<speaker>/**/*`, and `corpus` is the name of the root folder.
 """
 
 import csv
@@ -27,7 +28,7 @@ RECOGNISED = frozenset({*(kind.name for kind in KNOWN_CORPORA), LIBRISPEECH, VOX
 LISTS = ("vox1_meta.csv", "vox2_meta.csv", "SPEAKERS.TXT", CREMA_D_FILE)
 """The publishers' lists of speakers, looked for in the root and in the folder above it."""
 
-_LIBRISPEECH_NAME = re.compile(r"(?P<reader>\d{1,5})-\d{1,7}-\d{4}", re.ASCII)
+_LIBRISPEECH_NAME = re.compile(r"(?P<reader>[1-9]\d{0,4})-[1-9]\d{0,6}-0\d{3}", re.ASCII)  # 12-31-2023 is a date
 _VOXCELEB_SPEAKER = re.compile(r"id(?P<number>\d{5})", re.ASCII)
 _VOXCELEB_VIDEO = re.compile(r"[\w-]{11}", re.ASCII)
 _VOXCELEB_UTTERANCE = re.compile(r"\d{5,7}", re.ASCII)
@@ -80,7 +81,8 @@ def recognise(path: Path, lists: SpeakerLists | None = None) -> tuple[str, str] 
     for kind in KNOWN_CORPORA:
         if speaker := kind.speaker_of(path.stem):
             return speaker, kind.renamed.get(path.stem, path.stem)
-    if match := _LIBRISPEECH_NAME.fullmatch(path.stem):
+    folders = path.absolute().parts[-3:-1]
+    if (match := _LIBRISPEECH_NAME.fullmatch(path.stem)) and match["reader"] in folders:
         return f"{LIBRISPEECH}:{match['reader']}", path.stem
     return _recognise_voxceleb(path, lists or SpeakerLists())
 

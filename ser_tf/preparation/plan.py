@@ -1,5 +1,6 @@
 """Which recording goes to which shard: a pure function of the recordings' names, held in a file and not in memory."""
 
+import filecmp
 import hashlib
 import os
 import sqlite3
@@ -47,7 +48,7 @@ class Plan:
 
     Attributes:
         shards: how many there are.
-        recordings: how many there are, copies in further formats not counted.
+        recordings: how many there are, copies not counted.
         speakers: how many there are.
         has_m4a: whether a decoder for AAC is needed.
     """
@@ -65,6 +66,7 @@ class Plan:
             self._database = sqlite3.connect("")
             self._database.executescript(_SCHEMA)
             self._database.executemany(_INSERT, map(self._values, find_recordings(root, lists)))
+            self._leave_out_copies()
             if self._one("SELECT max(recognised) FROM recordings"):
                 self._database.execute("UPDATE recordings SET problem = ? WHERE NOT recognised", [_UNLIKE])
             self._database.execute("CREATE INDEX sound ON recordings (hash) WHERE problem = ''")
@@ -102,6 +104,18 @@ class Plan:
         """Path and reason of each recording that is dealt to no shard."""
         yield from self._database.execute("SELECT path, problem FROM recordings WHERE problem != '' ORDER BY path")
 
+    def _leave_out_copies(self) -> None:
+        """Of files with one name the first is used; another recording among the others is a problem."""
+        self._database.execute(_FIND_COPIES)
+        for identity, path, first in self._database.execute("SELECT id, path, first FROM copies"):
+            if path == first or _are_equal(self.folder / path, self.folder / first):
+                self._database.execute("DELETE FROM recordings WHERE id = ? AND path = ?", [identity, path])
+            else:
+                problem = f"another recording of this name is used, {first}; rename or remove one of them"
+                self._database.execute(
+                    "UPDATE recordings SET problem = ? WHERE id = ? AND path = ?", [problem, identity, path]
+                )
+
     def _one(self, query: str) -> int:
         return self._database.execute(query).fetchone()[0]
 
@@ -132,16 +146,22 @@ _SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA temp_store = FILE;
 CREATE TABLE recordings (
-    id TEXT PRIMARY KEY, hash INTEGER, name TEXT, speaker TEXT, path TEXT, file TEXT, format INTEGER, depth INTEGER,
-    recognised INTEGER, problem TEXT
+    id TEXT, hash INTEGER, name TEXT, speaker TEXT, path TEXT, file TEXT, format INTEGER, depth INTEGER,
+    recognised INTEGER, problem TEXT, PRIMARY KEY (id, format, depth, path)
 ) WITHOUT ROWID;
 """
-_INSERT = """
-INSERT INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET path = excluded.path, file = excluded.file, format = excluded.format,
-    depth = excluded.depth, speaker = excluded.speaker, recognised = excluded.recognised
-WHERE (excluded.format, excluded.depth, excluded.path) < (format, depth, path)
+_INSERT = "INSERT OR IGNORE INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+"""A table may write one path in two ways."""
+_FIND_COPIES = """
+CREATE TEMPORARY TABLE copies AS
+SELECT id, path, first FROM (
+    SELECT id, path,
+        row_number() OVER (PARTITION BY id ORDER BY format, depth, path) AS place,
+        first_value(path) OVER (PARTITION BY id, format ORDER BY depth, path) AS first
+    FROM recordings WHERE problem = ''
+) WHERE place > 1
 """
+"""`first` is the first one of the same format: what files of two formats hold is not compared."""
 _NO_FOLDER = "expected a folder per speaker. Received: a recording beside them; move it to the folder of its speaker"
 _NOT_UTF8 = "expected a name in UTF-8; rename the file"
 _UNLIKE = (
@@ -157,6 +177,13 @@ def _state_of(path: Path) -> str:
     except OSError:  # a link to nothing, which fails when it is read
         return ""
     return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _are_equal(path: Path, other: Path) -> bool:
+    try:
+        return filecmp.cmp(path, other, shallow=False)
+    except OSError:
+        return False
 
 
 def _is_utf8(text: str) -> bool:
