@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 
 from ser_tf.corpora import Corpus, Utterance, open_corpus
-from ser_tf.corpora.speakers import find_recordings, read_lists
+from ser_tf.corpora.speakers import find_recordings
 from ser_tf.corpora.synthetic import EMOTIONS, RATES_HZ, render
 
 SPEAKERS = 6
@@ -31,7 +31,7 @@ def synthetic_corpus(folder: Path) -> Corpus:
 
 def speakers_of(root: Path) -> Corpus:
     """A folder of speakers, whose emotions nobody needs."""
-    found = find_recordings(root, read_lists(root))
+    found = find_recordings(root)
     utterances = tuple(Utterance(each.name, each.path, each.speaker, "") for each in sorted(found))
     return Corpus(root.resolve().name, root, utterances, (), (), ())
 

@@ -23,7 +23,6 @@ from ser_tf.audio.recording import sample_hash
 from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import Config, VadConfig
-from ser_tf.corpora.speakers import SpeakerLists
 from ser_tf.errors import UserError
 from ser_tf.preparation import workers
 from ser_tf.preparation.manifest import Shards
@@ -161,10 +160,10 @@ def test_a_copy_of_the_corpus_gives_the_same_shards(in_process, voices, voices_c
 def test_the_plan_does_not_depend_on_the_order_of_the_files(voices, monkeypatch):
     from ser_tf.preparation import plan
 
-    straight = list(Plan(voices, SpeakerLists()))
+    straight = list(Plan(voices))
     original = plan.find_recordings
     monkeypatch.setattr(plan, "find_recordings", lambda *arguments: reversed(list(original(*arguments))))
-    assert list(Plan(voices, SpeakerLists())) == straight
+    assert list(Plan(voices)) == straight
 
 
 def test_every_shard_holds_a_random_sample_of_the_speakers(tmp_path):
@@ -176,7 +175,7 @@ def test_every_shard_holds_a_random_sample_of_the_speakers(tmp_path):
         (root / str(speaker)).mkdir(parents=True)
         for take in range(40):
             (root / str(speaker) / f"{take}.wav").touch()
-    dealt = list(Plan(root, SpeakerLists()))
+    dealt = list(Plan(root))
     assert len(dealt) == 16
     assert sum(len(shard.rows) for shard in dealt) == 4000
     assert all(len({row.speaker for row in shard.rows}) > 80 for shard in dealt)
@@ -191,7 +190,7 @@ def test_ten_thousand_files_in_one_folder_are_40_shards(tmp_path):
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).touch()
-    plan = Plan(root, SpeakerLists())
+    plan = Plan(root)
     assert (plan.recordings, plan.speakers, plan.shards) == (10_001, 2, 40)  # 10,001 / 256 = 39.1
     assert sorted(row.path for shard in plan for row in shard.rows) == sorted(files)
 
@@ -203,14 +202,14 @@ def test_planning_takes_no_more_memory_for_more_recordings(monkeypatch):
     from ser_tf.preparation import plan
 
     def peak(recordings: int) -> int:
-        def endless(root, lists):
+        def endless(root):
             for number in range(recordings):
                 path = root / f"speaker-{number % 50}" / f"{number:07d}.wav"
                 yield SpeakerRecording(path, f"{number:07d}", f"voices:{number % 50}", False)
 
         monkeypatch.setattr(plan, "find_recordings", endless)
         tracemalloc.start()
-        for _ in Plan(Path("/nowhere"), SpeakerLists()):
+        for _ in Plan(Path("/nowhere")):
             pass
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -226,7 +225,7 @@ def test_copies_in_several_formats_count_once(tmp_path):
     for file in ("a/x.m4a", "a/x.wav", "a/x.flac", "b/y.mp3"):
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).touch()
-    plan = Plan(root, SpeakerLists())
+    plan = Plan(root)
     assert sorted(row.path for shard in plan for row in shard.rows) == ["a/x.wav", "b/y.mp3"]
     assert not plan.has_m4a
 
@@ -238,7 +237,7 @@ def test_recordings_of_one_name_that_differ_are_listed(tmp_path):
     for file, content in files.items():
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).write_bytes(content)
-    plan = Plan(root, SpeakerLists())
+    plan = Plan(root)
     # The least nested, then the first by path is used; d/ holds its copy, and a/ and c/ another recording.
     assert plan.recordings == 2
     assert sorted(row.path for shard in plan for row in shard.rows) == [f"a/{two}", f"b/{one}"]
@@ -438,7 +437,7 @@ def test_speakers_of_equal_names_from_two_roots_are_refused(in_process, tmp_path
 
 def test_a_full_disk_is_said_and_leaves_nothing_unfinished(voices, tmp_path):
     # A limit on the size of files stands for the disk: writing beyond it fails in the same place.
-    (shard, *_) = Plan(voices, SpeakerLists())
+    (shard, *_) = Plan(voices)
     out = tmp_path / "out"
     out.mkdir()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -458,7 +457,7 @@ def test_a_page_that_cannot_be_written_is_said(voices, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_text", full)
-    (shard, *_) = Plan(voices, SpeakerLists())
+    (shard, *_) = Plan(voices)
     with pytest.raises(UserError, match=r"00000.tfrecord: cannot be written \(No space left on device\); make"):
         write_shard(ShardTask(shard, voices, tmp_path, CONFIG))
     assert not list(tmp_path.iterdir())

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from ser_tf.corpora import Utterance
-from ser_tf.corpora.speakers import SpeakerLists, find_recordings, identities, read_lists, recognise
+from ser_tf.corpora.speakers import find_recordings, identities, read_lists, recognise
 from ser_tf.errors import UserError
 
 
@@ -16,9 +16,8 @@ def write(root: Path, *files: str) -> Path:
     return root
 
 
-def found(root: Path, lists: SpeakerLists | None = None) -> set[tuple[str, str, bool]]:
-    recordings = find_recordings(root, lists or SpeakerLists())
-    return {(recording.speaker, recording.name, recording.recognised) for recording in recordings}
+def found(root: Path) -> set[tuple[str, str, bool]]:
+    return {(recording.speaker, recording.name, recording.recognised) for recording in find_recordings(root)}
 
 
 @pytest.mark.parametrize(
@@ -127,16 +126,43 @@ def test_librispeechs_list_tells_the_sex(tmp_path):
     assert read_lists(tmp_path / "train-clean-5").sex == expected
 
 
+VOX1_LIST = "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\nid10003\tA.J._Buckley\tm\tIreland\tdev\n"
+
+
 def test_voxcelebs_lists_tell_sex_and_the_ids_of_the_first_release(tmp_path):
-    (tmp_path / "vox1_meta.csv").write_text(
-        "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\nid10003\tA.J._Buckley\tm\tIreland\tdev\n"
-    )
+    (tmp_path / "vox1_meta.csv").write_text(VOX1_LIST)
     (tmp_path / "vox2_meta.csv").write_text("VoxCeleb2 ID ,VGGFace2 ID ,Gender ,Set \nid00012 ,n000012 ,f ,dev \n")
-    lists = read_lists(tmp_path)
-    assert lists.sex == {"voxceleb1:id10003": "male", "voxceleb2:id00012": "female"}
-    root = write(tmp_path / "voxceleb1_wav", "A.J._Buckley/1zcIwhmdeo4/0000001.wav")
-    assert found(root, lists) == {("voxceleb1:id10003", "id10003/1zcIwhmdeo4/0000001", True)}
-    assert found(root) == {("voxceleb1_wav:A.J._Buckley", "A.J._Buckley/1zcIwhmdeo4/0000001", False)}
+    root = write(tmp_path / "vox1" / "dev" / "wav", "A.J._Buckley/1zcIwhmdeo4/0000001.wav")
+    assert read_lists(root).sex == {"voxceleb1:id10003": "male", "voxceleb2:id00012": "female"}
+    told = {("voxceleb1:id10003", "id10003/1zcIwhmdeo4/0000001", True)}
+    assert found(root) == found(tmp_path / "vox1") == told
+
+
+def test_a_table_over_voxcelebs_first_release_goes_by_the_ids(tmp_path):
+    (tmp_path / "vox1_meta.csv").write_text(VOX1_LIST)
+    root = write(tmp_path / "wav", "A.J._Buckley/1zcIwhmdeo4/0000001.wav")
+    (recording,) = root.rglob("*.wav")
+    assert identities(Utterance("x", recording, "table:bert", "sad")) == {"table:bert", "voxceleb1:id10003"}
+
+
+def test_voxcelebs_first_release_without_its_list_is_refused(tmp_path):
+    # Named after folders, its speakers would be others than those of weights that were trained on their ids.
+    root = write(tmp_path / "wav", "A.J._Buckley/1zcIwhmdeo4/0000001.wav")
+    refused = (
+        rf"^{root}/A\.J\._Buckley: expected an id such as id10003 over VoxCeleb's video 1zcIwhmdeo4\. Received: a name "
+        r"whose id no list tells; put vox1_meta\.csv beside it or, if .* rename the folder 1zcIwhmdeo4$"
+    )
+    with pytest.raises(UserError, match=refused):
+        found(root)
+    (recording,) = root.rglob("*.wav")
+    with pytest.raises(UserError, match=refused):
+        identities(Utterance("x", recording, "table:bert", "sad"))
+
+
+@pytest.mark.parametrize("session", ["field-notes", "session-one", "recordings1", "Interview-8", "monday-20th"])
+def test_other_folders_of_eleven_letters_are_no_videos(session, tmp_path):
+    root = write(tmp_path / "choir", f"anna/{session}/00001.wav")
+    assert found(root) == {("choir:anna", f"anna/{session}/00001", False)}
 
 
 @pytest.mark.parametrize("name", ["vox1_meta.csv", "vox2_meta.csv", "SPEAKERS.TXT"])

@@ -11,6 +11,8 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,11 +28,15 @@ VOXCELEB2 = "voxceleb2"
 RECOGNISED = frozenset({*(kind.name for kind in KNOWN_CORPORA), LIBRISPEECH, VOXCELEB1, VOXCELEB2})
 """Corpora whose speakers have one name everywhere; others are named after whatever folder or table holds them."""
 LISTS = ("vox1_meta.csv", "vox2_meta.csv", "SPEAKERS.TXT", CREMA_D_FILE)
-"""The publishers' lists of speakers, looked for in the root and in the folder above it."""
+"""The publishers' lists of speakers, looked for in the root and in the folders above it."""
+_FOLDERS_ABOVE = 3
+"""VoxCeleb's root is `vox1/dev/wav`, and its list may lie beside `vox1`."""
 
 _LIBRISPEECH_NAME = re.compile(r"(?P<reader>[1-9]\d{0,4})-[1-9]\d{0,6}-0\d{3}", re.ASCII)  # 12-31-2023 is a date
 _VOXCELEB_SPEAKER = re.compile(r"id(?P<number>\d{5})", re.ASCII)
 _VOXCELEB_VIDEO = re.compile(r"[\w-]{11}", re.ASCII)
+_SURELY_A_VIDEO = re.compile(r"(?=[\w-]+[A-Z])[\w-]{10}[AEIMQUYcgkosw048]", re.ASCII)
+"""YouTube's ids are 64 random bits, 6 in each character: the last one has 16 values. `field-notes` is none."""
 _VOXCELEB_UTTERANCE = re.compile(r"\d{5,7}", re.ASCII)
 _FIRST_OF_VOXCELEB1 = 10_000
 """VoxCeleb2 numbers its speakers below this, VoxCeleb1 above."""
@@ -62,15 +68,16 @@ class SpeakerLists:
     voxceleb1_id: dict[str, str] = field(default_factory=dict)
 
 
-def recognise(path: Path, lists: SpeakerLists | None = None) -> tuple[str, str] | None:
+def recognise(path: Path) -> tuple[str, str] | None:
     """Speaker and name of a recording by the names of the file and of the two folders above it.
 
-    Args:
-        path: the recording.
-        lists: tell the ids of VoxCeleb1's first release, whose folders have the speakers' names.
+    In VoxCeleb1's first release the folders have the speakers' names; the publisher's list tells their ids.
 
     Returns:
         None when it is named like no recording of a known corpus.
+
+    Raises:
+        UserError: it is one of VoxCeleb, and no list tells whose.
 
     Example:
         >>> recognise(Path("anywhere/03-01-05-01-02-01-12.wav"))
@@ -81,10 +88,10 @@ def recognise(path: Path, lists: SpeakerLists | None = None) -> tuple[str, str] 
     for kind in KNOWN_CORPORA:
         if speaker := kind.speaker_of(path.stem):
             return speaker, kind.renamed.get(path.stem, path.stem)
-    folders = path.absolute().parts[-3:-1]
-    if (match := _LIBRISPEECH_NAME.fullmatch(path.stem)) and match["reader"] in folders:
+    path = path.absolute()
+    if (match := _LIBRISPEECH_NAME.fullmatch(path.stem)) and match["reader"] in path.parts[-3:-1]:
         return f"{LIBRISPEECH}:{match['reader']}", path.stem
-    return _recognise_voxceleb(path, lists or SpeakerLists())
+    return _recognise_voxceleb(path)
 
 
 def identities(utterance: Utterance) -> set[str]:
@@ -93,24 +100,23 @@ def identities(utterance: Utterance) -> set[str]:
     return {utterance.speaker} | ({recognised[0]} if recognised else set())
 
 
-def find_recordings(root: Path, lists: SpeakerLists) -> Iterator[SpeakerRecording]:
+def find_recordings(root: Path) -> Iterator[SpeakerRecording]:
     """Go through a folder of speakers; no more than one folder's path is held in memory at a time.
 
     Args:
         root: directory of recordings at any depth, or a CSV table (see `ser_tf.corpora.table`).
-        lists: what `read_lists` found.
 
     Yields:
         Every audio file, in no order.
 
     Raises:
-        UserError: the root is missing or no directory, or a directory cannot be read.
+        UserError: the root is missing or no directory, a directory cannot be read, or a list of speakers is missing.
     """
     if is_table(root):
         from ser_tf.corpora.table import read_table
 
         for utterance in read_table(root).utterances:
-            speaker, name = recognise(utterance.path, lists) or (utterance.speaker, utterance.name)
+            speaker, name = recognise(utterance.path) or (utterance.speaker, utterance.name)
             yield SpeakerRecording(utterance.path, name, speaker, recognised=True)
         return
     if not root.is_dir():
@@ -118,7 +124,7 @@ def find_recordings(root: Path, lists: SpeakerLists) -> Iterator[SpeakerRecordin
         raise UserError(f"{root}: expected a directory of recordings or a CSV table. Received: {received}")
     corpus = root.resolve().name.lower()
     for path in _audio_files(root):
-        recognised = recognise(path, lists)
+        recognised = recognise(path)
         relative = path.relative_to(root)
         if recognised:
             speaker, name = recognised
@@ -129,13 +135,14 @@ def find_recordings(root: Path, lists: SpeakerLists) -> Iterator[SpeakerRecordin
 
 
 def read_lists(root: Path) -> SpeakerLists:
-    """Read the publishers' lists of speakers that stand in a root or in the folder above it.
+    """Read the publishers' lists of speakers that stand in a root or in one of the three folders above it.
 
     Raises:
         UserError: a list is damaged.
     """
     lists = SpeakerLists()
-    for folder, name in ((folder, name) for folder in (root, root.resolve().parent) for name in LISTS):
+    folders = (*reversed(root.resolve().parents[:_FOLDERS_ABOVE]), root)
+    for folder, name in product(folders, LISTS):
         path = folder / name
         if not path.is_file():
             continue
@@ -155,18 +162,28 @@ def read_lists(root: Path) -> SpeakerLists:
     return lists
 
 
-def _recognise_voxceleb(path: Path, lists: SpeakerLists) -> tuple[str, str] | None:
-    if len(path.parts) < 3:
+def _recognise_voxceleb(path: Path) -> tuple[str, str] | None:
+    """The same for an absolute path of VoxCeleb."""
+    if len(path.parts) < 4:
         return None
     folder, video = path.parts[-3:-1]
     if not (_VOXCELEB_VIDEO.fullmatch(video) and _VOXCELEB_UTTERANCE.fullmatch(path.stem)):
         return None
-    speaker = lists.voxceleb1_id.get(folder, folder)
-    match = _VOXCELEB_SPEAKER.fullmatch(speaker)
-    if match is None:
-        return None
-    corpus = VOXCELEB1 if int(match["number"]) >= _FIRST_OF_VOXCELEB1 else VOXCELEB2
-    return f"{corpus}:{speaker}", f"{speaker}/{video}/{path.stem}"
+    match = _VOXCELEB_SPEAKER.fullmatch(_voxceleb1_ids(path.parents[2]).get(folder, folder))
+    if match:
+        corpus = VOXCELEB1 if int(match["number"]) >= _FIRST_OF_VOXCELEB1 else VOXCELEB2
+        return f"{corpus}:{match[0]}", f"{match[0]}/{video}/{path.stem}"
+    if _SURELY_A_VIDEO.fullmatch(video):
+        raise UserError(
+            f"{path.parents[1]}: expected an id such as id10003 over VoxCeleb's video {video}. Received: a name whose "
+            f"id no list tells; put vox1_meta.csv beside it or, if this is no VoxCeleb, rename the folder {video}"
+        )
+    return None
+
+
+@cache
+def _voxceleb1_ids(root: Path) -> dict[str, str]:
+    return read_lists(root).voxceleb1_id
 
 
 def _read_librispeech(lines: list[str], lists: SpeakerLists) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ser_tf.corpora import is_table
-from ser_tf.corpora.speakers import SPEAKER_SUFFIXES, SpeakerLists, SpeakerRecording, find_recordings
+from ser_tf.corpora.speakers import SPEAKER_SUFFIXES, SpeakerRecording, find_recordings
 from ser_tf.errors import UserError
 
 RECORDINGS_PER_SHARD = 256
@@ -53,7 +53,7 @@ class Plan:
         has_m4a: whether a decoder for AAC is needed.
     """
 
-    def __init__(self, root: Path, lists: SpeakerLists) -> None:
+    def __init__(self, root: Path) -> None:
         """Find the recordings.
 
         Raises:
@@ -65,7 +65,7 @@ class Plan:
         with _full_disk_explained():
             self._database = sqlite3.connect("")
             self._database.executescript(_SCHEMA)
-            self._database.executemany(_INSERT, map(self._values, find_recordings(root, lists)))
+            self._database.executemany(_INSERT, map(self._values, find_recordings(root)))
             self._leave_out_copies()
             if self._one("SELECT max(recognised) FROM recordings"):
                 self._database.execute("UPDATE recordings SET problem = ? WHERE NOT recognised", [_UNLIKE])

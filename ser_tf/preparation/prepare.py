@@ -110,8 +110,8 @@ def prepare(
     if workers is not None and workers < 1:
         raise UserError(f"workers: expected at least 1. Received: workers={workers}")
     decoder_of(config)  # says what is missing before anything is done
+    plan = Plan(root)
     lists = read_lists(root)
-    plan = Plan(root, lists)
     if plan.has_m4a:
         from ser_tf.audio import m4a_backend  # an extra: only who has such files needs it
 
