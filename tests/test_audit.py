@@ -1,5 +1,6 @@
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,31 @@ def test_a_cut_mp3_is_truncated(healthy, rng):
     (problem,) = audit(healthy).truncated
     assert problem.path == mp3.name
     assert problem.reason.endswith(" of 48000 samples")
+
+
+def test_m4a_is_read_like_the_others(healthy):
+    from test_m4a import tone, write_m4a  # skips without PyAV
+
+    m4a = healthy / f"{NAMES[0]}.m4a"
+    (healthy / f"{NAMES[0]}.wav").unlink()
+    content = write_m4a(m4a, np.stack([tone(RATE_HZ, 0.5)] * 2), RATE_HZ)
+    report = audit(healthy)
+    assert findings(report) == {"stereo": (m4a.name,)}
+    assert report.files == 4
+    assert report.seconds == pytest.approx(3 * 0.1 + 0.5, abs=1024 / RATE_HZ)  # the last block of AAC may stay filled
+    m4a.write_bytes(content[: len(content) // 2])
+    (problem,) = audit(healthy).undecodable
+    assert problem.path == m4a.name
+    assert problem.reason.startswith("m4a: damaged or truncated: ")
+
+
+def test_m4a_without_its_decoder_is_undecodable(healthy, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    (healthy / f"{NAMES[0]}.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
+    (problem,) = audit(healthy).undecodable
+    assert problem == Problem(
+        f"{NAMES[0]}.m4a", "m4a: m4a (AAC) needs PyAV; install the extra: pip install -e '.[m4a]'"
+    )
 
 
 def test_a_streamed_wav_is_not_truncated(healthy):

@@ -460,7 +460,7 @@ BAD_INPUT = {
     "folder without recordings": (
         lambda: Path("corpus").mkdir(),
         ("predict", "run", "corpus"),
-        "corpus: expected recordings (.wav, .flac, .ogg, .mp3); there are none",
+        "corpus: expected recordings (.wav, .flac, .ogg, .mp3, .m4a); there are none",
     ),
     "missing run": (lambda: None, ("predict", "run", "a.wav"), "run: expected the folder of a run; there is none"),
     "no run": (lambda: Path("run").mkdir(), ("predict", "run", "a.wav"), "run/run.json: expected a readable JSON file"),

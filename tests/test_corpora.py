@@ -139,8 +139,10 @@ def test_any_nesting_and_any_case_of_any_audio_suffix(tmp_path):
         ("b/{}.wav", "a/{}.wav", "a/{}.wav"),
         ("{}.mp3", "AudioWAV/{}.wav", "AudioWAV/{}.wav"),
         ("{}.ogg", "sub/{}.flac", "sub/{}.flac"),
+        ("{}.m4a", "sub/{}.mp3", "sub/{}.mp3"),
+        ("{}.m4a", "sub/{}.m4a", "{}.m4a"),
     ],
-    ids=["less nested", "first by path", "wav before mp3", "flac before ogg"],
+    ids=["less nested", "first by path", "wav before mp3", "flac before ogg", "mp3 before m4a", "m4a"],
 )
 def test_a_doubled_utterance_counts_once(tmp_path, first, second, chosen):
     stem, other = RAVDESS_NAMES
@@ -184,7 +186,7 @@ def test_the_synthetic_corpus_is_recognised(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([], r"expected recordings \(\.wav, \.flac, \.ogg, \.mp3\)\. Received: a directory without any"),
+        ([], r"expected recordings \(\.wav, \.flac, \.ogg, \.mp3, \.m4a\)\. Received: a directory without any"),
         (["readme.txt"], "Received: a directory without any"),
         (
             ["noise.wav", "song.mp3"],

@@ -20,7 +20,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "folder_lock": {"errors"},
     "config": {"errors"},
     "audio": GROUND,
-    "corpora": GROUND,
+    "corpora": GROUND | {"audio"},
     "preparation": GROUND | {"folder_lock", "audio", "corpora"},
     "pipeline": GROUND | {"audio", "corpora", "preparation"},
     "network": GROUND,

@@ -32,7 +32,7 @@ POLARITIES: Mapping[str, str] = {
 }
 """Polarity of each emotion on Mikels' wheel (paper, figure 4)."""
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
 """Formats taken for audio; when an utterance is there in several, the earlier one is read."""
 
 

@@ -1,6 +1,7 @@
 """What is wrong with the files of a corpus: every recording read, every oddity named."""
 
 import hashlib
+import io
 import json
 import os
 from collections import Counter, defaultdict
@@ -8,11 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import soundfile
 
+from ser_tf.audio.waveform import decode, is_mp4
 from ser_tf.corpora import (
     CorpusKind,
     Exclusion,
@@ -23,6 +25,7 @@ from ser_tf.corpora import (
     list_corpus,
 )
 from ser_tf.corpora.table import read_table
+from ser_tf.errors import UserError
 
 CLIPPING_RULE = "at least 3 consecutive samples of one channel at the same end of the scale"
 
@@ -264,18 +267,32 @@ def _read(path: Path) -> _Recording:
     if head == _LFS_SIGNATURE:
         return _Recording(bytes_hash, is_lfs_pointer=True)
     try:
-        return _decode(path, bytes_hash, _truncated_wav(head, size))
-    except (OSError, soundfile.SoundFileError) as error:
+        source = _as_wav(path) if is_mp4(head) else path
+        return _decode(source, bytes_hash, _truncated_wav(head, size))
+    except (OSError, soundfile.SoundFileError, UserError) as error:
         return _Recording(bytes_hash, undecodable=str(error))
 
 
-def _decode(path: Path, bytes_hash: str, truncated: str) -> _Recording:
+def _as_wav(path: Path) -> BinaryIO:
+    """An m4a file, which libsndfile does not read, as a wav in memory.
+
+    Raises:
+        UserError: it cannot be decoded, or PyAV is missing.
+    """
+    samples, rate_hz = decode(path.read_bytes(), "m4a")
+    wav = io.BytesIO()
+    soundfile.write(wav, samples, rate_hz, format="WAV", subtype="FLOAT")
+    wav.seek(0)
+    return wav
+
+
+def _decode(source: Path | BinaryIO, bytes_hash: str, truncated: str) -> _Recording:
     """Decode one file.
 
     Raises:
         soundfile.SoundFileError: it cannot be decoded.
     """
-    with soundfile.SoundFile(path) as file:
+    with soundfile.SoundFile(source) as file:
         full_scale = _FULL_SCALE.get(file.subtype, _FULL_SCALE_OTHERWISE)
         samples_hash = hashlib.sha256(f"{file.samplerate} {file.channels}".encode())
         samples, is_silent, is_finite, is_clipped = 0, True, True, False

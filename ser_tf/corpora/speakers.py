@@ -20,8 +20,6 @@ from ser_tf.corpora import AUDIO_SUFFIXES, KNOWN_CORPORA, Utterance, is_table
 from ser_tf.corpora.demographics import CREMA_D_FILE, read_actors
 from ser_tf.errors import UserError
 
-SPEAKER_SUFFIXES = (*AUDIO_SUFFIXES, ".m4a")
-"""Formats taken for audio; when a recording is there in several, the earlier one is read."""
 LIBRISPEECH = "librispeech"
 VOXCELEB1 = "voxceleb1"
 VOXCELEB2 = "voxceleb2"
@@ -217,7 +215,7 @@ def _audio_files(root: Path) -> Iterator[Path]:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(folder / entry.name)
-                    elif os.path.splitext(entry.name)[1].lower() in SPEAKER_SUFFIXES:  # noqa: PTH122 - a million times
+                    elif os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES:  # noqa: PTH122 - a million times
                         yield folder / entry.name
         except OSError as error:
             raise UserError(f"{folder}: expected a readable directory. Received: {error.strerror}") from error

@@ -11,8 +11,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from ser_tf.corpora import is_table
-from ser_tf.corpora.speakers import SPEAKER_SUFFIXES, SpeakerRecording, find_recordings
+from ser_tf.corpora import AUDIO_SUFFIXES, is_table
+from ser_tf.corpora.speakers import SpeakerRecording, find_recordings
 from ser_tf.errors import UserError
 
 RECORDINGS_PER_SHARD = 256
@@ -76,7 +76,7 @@ class Plan:
         if self.speakers < 2:
             received = self._one("SELECT min(speaker) FROM recordings WHERE problem = ''")
             raise UserError(
-                f"{root}: expected recordings ({', '.join(SPEAKER_SUFFIXES)}) of at least two speakers, as "
+                f"{root}: expected recordings ({', '.join(AUDIO_SUFFIXES)}) of at least two speakers, as "
                 f"{root}/<speaker>/... Received: {f'{received} only' if received else 'none'}; check the path"
             )
         least = min(self.recordings, FEWEST_SHARDS)
@@ -135,7 +135,7 @@ class Plan:
             recording.speaker,
             path,
             _state_of(recording.path),
-            SPEAKER_SUFFIXES.index(recording.path.suffix.lower()) if not problem else 0,
+            AUDIO_SUFFIXES.index(recording.path.suffix.lower()) if not problem else 0,
             len(recording.path.parts),
             recording.recognised,
             problem,
