@@ -272,8 +272,10 @@ def _recursion(
     piece = min(LONGEST_PIECE, rate_hz // 100)
     pieces = shape[-1] // piece
     in_pieces = [tf.reshape(each, tf.concat([shape[:-1], [pieces, piece]], axis=0)) for each in inputs]
-    is_steady = tf.reduce_all([tf.reduce_all(each == each[..., :1], axis=-1) for each in in_pieces], axis=0)
-    follows_steady = tf.concat([tf.zeros_like(is_steady[..., :1]), is_steady[..., :-1]], axis=-1)
+    period = 1 if rounded_every is None else rounded_every // piece
+    same = [tf.reduce_all(each[..., period:, :] == each[..., :-period, :], axis=-1) for each in in_pieces]
+    no_piece_before = tf.zeros_like(in_pieces[0][..., :period, 0], tf.bool)
+    repeats = tf.concat([no_piece_before, tf.reduce_all(same, axis=0)], axis=-1)
     kept_bits = tf.fill([pieces], -1)
     if rounded_every is not None:
         kept_bits = tf.where(piece * tf.range(pieces) % rounded_every == 0, -1 << 16, -1)
@@ -289,7 +291,7 @@ def _recursion(
         ends, outputs = go_through(starts, in_pieces)
         follow = [tf.bitwise.bitwise_and(_delayed(end), kept_bits) for end in ends]
         settled = tf.reduce_all([tf.reduce_all(a == b) for a, b in zip(starts, follow, strict=True)])
-        return _further(starts, follow, follows_steady), outputs, settled
+        return _further(starts, follow, _delayed(repeats), period), outputs, settled
 
     def one_after_the_other() -> tf.Tensor:
         def next_piece(number: tf.Tensor, ends: Signals, outputs: tf.TensorArray) -> tuple[Any, ...]:
@@ -312,18 +314,27 @@ def _recursion(
     return tf.reshape(tf.cond(settled, lambda: outputs, one_after_the_other), shape)
 
 
-def _further(starts: Signals, follow: Signals, follows_steady: tf.Tensor) -> Signals:
+def _further(starts: Signals, follow: Signals, repeats: tf.Tensor, period: int) -> Signals:
     """Better starts than `follow`, where the pieces before ended.
 
-    Of a signal that stands still, as in digital silence, a filter never forgets its last small oscillation: a steady
-    piece that handed on what it got will do so again, and the oscillation need not travel piece by piece.
+    Of a signal that repeats itself, as digital silence, a filter never forgets its last small oscillation: when pieces
+    repeat those a period before and hand on what these got, they will do so again, and the oscillation need not travel
+    piece by piece. `repeats` tells where the piece before does.
     """
-    handed_on = follows_steady
-    for before, after in zip(starts, follow, strict=True):
-        handed_on &= after == _delayed(before)
+    columns = [_columns(each, period) for each in follow]
+    handed_on = _columns(repeats, period)
+    for before, after in zip(starts, columns, strict=True):
+        handed_on &= after == _delayed(_columns(before, period))
     is_new = tf.reshape(tf.concat([tf.ones_like(handed_on[..., :1]), ~handed_on[..., 1:]], axis=-1), [-1])
     source = tf.cumsum(tf.cast(is_new, tf.int32)) - 1
-    return [tf.reshape(tf.gather(tf.reshape(each, [-1])[is_new], source), tf.shape(each)) for each in follow]
+    further = [tf.reshape(tf.gather(tf.reshape(each, [-1])[is_new], source), tf.shape(each)) for each in columns]
+    return [tf.reshape(tf.linalg.matrix_transpose(each), tf.shape(starts[0])) for each in further]
+
+
+def _columns(values: tf.Tensor, period: int) -> tf.Tensor:
+    """[..., pieces] -> [..., period, pieces / period]: what lies a period apart, side by side."""
+    shape = tf.concat([tf.shape(values)[:-1], [-1, period]], axis=0)
+    return tf.linalg.matrix_transpose(tf.reshape(values, shape))
 
 
 def _delayed(values: tf.Tensor) -> tf.Tensor:
