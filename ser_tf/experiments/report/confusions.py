@@ -109,12 +109,9 @@ def _extreme(emotion: str, *, highest: bool) -> Callable[[Pooled], Answer]:
 
 def _meet(first: Estimate, second: Estimate) -> bool:
     """Whether the intervals overlap; without intervals, whether the values are equal."""
-    ends = [
-        (one.value, one.value) if one.low is None or one.high is None else (one.low, one.high)
-        for one in (first, second)
-    ]
-    (low, high), (other_low, other_high) = ((a or 0.0, b or 0.0) for a, b in ends)
-    return low <= other_high and other_low <= high
+    if first.low is None or first.high is None or second.low is None or second.high is None:
+        return first.value == second.value
+    return first.low <= second.high and second.low <= first.high
 
 
 def _of_s5(emotions: Sequence[str], decide: Callable[[float], bool]) -> Callable[[Pooled], Answer]:
@@ -203,16 +200,8 @@ def _leads(emotions: Sequence[str]) -> Callable[[Pooled], Answer]:
 
 CLAIMS: dict[str, tuple[Claim, ...]] = {
     "ravdess": (
-        Claim(
-            "calm is recognised best",
-            HIGHEST,
-            _extreme("calm", highest=True),
-        ),
-        Claim(
-            "happy is recognised worst",
-            LOWEST,
-            _extreme("happy", highest=False),
-        ),
+        Claim("calm is recognised best", HIGHEST, _extreme("calm", highest=True)),
+        Claim("happy is recognised worst", LOWEST, _extreme("happy", highest=False)),
         Claim(
             "S5 recognises happy in about 70 %",
             f"within {ABOUT_POINTS} points",
@@ -231,16 +220,8 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         Claim("S5 eases that", "less often than each of S1 to S4", _eased("fearful", "surprised")),
     ),
     "crema_d": (
-        Claim(
-            "angry is recognised best",
-            HIGHEST,
-            _extreme("angry", highest=True),
-        ),
-        Claim(
-            "fear is recognised worst",
-            LOWEST,
-            _extreme("fearful", highest=False),
-        ),
+        Claim("angry is recognised best", HIGHEST, _extreme("angry", highest=True)),
+        Claim("fear is recognised worst", LOWEST, _extreme("fearful", highest=False)),
         Claim(
             "S5 recognises angry in 75.92 %",
             f"within {ABOUT_POINTS} points",

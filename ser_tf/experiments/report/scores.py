@@ -276,10 +276,11 @@ def random_split(scored: Scored, honest: Sequence[Scored]) -> list[Block]:
 def cross_corpus(scored: Scored) -> Section:
     """What networks of one corpus make of another."""
     protocol = scored.evaluation.runs[0].identity
-    trained_on, tested_on = (CORPUS_NAMES.get(protocol[key], protocol[key]) for key in ("trained_on", "tested_on"))
+    names = {key: CORPUS_NAMES.get(protocol[key], protocol[key]) for key in ("trained_on", "tested_on")}
+    trained_on, tested_on = names.values()
     left_out = [
-        f"{name} left out {', '.join(f'{count} {emotion}' for emotion, count in emotions.items())}"
-        for name, emotions in zip((trained_on, tested_on), protocol["left_out"].values(), strict=True)
+        f"{names[key]} left out {', '.join(f'{count} {emotion}' for emotion, count in emotions.items())}"
+        for key, emotions in protocol["left_out"].items()
         if emotions
     ]
     folds = "; ".join(f"{line.label} of fold {_numbers(line.folds)}" for line in scored.evaluation.scored)
