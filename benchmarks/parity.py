@@ -47,8 +47,6 @@ class Arguments:
     """Folders of RAVDESS or CREMA-D, or tables; the first is the run's own, on which int8 is calibrated."""
     recordings: int = 200
     """Of each corpus, drawn at random but always the same."""
-    only: str = ""
-    """The engines whose name begins so; by default all."""
     test_side: bool = False
     """All recordings of the run's test speakers instead, of its own corpus; with their UAR."""
 
@@ -75,9 +73,7 @@ def main(arguments: Arguments) -> None:
     with tempfile.TemporaryDirectory() as folder:
         exports = Path(folder)
         write_exports(arguments.run, exports, corpora[0])
-        engines = {
-            name: answer for name, answer in engines_of(exports, live.config).items() if name.startswith(arguments.only)
-        }
+        engines = engines_of(exports, live.config)
         for name, utterances in drawn.items():
             waveforms = [read_waveform(utterance.path) for utterance in utterances]
             expected = _live_answers([live(waveform, SAMPLE_RATE_HZ) for waveform in waveforms])
