@@ -275,7 +275,7 @@ def _recursion(
     period = 1 if rounded_every is None else rounded_every // piece
     same = [tf.reduce_all(each[..., period:, :] == each[..., :-period, :], axis=-1) for each in in_pieces]
     no_piece_before = tf.zeros_like(in_pieces[0][..., :period, 0], tf.bool)
-    repeats = tf.concat([no_piece_before, tf.reduce_all(same, axis=0)], axis=-1)
+    follows_repeat = _delayed(tf.concat([no_piece_before, tf.reduce_all(same, axis=0)], axis=-1))
     kept_bits = tf.fill([pieces], -1)
     if rounded_every is not None:
         kept_bits = tf.where(piece * tf.range(pieces) % rounded_every == 0, -1 << 16, -1)
@@ -291,7 +291,7 @@ def _recursion(
         ends, outputs = go_through(starts, in_pieces)
         follow = [tf.bitwise.bitwise_and(_delayed(end), kept_bits) for end in ends]
         settled = tf.reduce_all([tf.reduce_all(a == b) for a, b in zip(starts, follow, strict=True)])
-        return _further(starts, follow, _delayed(repeats), period), outputs, settled
+        return _further(starts, follow, follows_repeat, period), outputs, settled
 
     def one_after_the_other() -> tf.Tensor:
         def next_piece(number: tf.Tensor, ends: Signals, outputs: tf.TensorArray) -> tuple[Any, ...]:
@@ -314,15 +314,15 @@ def _recursion(
     return tf.reshape(tf.cond(settled, lambda: outputs, one_after_the_other), shape)
 
 
-def _further(starts: Signals, follow: Signals, repeats: tf.Tensor, period: int) -> Signals:
+def _further(starts: Signals, follow: Signals, follows_repeat: tf.Tensor, period: int) -> Signals:
     """Better starts than `follow`, where the pieces before ended.
 
     Of a signal that repeats itself, as digital silence, a filter never forgets its last small oscillation: when pieces
     repeat those a period before and hand on what these got, they will do so again, and the oscillation need not travel
-    piece by piece. `repeats` tells where the piece before does.
+    piece by piece. `follows_repeat` tells where the piece before is such a one.
     """
     columns = [_columns(each, period) for each in follow]
-    handed_on = _columns(repeats, period)
+    handed_on = _columns(follows_repeat, period)
     for before, after in zip(starts, columns, strict=True):
         handed_on &= after == _delayed(_columns(before, period))
     is_new = tf.reshape(tf.concat([tf.ones_like(handed_on[..., :1]), ~handed_on[..., 1:]], axis=-1), [-1])
