@@ -2,10 +2,13 @@
 
 import csv
 import json
+import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +23,7 @@ from ser_tf.preparation.manifest import Shards
 from ser_tf.preparation.prepare import prepare, shards_of
 from ser_tf.preparation.shards import write_shard
 from ser_tf.training.finetune import FoldNetwork, finetune
+from ser_tf.training.hosts import Hosts
 from ser_tf.training.pretrain import PretrainTask, SpeakerNetwork, pretrain
 from ser_tf.training.run_folder import RunFolder
 from ser_tf.training.weights import read_provenance, read_recordings, save_weights
@@ -168,7 +172,9 @@ def test_weights_that_heard_a_test_speaker_are_refused(tones, shards, schedule, 
     out = prepare(folder, tmp_path / "out", schedule, report=print).out
     both = Shards.open([*shards.folders, out], schedule)
     task, path = PretrainTask.make(both, schedule, SOFTMAX), tmp_path / "embedding.weights.h5"
-    save_weights(SpeakerNetwork(task).embedding, path, task.provenance({}), task.heard)  # as a pre-training does
+    save_weights(
+        SpeakerNetwork(task, Hosts()).embedding, path, task.provenance({}), task.heard
+    )  # as a pre-training does
     with pytest.raises(UserError, match=r"trained on .* of the fold's validation and test recordings"):
         task_of("S3", weights=path)
     without = PretrainTask.make(both, schedule, SOFTMAX, exclude_speakers=["copies:*"])
@@ -231,7 +237,7 @@ def test_what_cannot_be_trained_is_refused(shards, schedule, voices, tmp_path):
     with pytest.raises(UserError, match=r"these shards were prepared with vad.mode 2, and this run has 3"):
         Shards.open(shards.folders, other)
     with pytest.raises(UserError, match="batch_size: expected a multiple of 3, the number of accelerators"):
-        SpeakerNetwork(PretrainTask.make(shards, schedule, SOFTMAX), ["GPU:0", "GPU:1", "GPU:2"])
+        SpeakerNetwork(PretrainTask.make(shards, schedule, SOFTMAX), SimpleNamespace(devices=3))
     for values, message in (
         ({"held_out": -1}, "held_out: expected at least 0"),
         ({"trials": 1}, "trials: expected at least 2"),
@@ -303,6 +309,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from ser_tf.network import se_resnet
 se_resnet.STAGES = (se_resnet.STAGES[0]._replace(blocks=1),)
 from ser_tf.training import pretrain as module
+from ser_tf.training.hosts import Hosts
 from ser_tf.config import Config, PretrainingConfig
 from ser_tf.preparation.manifest import Shards
 from ser_tf.training.run_folder import RunFolder
@@ -317,8 +324,8 @@ class Kept(module.SpeakerNetwork):
         super().__init__(*arguments)
         networks.append(self)
 module.SpeakerNetwork = Kept
-for devices in ([], ["CPU:0", "CPU:1"]):
-    module.pretrain(task, RunFolder(folder / f"run-{len(devices)}"), print, devices)
+for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
+    module.pretrain(task, RunFolder(folder / f"run-{len(devices)}"), print, Hosts.one(devices))
 variables = [[keras.ops.convert_to_numpy(value) for value in network.trained.variables] for network in networks]
 assert len(networks[1].embedding.variables[0].value.values) == 2  # one copy on each device
 gap = max(float(np.abs(one - other).max()) for one, other in zip(*variables, strict=True))
@@ -334,8 +341,94 @@ def test_two_devices_learn_and_verify_as_one_does(shards, schedule, tmp_path):
     subprocess.run([sys.executable, "-c", TWO_DEVICES, *arguments], check=True, timeout=900)
     with np.load(tmp_path / "gap.npz") as found:
         assert found["gap"] < 1e-5
-    one, two = (RunFolder(tmp_path / f"run-{number}") for number in (0, 2))
+    one, two = (RunFolder(tmp_path / f"run-{number}") for number in (1, 2))
     tables = [pd.read_csv(run.path / "trials.csv") for run in (one, two)]
     pd.testing.assert_frame_equal(*tables, rtol=0, atol=1e-5)
-    assert metrics_of(two) == metrics_of(one) | {"devices": ["CPU:0", "CPU:1"]}
+    assert metrics_of(two) == metrics_of(one) | {"devices": 2}
     assert read_provenance(two.weights)["verification"] == read_provenance(one.weights)["verification"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"cluster": {"worker": ["a:1", "b:2"]}}',
+        '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 2}}',
+        '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "chief", "index": 0}}',
+        '{"cluster": {"worker": ["a:1", "b:2"], "ps": ["c:3"]}, "task": {"type": "worker", "index": 0}}',
+    ],
+)
+def test_a_damaged_list_of_hosts_is_refused(text, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(UserError, match="TF_CONFIG: expected such as"):
+        Hosts.named(print)
+
+
+HOST = """
+import os, sys
+from pathlib import Path
+import keras, numpy as np, tensorflow as tf
+from ser_tf.training.hosts import Hosts
+hosts = Hosts.named(print)
+from ser_tf.network import se_resnet
+se_resnet.STAGES = (se_resnet.STAGES[0]._replace(blocks=1),)
+from ser_tf.config import Config, PretrainingConfig
+from ser_tf.preparation.manifest import Shards
+from ser_tf.training import pretrain as module
+from ser_tf.training.progress import VerificationProgress
+from ser_tf.training.run_folder import RunFolder
+folder, run, killed_after = Path(sys.argv[1]), RunFolder(Path(sys.argv[3])), int(sys.argv[4])
+config = Config.load(folder / "config.yaml")
+shards = Shards.open([Path(sys.argv[2])], config)
+task = module.PretrainTask.make(shards, config, PretrainingConfig(held_out=4))
+save = VerificationProgress.save
+def save_and_die(progress, path, variables):
+    save(progress, path, variables)
+    values = {str(number): keras.ops.convert_to_numpy(variable) for number, variable in enumerate(variables)}
+    np.savez(run.path.with_name(f"{run.path.name}-epoch-{len(progress.epochs)}.npz"), **values)
+    if len(progress.epochs) == killed_after:
+        os._exit(9)
+VerificationProgress.save = save_and_die
+module.pretrain(task, run, print, hosts)
+print("heard", hosts.number, hosts.count, hosts.devices)
+"""
+
+
+def test_two_hosts_learn_as_one_does_and_resume(shards, schedule, tmp_path):
+    """Host 0 dies after the first epoch; started again, both end where one host alone does."""
+    schedule.save(tmp_path / "config.yaml")
+
+    def start(run: str, killed_after: int, environment: dict[str, str]) -> subprocess.Popen:
+        arguments = [str(tmp_path), str(shards.folders[0]), str(tmp_path / run), str(killed_after)]
+        return subprocess.Popen(
+            [sys.executable, "-c", HOST, *arguments], env=os.environ | environment, stdout=subprocess.PIPE, text=True
+        )
+
+    def start_both(killed_after: int) -> list[subprocess.Popen]:
+        with socket.socket() as one, socket.socket() as other:
+            for listener in (one, other):
+                listener.bind(("localhost", 0))
+            workers = [f"localhost:{listener.getsockname()[1]}" for listener in (one, other)]
+        tasks = [{"cluster": {"worker": workers}, "task": {"type": "worker", "index": number}} for number in (0, 1)]
+        return [start("two", killed_after, {"TF_CONFIG": json.dumps(task)}) for task in tasks]
+
+    alone = start("one", 0, {})
+    assert alone.communicate(timeout=900)[0].endswith("heard 0 1 1\n")
+    first, second = start_both(killed_after=1)
+    assert first.wait(timeout=900) == 9
+    second.kill()
+    second.wait()
+    first, second = start_both(killed_after=0)
+    said = [host.communicate(timeout=900)[0] for host in (first, second)]
+    assert [line.splitlines()[-1] for line in said] == ["heard 0 2 2", "heard 1 2 2"]
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert "resumed after epoch 1" in said[0]
+
+    one, two = RunFolder(tmp_path / "one"), RunFolder(tmp_path / "two")
+    with np.load(tmp_path / "one-epoch-1.npz") as expected, np.load(tmp_path / "two-epoch-1.npz") as found:
+        assert max(float(np.abs(expected[name] - found[name]).max()) for name in expected) < 1e-5
+    pd.testing.assert_frame_equal(pd.read_csv(one.log), pd.read_csv(two.log), rtol=1e-3)
+    assert {**metrics_of(two), "hosts": 1, "devices": 1}.keys() == metrics_of(one).keys()
+    assert metrics_of(two)["hosts"] == 2
+    assert metrics_of(two)["epochs"] == 2

@@ -114,15 +114,17 @@ class Pretrain:
         beside = run.path.parent / "shards"
         folders = [shards_of(root, beside, self.config, report, import_tensorflow) for root in self.corpus]
         import_tensorflow()  # not earlier: the workers of a preparation would repeat its remarks
-        from ser_tf.training.pretrain import PretrainTask, accelerators, pretrain
+        from ser_tf.training.hosts import Hosts
+        from ser_tf.training.pretrain import PretrainTask, pretrain
 
+        hosts = Hosts.named(report)
         shards = Shards.open(folders, self.config)
         task = PretrainTask.make(shards, self.config, self.pretraining, self.exclude_speakers, self.trial_list)
         report(
             f"{run.path}: trained on {sum(task.trained.values()):,} recordings of {len(task.trained):,} speakers, "
             f"verified on {len(task.held_out)} others"
         )
-        result = pretrain(task, run, report, accelerators())
+        result = pretrain(task, run, report, hosts)
         test, untrained = result["test"], result["untrained"]["test"]
         costs = ", ".join(f"minDCF({prior}) {cost:.3f}" for prior, cost in test["min_dcf"].items())
         print(

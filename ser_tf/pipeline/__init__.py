@@ -2,11 +2,13 @@
 
 from ser_tf.pipeline.batches import epoch_batches
 from ser_tf.pipeline.datasets import deal, evaluation_batches, inputs_of, inputs_of_each, training_dataset
-from ser_tf.pipeline.shards import SpeakerCrops, gather, training_crops, whole_utterances
+from ser_tf.pipeline.shards import WHOLE, Share, SpeakerCrops, gather, training_crops, whole_utterances
 from ser_tf.pipeline.speech_cache import PreparedSpeech, SpeechFile, prepare_speech
 
 __all__ = [
+    "WHOLE",
     "PreparedSpeech",
+    "Share",
     "SpeakerCrops",
     "SpeechFile",
     "deal",

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -43,8 +44,30 @@ class SpeakerCrops:
     dataset: tf.data.Dataset
 
 
+class Share(NamedTuple):
+    """What one of several hosts takes of each batch.
+
+    Attributes:
+        host: its number, from 0.
+        hosts: how many there are.
+        parts: into how many parts a batch is dealt, a multiple of the hosts; each is a batch of its own then.
+    """
+
+    host: int = 0
+    hosts: int = 1
+    parts: int = 1
+
+
+WHOLE = Share()
+"""What the only host takes."""
+
+
 def training_crops(
-    shards: Shards, config: Config, held_out_speakers: Iterable[str] = (), first_epoch: int = 0
+    shards: Shards,
+    config: Config,
+    held_out_speakers: Iterable[str] = (),
+    first_epoch: int = 0,
+    share: Share = WHOLE,
 ) -> SpeakerCrops:
     """Batches of random crops, one of each utterance an epoch; what does not fill the last batch is left out.
 
@@ -58,6 +81,7 @@ def training_crops(
         config: seed, batch size, crop, spectrogram. Classes are not balanced, and there is no augmentation.
         held_out_speakers: who is kept for verification.
         first_epoch: the epoch to start with.
+        share: of several hosts every one reads all shards, and computes the spectrograms of its own parts.
 
     Raises:
         UserError: a speaker to be held out is not there, fewer than two are left, or they do not fill a batch.
@@ -110,15 +134,13 @@ def training_crops(
 
     def batch(crops: tf.Tensor, labels: tf.Tensor) -> tuple[Inputs, tf.Tensor]:
         speech = tf.cast(crops, tf.float32) / INT16_SCALE
-        return padded_inputs(speech, tf.fill([training.batch_size], crop_samples), config), labels
+        return padded_inputs(speech, tf.fill([part], crop_samples), config), labels
 
-    dataset = (
-        tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
-        .flat_map(epoch_of)
-        .map(batch, num_parallel_calls=THREADS)
-        .prefetch(READ_AHEAD_BATCHES)
-        .with_options(pipeline_options())
-    )
+    part = training.batch_size // share.parts
+    crops = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch_of)
+    if share.parts > 1:
+        crops = crops.rebatch(part, drop_remainder=True).shard(share.hosts, share.host)
+    dataset = crops.map(batch, num_parallel_calls=THREADS).prefetch(READ_AHEAD_BATCHES).with_options(pipeline_options())
     return SpeakerCrops(speakers, steps, dataset)
 
 

@@ -1,8 +1,7 @@
 """Pre-train on speaker identity (paper, section 4.3): a network that tells speakers apart, as a start for emotions.
 
-On a host with several accelerators the batch is dealt to all of them (`MirroredStrategy`), and batch normalisation
-takes its statistics over the whole batch. Several hosts are not supported: with TensorFlow, Keras 3 can train on them
-in a loop of one's own only, and its `keras.distribution` silently uses one device there.
+With several accelerators, of one host or of several, the batch is dealt to all of them, and batch normalisation takes
+its statistics over the whole batch (`ser_tf.training.hosts`).
 """
 
 import csv
@@ -29,9 +28,10 @@ from ser_tf.errors import UserError
 from ser_tf.metrics import VerificationScores, verification
 from ser_tf.network.losses import AdditiveMarginSoftmax
 from ser_tf.network.se_resnet import embedding_network, precision, with_cosine_head, with_softmax_head
-from ser_tf.pipeline import SpeakerCrops, gather, training_crops, whole_utterances
+from ser_tf.pipeline import WHOLE, Share, SpeakerCrops, gather, training_crops, whole_utterances
 from ser_tf.preparation.manifest import Shards
 from ser_tf.training.fitting import Display, exhaustion_explained, learning_rate, make_deterministic, write_log
+from ser_tf.training.hosts import Hosts, absence_explained
 from ser_tf.training.progress import VerificationProgress
 from ser_tf.training.run_folder import RunFolder, write_text
 from ser_tf.training.verification import Trials, draw_trials, hold_out, read_trials, sexes_of
@@ -113,9 +113,9 @@ class PretrainTask:
         apart = {*self.held_out, *self.excluded}
         return {speaker: count for speaker, count in self.shards.counts.items() if speaker not in apart}
 
-    def crops(self, first_epoch: int = 0) -> SpeakerCrops:
+    def crops(self, first_epoch: int = 0, share: Share = WHOLE) -> SpeakerCrops:
         """The batches of the training."""
-        return training_crops(self.shards, self.config, {*self.held_out, *self.excluded}, first_epoch)
+        return training_crops(self.shards, self.config, {*self.held_out, *self.excluded}, first_epoch, share)
 
     def recordings(self, speakers: Iterable[str]) -> np.ndarray:
         """Sample hashes of all recordings of these speakers."""
@@ -199,26 +199,24 @@ class SpeakerNetwork:
         head: what the second adds to the first.
     """
 
-    def __init__(self, task: PretrainTask, devices: Sequence[str] = ()) -> None:
-        """Build them on the devices, such as "GPU:0" and "GPU:1"; by default where TensorFlow puts them.
+    def __init__(self, task: PretrainTask, hosts: Hosts) -> None:
+        """Build them on all devices of the hosts.
 
         Raises:
             UserError: the batch cannot be dealt evenly to the devices.
         """
         config = task.config
-        if len(devices) > 1 and config.training.batch_size % len(devices):
+        if config.training.batch_size % hosts.devices:
             raise UserError(
-                f"batch_size: expected a multiple of {len(devices)}, the number of accelerators. Received: "
+                f"batch_size: expected a multiple of {hosts.devices}, the number of accelerators. Received: "
                 f"batch_size={config.training.batch_size}; choose another, or hide accelerators with "
                 "CUDA_VISIBLE_DEVICES"
             )
         make_deterministic(config.training.seed)
-        several = len(devices) > 1
-        scope = tf.distribute.MirroredStrategy(list(devices)).scope() if several else nullcontext()
         with precision(config.training.precision):
-            with scope:
+            with hosts.strategy.scope():
                 embedding = embedding_network(config.network, config.spectrogram.bins)
-                self._build(task, embedding, synchronized=several)
+                self._build(task, embedding, synchronized=hosts.devices > 1)
             # Made inside the scope it would hear each batch once on every device.
             self.embedding = keras.Model(embedding.input, embedding.output, name=embedding.name)
         self._untrained = [keras.ops.convert_to_numpy(value).copy() for value in self.embedding.variables]
@@ -278,35 +276,41 @@ class SpeakerNetwork:
 
 
 def pretrain(
-    task: PretrainTask, run: RunFolder, report: Callable[[str], None], devices: Sequence[str] = ()
+    task: PretrainTask, run: RunFolder, report: Callable[[str], None], hosts: Hosts | None = None
 ) -> dict[str, Any]:
     """Train, or resume, or find it finished; then verify the test speakers.
 
     Args:
         task: what to train on and whom to verify.
-        run: its folder; a finished one is left as it is.
+        run: its folder, which all hosts see and the first one writes; a finished one is left as it is.
         report: takes one line about what goes on.
-        devices: accelerators; by default one device.
+        hosts: by default one device of this one.
 
     Returns:
         What `metrics.json` holds.
     """
-    with run.alone(), exhaustion_explained(run):
+    hosts = hosts or Hosts()
+    with run.alone() if hosts.first else nullcontext(), exhaustion_explained(run), absence_explained(hosts):
         if run.finished:
             run.begin(task.identity(), task.config)
             return run.result(report)
-        network = SpeakerNetwork(task, devices)
-        run.begin(task.identity(), task.config)  # not earlier: what is refused leaves no folder behind
-        if not run.utterances.is_file():
-            verified = {each.sample_hash for side in (task.validation, task.test) for each in side.utterances}
-            report(f"looking for the {len(verified)} recordings to verify")
-            gather(task.shards, verified, run.utterances)
-        progress = train(task, run, network, report)
-        return judge(task, run, network, progress, devices)
+        network = SpeakerNetwork(task, hosts)
+        if hosts.first:
+            run.begin(task.identity(), task.config)  # not earlier: what is refused leaves no folder behind
+            if not run.utterances.is_file():
+                verified = {each.sample_hash for side in (task.validation, task.test) for each in side.utterances}
+                report(f"looking for the {len(verified)} recordings to verify")
+                gather(task.shards, verified, run.utterances)
+        hosts.wait()
+        progress = train(task, run, network, report, hosts)
+        if hosts.first:
+            judge(task, run, network, progress, hosts)
+        hosts.wait()
+        return json.loads(run.metrics.read_text(encoding="utf-8"))
 
 
 def train(
-    task: PretrainTask, run: RunFolder, network: SpeakerNetwork, report: Callable[[str], None]
+    task: PretrainTask, run: RunFolder, network: SpeakerNetwork, report: Callable[[str], None], hosts: Hosts
 ) -> VerificationProgress:
     """Train until convergence, and keep the epoch with the lowest equal error rate on the validation speakers."""
     schedule = task.config.training
@@ -316,20 +320,17 @@ def train(
         report(f"resumed after epoch {len(progress.epochs)}")
     if not progress.finished(maximum_epochs=schedule.maximum_epochs, patience_epochs=schedule.patience_epochs):
         first = len(progress.epochs)
-        crops = task.crops(first)
-        network.trained.fit(
+        crops = task.crops(first, hosts.share)
+        callbacks = [learning_rate(schedule), _EpochEnd(task, run, network, progress, hosts)]
+        if hosts.first:
+            callbacks += [keras.callbacks.TensorBoard(run.tensorboard, write_graph=False), Display(progress.SCORE)]
+        hosts.fit(
+            network.trained,
             network.batches(crops),
-            initial_epoch=first,
-            epochs=schedule.maximum_epochs,
-            steps_per_epoch=crops.steps,
-            shuffle=False,  # it has its own order
+            range(first, schedule.maximum_epochs),
+            crops.steps,
+            callbacks,
             verbose=1 if sys.stdout.isatty() else 2,  # a bar, or one line per epoch
-            callbacks=[
-                learning_rate(schedule),
-                _EpochEnd(task, run, network, progress),
-                keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
-                Display(progress.SCORE),
-            ],
         )
     return progress
 
@@ -339,8 +340,8 @@ def judge(
     run: RunFolder,
     network: SpeakerNetwork,
     progress: VerificationProgress,
-    devices: Sequence[str] = (),
-) -> dict[str, Any]:
+    hosts: Hosts,
+) -> None:
     """Verify with the best epoch and with the untrained network; write `trials.csv` and, last, `metrics.json`."""
     sides = dict(zip(SIDES, (task.validation, task.test), strict=True))
     network.forget()
@@ -366,28 +367,42 @@ def judge(
         "left_out_of_each_epoch": recordings % task.config.training.batch_size,
         "unusable_recordings": task.shards.failed,
         "seed": task.config.training.seed,
-        "devices": list(devices),
+        "hosts": hosts.count,
+        "devices": hosts.devices,
         "best_epoch": progress.best_epoch + 1,
         "epochs": len(progress.epochs),
         "validation_served_for": "best epoch",
         **result,
     }
     run.finish(content)
-    return content
 
 
 class _EpochEnd(keras.callbacks.Callback):
-    """Verifies the validation speakers, keeps the best weights, saves the state, stops in time."""
+    """Verifies the validation speakers, keeps the best weights, saves the state; stops all hosts in time."""
 
     def __init__(
-        self, task: PretrainTask, run: RunFolder, network: SpeakerNetwork, progress: VerificationProgress
+        self,
+        task: PretrainTask,
+        run: RunFolder,
+        network: SpeakerNetwork,
+        progress: VerificationProgress,
+        hosts: Hosts,
     ) -> None:
         super().__init__()
-        self.task, self.run, self.network, self.progress = task, run, network, progress
+        self.task, self.run, self.network, self.progress, self.hosts = task, run, network, progress, hosts
         self.heard = task.heard
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {} if logs is None else logs
+        if self.hosts.first:
+            self._keep(epoch, logs)
+        schedule = self.task.config.training
+        finished = self.progress.finished(
+            maximum_epochs=schedule.maximum_epochs, patience_epochs=schedule.patience_epochs
+        )
+        self.model.stop_training = self.hosts.any(self.hosts.first and finished)
+
+    def _keep(self, epoch: int, logs: dict[str, float]) -> None:
         trials = self.task.validation
         found = verification(trials.same, self.network.scores(self.task, self.run, trials))
         logs[self.progress.SCORE] = found.eer
@@ -398,16 +413,6 @@ class _EpochEnd(keras.callbacks.Callback):
             save_weights(self.network.embedding, self.run.weights, provenance, self.heard)
         write_log(self.run, self.progress)
         self.progress.save(self.run.state, self.network.state())  # last: what stands before it is written again
-        schedule = self.task.config.training
-        self.model.stop_training = self.progress.finished(
-            maximum_epochs=schedule.maximum_epochs, patience_epochs=schedule.patience_epochs
-        )
-
-
-def accelerators() -> list[str]:
-    """The names of this host's GPUs or TPUs, as in "GPU:0"."""
-    found = [*tf.config.list_logical_devices("GPU"), *tf.config.list_logical_devices("TPU")]
-    return [device.name.removeprefix("/device:") for device in found]
 
 
 def _matching(shards: Shards, names: Iterable[str]) -> tuple[str, ...]:
