@@ -164,6 +164,14 @@ def test_decisions_are_those_of_webrtc(sounds, mode, frame_milliseconds):
     assert not all(expected["voice in bursts"])
 
 
+def test_a_shape_may_be_known_when_the_graph_is_built(sounds):
+    config = VadConfig()
+    samples = np.stack([sounds["voice in bursts"], sounds["extremes"]])
+    decide = tf.function(lambda samples, lengths: voiced_frames(samples, lengths, config))
+    frames = decide(tf.constant(samples), tf.fill([2], SAMPLES)).numpy()
+    assert frames.tolist() == [webrtc(each, config) for each in samples]
+
+
 @pytest.fixture(scope="module")
 def in_graph():
     """`remove_silence` with the default configuration, as it is exported."""

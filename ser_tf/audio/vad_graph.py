@@ -296,7 +296,7 @@ def _recursion(
     def one_after_the_other() -> tf.Tensor:
         def next_piece(number: tf.Tensor, ends: Signals, outputs: tf.TensorArray) -> tuple[Any, ...]:
             starts = [tf.bitwise.bitwise_and(end, kept_bits[number]) for end in ends]
-            ends, output = go_through(starts, [each[..., number : number + 1, :] for each in in_pieces])
+            ends, output = go_through(starts, [tf.gather(each, [number], axis=-2) for each in in_pieces])
             return number + 1, ends, outputs.write(number, output[..., 0, :])
 
         first = (0, [each[..., :1] for each in rest], tf.TensorArray(tf.int32, pieces))
