@@ -73,6 +73,19 @@ def test_trials_are_balanced_and_differ():
     assert draw_trials(reversed(utterances(8, 10)), SEX, count=200).hash == found.hash
 
 
+def test_two_speakers_are_compared_within_their_corpus():
+    others = [
+        each._replace(speaker=f"b:{each.speaker}", sample_hash=each.sample_hash + 100) for each in utterances(3, 10)
+    ]
+    lonely = [each._replace(speaker="c:0", sample_hash=each.sample_hash + 200) for each in utterances(1, 10)]
+    found = draw_trials([*utterances(4, 10), *others, *lonely], SEX, count=160)
+    corpus = [each.speaker[0] for each in found.utterances]
+    pairs = Counter(frozenset((corpus[trial.first], corpus[trial.second])) for trial in found.trials if not trial.same)
+    assert {frozenset("a"), frozenset("b")} < set(pairs)
+    assert pairs[frozenset("ab")] == 0
+    assert pairs[frozenset("ca")] + pairs[frozenset("cb")] == 10  # a speaker alone in its corpus has no others
+
+
 def test_trials_of_few_recordings_are_as_many_of_one_speaker_as_of_two():
     found = draw_trials(utterances(2, 3), {}, count=1000)  # three pairs of each speaker, nine of both
     assert found.same.sum() == 6

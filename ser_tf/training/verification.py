@@ -105,8 +105,9 @@ def sexes_of(shards: Shards) -> dict[str, str]:
 def draw_trials(utterances: Iterable[ShardUtterance], sex: Mapping[str, str], count: int) -> Trials:
     """Draw trials: as many of one speaker as of two, every speaker alike, each pair once.
 
-    Of the pairs of two speakers every other one is of the same sex, where that is known: another sex is told by the
-    pitch alone. Recordings of equal samples count once. The draw depends on the recordings' names alone.
+    Pairs of two speakers are of one corpus, where it has two: another corpus is told by its microphones alone. Every
+    other such pair is of the same sex, where that is known: another sex is told by the pitch alone. Recordings of equal
+    samples count once. The draw depends on the recordings' names alone.
 
     Args:
         utterances: of at least two speakers who are not trained on.
@@ -142,11 +143,12 @@ def draw_trials(utterances: Iterable[ShardUtterance], sex: Mapping[str, str], co
     for place in range(same_speaker):
         speaker = speakers[place % len(speakers)]
         others = [other for other in speakers if other != speaker]
+        beside = [other for other in others if other.partition(":")[0] == speaker.partition(":")[0]] or others
         is_same_sex = (place // len(speakers) + place) % 2 == 0
         fitting = [
-            other for other in others if (sex.get(other, "?") == sex.get(speaker, "")) == is_same_sex and speaker in sex
+            other for other in beside if (sex.get(other, "?") == sex.get(speaker, "")) == is_same_sex and speaker in sex
         ]
-        draw(False, speaker, fitting or others)
+        draw(False, speaker, fitting or beside)
     if not same_speaker or len(pairs) == same_speaker:
         raise UserError(
             f"trials: expected two speakers, one of them with two different recordings. Received: {len(heard)} "
