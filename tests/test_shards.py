@@ -13,7 +13,7 @@ from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import PRESETS, VadConfig
 from ser_tf.errors import UserError
-from ser_tf.pipeline import gather, inputs_of, training_crops, whole_utterances
+from ser_tf.pipeline import Share, gather, inputs_of, training_crops, whole_utterances
 from ser_tf.preparation.manifest import Shards
 from ser_tf.preparation.prepare import prepare
 from ser_tf.preparation.shards import write_shard
@@ -113,6 +113,17 @@ def test_a_dataset_that_starts_at_a_later_epoch_goes_on_as_the_other(opened, two
     for (one, label), (other, other_label) in zip(two_epochs[6:], resumed, strict=True):
         np.testing.assert_array_equal(one, other)
         np.testing.assert_array_equal(label, other_label)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_two_hosts_share_the_batches_of_one(opened, two_epochs, parts):
+    shares = [training_crops(opened, CONFIG, share=Share(host, 2, parts)) for host in (0, 1)]
+    of_hosts = [batches(crops, 12 * parts // 2) for crops in shares]
+    by_turns = [part for both in zip(*of_hosts, strict=True) for part in both]
+    for number, (spectrograms, labels) in enumerate(two_epochs):
+        found = by_turns[parts * number : parts * (number + 1)]
+        assert np.concatenate([part for _, part in found]).tolist() == labels.tolist()
+        np.testing.assert_allclose(np.concatenate([part for part, _ in found]), spectrograms, atol=1e-5)
 
 
 def test_another_seed_gives_another_order(opened, two_epochs):
