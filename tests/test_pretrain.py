@@ -365,6 +365,14 @@ def test_a_damaged_list_of_hosts_is_refused(text, monkeypatch):
         Hosts.named(print)
 
 
+def test_several_hosts_train_with_tensorflow_alone(monkeypatch):
+    workers = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(workers))
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    with pytest.raises(UserError, match=r"expected one host with KERAS_BACKEND=jax\. Received: 2"):
+        Hosts.named(print)
+
+
 HOST = """
 import os, sys
 from pathlib import Path
