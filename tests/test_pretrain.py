@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import tensorflow as tf
 
 from ser_tf.audio.recording import sample_hash
 from ser_tf.audio.waveform import read_waveform
@@ -22,6 +24,7 @@ from ser_tf.errors import UserError
 from ser_tf.preparation.manifest import Shards
 from ser_tf.preparation.prepare import prepare, shards_of
 from ser_tf.preparation.shards import write_shard
+from ser_tf.training.cluster import Place
 from ser_tf.training.finetune import FoldNetwork, finetune
 from ser_tf.training.hosts import Hosts
 from ser_tf.training.pretrain import PretrainTask, SpeakerNetwork, pretrain
@@ -354,6 +357,7 @@ def test_two_devices_learn_and_verify_as_one_does(shards, schedule, tmp_path):
         "{",
         "[]",
         '{"cluster": {"worker": ["a:1", "b:2"]}}',
+        '{"cluster": {"worker": "a:1,b:2"}, "task": {"type": "worker", "index": 0}}',
         '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 2}}',
         '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "chief", "index": 0}}',
         '{"cluster": {"worker": ["a:1", "b:2"], "ps": ["c:3"]}, "task": {"type": "worker", "index": 0}}',
@@ -362,23 +366,40 @@ def test_two_devices_learn_and_verify_as_one_does(shards, schedule, tmp_path):
 def test_a_damaged_list_of_hosts_is_refused(text, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(UserError, match="TF_CONFIG: expected such as"):
-        Hosts.named(print)
+        Place.told()
+
+
+@pytest.mark.parametrize("text", [None, "{}", '{"cluster": {"chief": ["a:1"]}, "task": {"type": "chief", "index": 0}}'])
+def test_a_host_may_be_alone(text, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if text is not None:
+        monkeypatch.setenv("TF_CONFIG", text)
+    assert Place.told() == (0, 1)
 
 
 def test_several_hosts_train_with_tensorflow_alone(monkeypatch):
-    workers = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
-    monkeypatch.setenv("TF_CONFIG", json.dumps(workers))
     monkeypatch.setattr("keras.backend.backend", lambda: "jax")
     with pytest.raises(UserError, match=r"expected one host with KERAS_BACKEND=jax\. Received: 2"):
-        Hosts.named(print)
+        Hosts.join(Place(1, 2), print)
+
+
+def test_a_host_that_cannot_join_the_others_says_so(monkeypatch):
+    def fail() -> None:
+        raise tf.errors.UnknownError(None, None, "Could not start gRPC server")
+
+    monkeypatch.setattr("tensorflow.distribute.MultiWorkerMirroredStrategy", fail)
+    with pytest.raises(UserError, match=r"host 1 cannot join the others \(Could not start gRPC server\)"):
+        Hosts.join(Place(1, 2), print)
 
 
 HOST = """
 import os, sys
 from pathlib import Path
 import keras, numpy as np, tensorflow as tf
+from ser_tf.errors import UserError
+from ser_tf.training.cluster import Place
 from ser_tf.training.hosts import Hosts
-hosts = Hosts.named(print)
+hosts = Hosts.join(Place.told(), print)
 from ser_tf.network import se_resnet
 se_resnet.STAGES = (se_resnet.STAGES[0]._replace(blocks=1),)
 from ser_tf.config import Config, PretrainingConfig
@@ -386,8 +407,7 @@ from ser_tf.preparation.manifest import Shards
 from ser_tf.training import pretrain as module
 from ser_tf.training.progress import VerificationProgress
 from ser_tf.training.run_folder import RunFolder
-folder, run, killed_after = Path(sys.argv[1]), RunFolder(Path(sys.argv[3])), int(sys.argv[4])
-config = Config.load(folder / "config.yaml")
+config, run, killed_after = Config.load(Path(sys.argv[1])), RunFolder(Path(sys.argv[3])), int(sys.argv[4])
 shards = Shards.open([Path(sys.argv[2])], config)
 task = module.PretrainTask.make(shards, config, PretrainingConfig(held_out=4))
 save = VerificationProgress.save
@@ -398,45 +418,68 @@ def save_and_die(progress, path, variables):
     if len(progress.epochs) == killed_after:
         os._exit(9)
 VerificationProgress.save = save_and_die
-module.pretrain(task, run, print, hosts)
-print("heard", hosts.number, hosts.count, hosts.devices)
+try:
+    module.pretrain(task, run, print, hosts)
+except UserError as error:
+    print(error)
+    os._exit(1)
+print("heard", *hosts.place, hosts.devices)
 """
 
 
-def test_two_hosts_learn_as_one_does_and_resume(shards, schedule, tmp_path):
-    """Host 0 dies after the first epoch; started again, both end where one host alone does."""
-    schedule.save(tmp_path / "config.yaml")
+@pytest.fixture
+def start_hosts(shards, schedule, tmp_path):
+    """Starts hosts in processes of their own; none outlives the test."""
+    started: list[subprocess.Popen] = []
 
-    def start(run: str, killed_after: int, environment: dict[str, str]) -> subprocess.Popen:
-        arguments = [str(tmp_path), str(shards.folders[0]), str(tmp_path / run), str(killed_after)]
-        return subprocess.Popen(
-            [sys.executable, "-c", HOST, *arguments], env=os.environ | environment, stdout=subprocess.PIPE, text=True
-        )
-
-    def start_both(killed_after: int) -> list[subprocess.Popen]:
-        with socket.socket() as one, socket.socket() as other:
-            for listener in (one, other):
+    def start(run: str, seeds: list[int], killed_after: int = 0) -> list[subprocess.Popen]:
+        with ExitStack() as stack:
+            listeners = [stack.enter_context(socket.socket()) for _ in seeds]
+            for listener in listeners:
                 listener.bind(("localhost", 0))
-            workers = [f"localhost:{listener.getsockname()[1]}" for listener in (one, other)]
-        tasks = [{"cluster": {"worker": workers}, "task": {"type": "worker", "index": number}} for number in (0, 1)]
-        return [start("two", killed_after, {"TF_CONFIG": json.dumps(task)}) for task in tasks]
+            workers = [f"localhost:{listener.getsockname()[1]}" for listener in listeners]
+        for number, seed in enumerate(seeds):
+            config = tmp_path / f"{seed}.yaml"
+            replace(schedule, training=replace(schedule.training, seed=seed)).save(config)
+            told = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": number}}
+            environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CONFIG": json.dumps(told)}
+            arguments = map(str, [config, shards.folders[0], tmp_path / run, killed_after])
+            command = [sys.executable, "-c", HOST, *arguments]
+            started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+        return started[-len(seeds) :]
 
-    alone = start("one", 0, {})
-    assert alone.communicate(timeout=900)[0].endswith("heard 0 1 1\n")
-    first, second = start_both(killed_after=1)
-    assert first.wait(timeout=900) == 9
-    second.kill()
-    second.wait()
-    first, second = start_both(killed_after=0)
-    said = [host.communicate(timeout=900)[0] for host in (first, second)]
-    assert [line.splitlines()[-1] for line in said] == ["heard 0 2 2", "heard 1 2 2"]
-    assert (first.returncode, second.returncode) == (0, 0)
-    assert "resumed after epoch 1" in said[0]
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
 
-    one, two = RunFolder(tmp_path / "one"), RunFolder(tmp_path / "two")
-    with np.load(tmp_path / "one-epoch-1.npz") as expected, np.load(tmp_path / "two-epoch-1.npz") as found:
-        assert max(float(np.abs(expected[name] - found[name]).max()) for name in expected) < 1e-5
-    pd.testing.assert_frame_equal(pd.read_csv(one.log), pd.read_csv(two.log), rtol=1e-3)
-    assert {**metrics_of(two), "hosts": 1, "devices": 1}.keys() == metrics_of(one).keys()
-    assert metrics_of(two)["hosts"] == 2
-    assert metrics_of(two)["epochs"] == 2
+
+def last_lines(processes: list[subprocess.Popen]) -> list[str]:
+    return [process.communicate(timeout=900)[0].splitlines()[-1] for process in processes]
+
+
+def test_two_hosts_learn_as_one_does_and_resume(start_hosts, tmp_path):
+    """Host 0 dies after the first epoch; started again, both end where one host alone does."""
+    assert last_lines(start_hosts("one", [0])) == ["heard 0 1 1"]
+    first, second = start_hosts("two", [0, 0], killed_after=1)
+    assert "host 1: another of the 2 hosts is gone" in last_lines([first, second])[1]
+    assert (first.returncode, second.returncode) == (9, 1)
+    both = start_hosts("two", [0, 0])
+    assert last_lines(both) == ["heard 0 2 2", "heard 1 2 2"]
+    assert [process.returncode for process in both] == [0, 0]
+
+    for epoch, tolerance in ((1, 1e-5), (2, 1e-3)):
+        files = [tmp_path / f"{run}-epoch-{epoch}.npz" for run in ("one", "two")]
+        with np.load(files[0]) as expected, np.load(files[1]) as found:
+            assert max(float(np.abs(expected[name] - found[name]).max()) for name in expected) < tolerance
+    one, two = (metrics_of(RunFolder(tmp_path / run)) for run in ("one", "two"))
+    assert two.keys() == one.keys()
+    assert (two["hosts"], two["devices"], two["epochs"]) == (2, 2, 2)
+    logs = [pd.read_csv(RunFolder(tmp_path / run).log)[["loss", "accuracy"]] for run in ("one", "two")]
+    pd.testing.assert_frame_equal(*logs, rtol=1e-3)
+
+
+def test_a_host_with_another_task_is_refused(start_hosts):
+    said = last_lines(start_hosts("two", [0, 1]))
+    assert "another of the 2 hosts is gone" in said[0]
+    assert "holds a run with another configuration" in said[1]

@@ -105,6 +105,7 @@ class Pretrain:
         """Prepare what is no shards yet, train, and say how well speakers are told apart."""
         from ser_tf.preparation.manifest import Shards
         from ser_tf.preparation.prepare import shards_of
+        from ser_tf.training.cluster import Place
         from ser_tf.training.run_folder import RunFolder
 
         report = partial(print, flush=True)
@@ -112,13 +113,17 @@ class Pretrain:
         default = Path("runs") / f"pretrain-{names}-{Path(self.preset).stem}-seed{self.config.training.seed}"
         run = RunFolder(self.run_folder or default)
         beside = run.path.parent / "shards"
-        folders = [shards_of(root, beside, self.config, report, import_tensorflow) for root in self.corpus]
+        place = Place.told()
+        if place.hosts > 1:
+            folders = list(self.corpus)  # shards only: not every host should prepare them
+        else:
+            folders = [shards_of(root, beside, self.config, report, import_tensorflow) for root in self.corpus]
+        shards = Shards.open(folders, self.config)
         import_tensorflow()  # not earlier: the workers of a preparation would repeat its remarks
         from ser_tf.training.hosts import Hosts
         from ser_tf.training.pretrain import PretrainTask, pretrain
 
-        hosts = Hosts.named(report)
-        shards = Shards.open(folders, self.config)
+        hosts = Hosts.join(place, report)
         task = PretrainTask.make(shards, self.config, self.pretraining, self.exclude_speakers, self.trial_list)
         report(
             f"{run.path}: trained on {sum(task.trained.values()):,} recordings of {len(task.trained):,} speakers, "

@@ -5,8 +5,6 @@ every batch, so they learn what one host does of the same batches. Keras 3's `fi
 the loop over the batches stands here; the step is Keras's.
 """
 
-import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,25 +14,29 @@ import tensorflow as tf
 
 from ser_tf.errors import UserError
 from ser_tf.pipeline import WHOLE, Share
+from ser_tf.training.cluster import Place
 
-EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
-LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+)
 """What an operation over several hosts ends with when one of them is gone."""
 
 
 @dataclass(frozen=True)
 class Hosts:
-    """The hosts of a training, each with one device or several.
+    """The hosts of a training, each with as many devices as the others.
 
     Attributes:
         strategy: deals each batch to all their devices.
-        number: of this host; host 0 writes the run folder and verifies.
-        count: how many there are.
+        place: of this host among them; host 0 writes the run folder and verifies.
     """
 
     strategy: tf.distribute.Strategy = field(default_factory=tf.distribute.get_strategy)
-    number: int = 0
-    count: int = 1
+    place: Place = Place()  # noqa: RUF009 - a tuple
 
     @classmethod
     def one(cls, devices: Sequence[str]) -> "Hosts":
@@ -42,26 +44,32 @@ class Hosts:
         return cls(tf.distribute.MirroredStrategy(list(devices))) if len(devices) > 1 else cls()
 
     @classmethod
-    def named(cls, report: Callable[[str], None]) -> "Hosts":
+    def join(cls, place: Place, report: Callable[[str], None]) -> "Hosts":
         """Those that `TF_CONFIG` names, as soon as all are there; or this one. TensorFlow must have done nothing yet.
 
         Args:
+            place: what `Place.told` says.
             report: takes one line about what is waited for.
 
         Raises:
-            UserError: `TF_CONFIG` is damaged, or the backend is not TensorFlow.
+            UserError: the backend is not TensorFlow, or the others cannot be reached.
         """
-        number, count = _told(os.environ["TF_CONFIG"]) if "TF_CONFIG" in os.environ else (0, 1)
-        if count == 1:
+        if place.hosts == 1:
             gpus = [*tf.config.list_logical_devices("GPU"), *tf.config.list_logical_devices("TPU")]
             return cls.one([device.name.removeprefix("/device:") for device in gpus])
         if keras.backend.backend() != "tensorflow":
             raise UserError(
-                f"TF_CONFIG: expected one host with KERAS_BACKEND={keras.backend.backend()}. Received: {count}; choose "
-                "KERAS_BACKEND=tensorflow"
+                f"TF_CONFIG: expected one host with KERAS_BACKEND={keras.backend.backend()}. Received: {place.hosts}; "
+                "choose KERAS_BACKEND=tensorflow"
             )
-        report(f"host {number} of {count}: waiting for the others")
-        return cls(tf.distribute.MultiWorkerMirroredStrategy(), number, count)
+        report(f"host {place.number} of {place.hosts}: waiting for the others")
+        try:
+            return cls(tf.distribute.MultiWorkerMirroredStrategy(), place)
+        except (tf.errors.OpError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"TF_CONFIG: host {place.number} cannot join the others ({str(error).splitlines()[0]}); check their "
+                "names and ports"
+            ) from error
 
     @property
     def devices(self) -> int:
@@ -71,23 +79,24 @@ class Hosts:
     @property
     def first(self) -> bool:
         """Whether this is host 0."""
-        return self.number == 0
+        return self.place.number == 0
 
     @property
     def share(self) -> Share:
         """What this host computes of each batch; `MirroredStrategy` deals whole batches itself."""
-        return Share(self.number, self.count, self.devices) if self.count > 1 else WHOLE
+        return Share(*self.place, self.devices) if self.several else WHOLE
 
-    def any(self, said: bool) -> bool:
-        """Whether any host says so; each waits for all others."""
-        if self.count == 1:
-            return said
-        voices = self.strategy.run(lambda: tf.constant(float(said)))
-        return bool(self.strategy.reduce("SUM", voices, axis=None) > 0)
+    @property
+    def several(self) -> bool:
+        """Whether there is another host."""
+        return self.place.hosts > 1
 
-    def wait(self) -> None:
-        """Go on when all hosts have come here."""
-        self.any(False)
+    def mean(self, value: float) -> float:
+        """Mean of what the hosts say; each waits for all others."""
+        if not self.several:
+            return value
+        said = self.strategy.run(lambda: tf.constant(value, tf.float32))
+        return float(self.strategy.reduce("MEAN", said, axis=None))
 
     def fit(
         self,
@@ -108,7 +117,7 @@ class Hosts:
             callbacks: Keras's; one of them may set `model.stop_training`, on all hosts alike.
             verbose: 0 for nothing, 1 for a bar, 2 for one line an epoch.
         """
-        if self.count == 1:
+        if not self.several:
             model.fit(
                 batches,
                 initial_epoch=epochs.start,
@@ -150,22 +159,10 @@ def absence_explained(hosts: Hosts) -> Iterator[None]:
     try:
         yield
     except LOST as error:
-        if hosts.count == 1:
+        if not hosts.several:
             raise
+        number, count = hosts.place
         raise UserError(
-            f"host {hosts.number}: another of the {hosts.count} hosts is gone; see what it said, and start the same "
-            "command on all of them again: the training resumes"
+            f"host {number}: another of the {count} hosts is gone; see what it said, and start the same command on all "
+            "of them again: the training resumes"
         ) from error
-
-
-def _told(text: str) -> tuple[int, int]:
-    """The number of this host and how many there are."""
-    try:
-        config = json.loads(text)
-        (kind, workers), *others = config["cluster"].items()
-        task = config["task"]
-        if others or {kind, task["type"]} != {"worker"} or task["index"] not in range(len(workers)):
-            raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"TF_CONFIG: expected such as {EXAMPLE}. Received: {text}") from error
-    return task["index"], len(workers)

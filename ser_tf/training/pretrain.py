@@ -33,13 +33,14 @@ from ser_tf.preparation.manifest import Shards
 from ser_tf.training.fitting import Display, exhaustion_explained, learning_rate, make_deterministic, write_log
 from ser_tf.training.hosts import Hosts, absence_explained
 from ser_tf.training.progress import VerificationProgress
-from ser_tf.training.run_folder import RunFolder, write_text
+from ser_tf.training.run_folder import RunFolder, read_json, write_text
 from ser_tf.training.verification import Trials, draw_trials, hold_out, read_trials, sexes_of
 from ser_tf.training.weights import load_weights, method_of, save_weights
 
 TRIALS = "trials.csv"
 SIDES = ("validation", "test")
 """The first chooses the epoch, the second is looked at once."""
+SHARED = "give all hosts one --run on a file system that they share"
 
 
 @dataclass(frozen=True)
@@ -208,8 +209,8 @@ class SpeakerNetwork:
         config = task.config
         if config.training.batch_size % hosts.devices:
             raise UserError(
-                f"batch_size: expected a multiple of {hosts.devices}, the number of accelerators. Received: "
-                f"batch_size={config.training.batch_size}; choose another, or hide accelerators with "
+                f"batch_size: expected a multiple of {hosts.devices}, the number of accelerators of all hosts. "
+                f"Received: batch_size={config.training.batch_size}; choose another, or hide accelerators with "
                 "CUDA_VISIBLE_DEVICES"
             )
         make_deterministic(config.training.seed)
@@ -301,12 +302,17 @@ def pretrain(
                 verified = {each.sample_hash for side in (task.validation, task.test) for each in side.utterances}
                 report(f"looking for the {len(verified)} recordings to verify")
                 gather(task.shards, verified, run.utterances)
-        hosts.wait()
+        hosts.mean(0)  # the others wait for the folder
+        if not run.identity.is_file():
+            raise UserError(
+                f"{run.path}: expected the folder that host 0 writes; give all hosts one --run that they share"
+            )
+        run.begin(task.identity(), task.config)  # refuses to train another task than host 0 does
         progress = train(task, run, network, report, hosts)
         if hosts.first:
             judge(task, run, network, progress, hosts)
-        hosts.wait()
-        return json.loads(run.metrics.read_text(encoding="utf-8"))
+        hosts.mean(0)  # the others wait for the result
+        return read_json(run.metrics, remedy=SHARED)
 
 
 def train(
@@ -318,6 +324,10 @@ def train(
     if run.state.is_file():
         progress = VerificationProgress.restore(run.state, network.state())
         report(f"resumed after epoch {len(progress.epochs)}")
+    if hosts.mean(len(progress.epochs)) != len(progress.epochs):
+        raise UserError(
+            f"{run.state}: expected the same file on every host; give all of them one --run that they share"
+        )
     if not progress.finished(maximum_epochs=schedule.maximum_epochs, patience_epochs=schedule.patience_epochs):
         first = len(progress.epochs)
         crops = task.crops(first, hosts.share)
@@ -367,7 +377,7 @@ def judge(
         "left_out_of_each_epoch": recordings % task.config.training.batch_size,
         "unusable_recordings": task.shards.failed,
         "seed": task.config.training.seed,
-        "hosts": hosts.count,
+        "hosts": hosts.place.hosts,
         "devices": hosts.devices,
         "best_epoch": progress.best_epoch + 1,
         "epochs": len(progress.epochs),
@@ -394,15 +404,11 @@ class _EpochEnd(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {} if logs is None else logs
-        if self.hosts.first:
-            self._keep(epoch, logs)
-        schedule = self.task.config.training
-        finished = self.progress.finished(
-            maximum_epochs=schedule.maximum_epochs, patience_epochs=schedule.patience_epochs
-        )
-        self.model.stop_training = self.hosts.any(self.hosts.first and finished)
+        finished = self.hosts.first and self._keep(epoch, logs)
+        self.model.stop_training = self.hosts.mean(finished) > 0
 
-    def _keep(self, epoch: int, logs: dict[str, float]) -> None:
+    def _keep(self, epoch: int, logs: dict[str, float]) -> bool:
+        """Whether that was the last epoch."""
         trials = self.task.validation
         found = verification(trials.same, self.network.scores(self.task, self.run, trials))
         logs[self.progress.SCORE] = found.eer
@@ -413,6 +419,8 @@ class _EpochEnd(keras.callbacks.Callback):
             save_weights(self.network.embedding, self.run.weights, provenance, self.heard)
         write_log(self.run, self.progress)
         self.progress.save(self.run.state, self.network.state())  # last: what stands before it is written again
+        schedule = self.task.config.training
+        return self.progress.finished(maximum_epochs=schedule.maximum_epochs, patience_epochs=schedule.patience_epochs)
 
 
 def _matching(shards: Shards, names: Iterable[str]) -> tuple[str, ...]:

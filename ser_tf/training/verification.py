@@ -105,9 +105,10 @@ def sexes_of(shards: Shards) -> dict[str, str]:
 def draw_trials(utterances: Iterable[ShardUtterance], sex: Mapping[str, str], count: int) -> Trials:
     """Draw trials: as many of one speaker as of two, every speaker alike, each pair once.
 
-    Pairs of two speakers are of one corpus, where it has two: another corpus is told by its microphones alone. Every
-    other such pair is of the same sex, where that is known: another sex is told by the pitch alone. Recordings of equal
-    samples count once. The draw depends on the recordings' names alone.
+    Two speakers are of one corpus, unless no corpus has two: another corpus is told by its microphones alone. Every
+    other such pair is of the same sex, where that is known: another sex is told by the pitch alone. Where a speaker has
+    no more new pairs, there are fewer trials. Recordings of equal samples count once. The draw depends on the
+    recordings' names alone.
 
     Args:
         utterances: of at least two speakers who are not trained on.
@@ -127,28 +128,31 @@ def draw_trials(utterances: Iterable[ShardUtterance], sex: Mapping[str, str], co
     generator = np.random.default_rng(0)
     pairs: dict[tuple[ShardUtterance, ShardUtterance], bool] = {}
 
-    def draw(same: bool, first: str, partners: Sequence[str]) -> None:
+    def draw(same: bool, first: str, partners: Sequence[str]) -> bool:
         for _ in range(ATTEMPTS if partners else 0):
             second = partners[int(generator.integers(len(partners)))]
             one, other = (of_speaker[name][generator.integers(len(of_speaker[name]))] for name in (first, second))
             pair = (min(one, other), max(one, other))
             if one != other and pair not in pairs:
                 pairs[pair] = same
-                return
+                return True
+        return False
 
     for place in range(count // 2):
         speaker = speakers[place % len(speakers)]
         draw(True, speaker, [speaker])
     same_speaker = len(pairs)
+    within = len({speaker.partition(":")[0] for speaker in speakers}) < len(speakers)
     for place in range(same_speaker):
         speaker = speakers[place % len(speakers)]
-        others = [other for other in speakers if other != speaker]
-        beside = [other for other in others if other.partition(":")[0] == speaker.partition(":")[0]] or others
+        corpus = f"{speaker.partition(':')[0]}:" if within else ""
+        others = [other for other in speakers if other != speaker and other.startswith(corpus)]
         is_same_sex = (place // len(speakers) + place) % 2 == 0
         fitting = [
-            other for other in beside if (sex.get(other, "?") == sex.get(speaker, "")) == is_same_sex and speaker in sex
+            other for other in others if (sex.get(other, "?") == sex.get(speaker, "")) == is_same_sex and speaker in sex
         ]
-        draw(False, speaker, fitting or beside)
+        if not draw(False, speaker, fitting):
+            draw(False, speaker, others)
     if not same_speaker or len(pairs) == same_speaker:
         raise UserError(
             f"trials: expected two speakers, one of them with two different recordings. Received: {len(heard)} "
