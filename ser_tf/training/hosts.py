@@ -5,6 +5,7 @@ every batch, so they learn what one host does of the same batches. Keras 3's `fi
 the loop over the batches stands here; the step is Keras's.
 """
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -63,6 +64,7 @@ class Hosts:
                 "choose KERAS_BACKEND=tensorflow"
             )
         report(f"host {place.number} of {place.hosts}: waiting for the others")
+        before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # it waits where Python's handler would not be called
         try:
             return cls(tf.distribute.MultiWorkerMirroredStrategy(), place)
         except (tf.errors.OpError, RuntimeError, ValueError) as error:
@@ -70,6 +72,8 @@ class Hosts:
                 f"TF_CONFIG: host {place.number} cannot join the others ({str(error).splitlines()[0]}); check their "
                 "names and ports"
             ) from error
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     @property
     def devices(self) -> int:
