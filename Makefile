@@ -57,7 +57,7 @@ report: $(VENV)/installed-report
 
 test: $(VENV)/installed-test $(VENV)/installed-jax $(VENV)/installed-notebooks $(VENV)/installed-report \
 		$(VENV)/installed-m4a $(VENV)/installed-onnx $(VENV)/installed-litert $(VENV)/installed-openvino
-	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/test_ray_engine.py
 
 test-tfio: $(VENV_TFIO)/installed
 	$(VENV_TFIO)/bin/pytest tests/test_tfio.py
