@@ -175,9 +175,8 @@ def test_weights_that_heard_a_test_speaker_are_refused(tones, shards, schedule, 
     out = prepare(folder, tmp_path / "out", schedule, report=print).out
     both = Shards.open([*shards.folders, out], schedule)
     task, path = PretrainTask.make(both, schedule, SOFTMAX), tmp_path / "embedding.weights.h5"
-    save_weights(
-        SpeakerNetwork(task, Hosts()).embedding, path, task.provenance({}), task.heard
-    )  # as a pre-training does
+    network = SpeakerNetwork(task, Hosts()).embedding
+    save_weights(network, path, task.provenance({}), task.heard)  # as a pre-training does
     with pytest.raises(UserError, match=r"trained on .* of the fold's validation and test recordings"):
         task_of("S3", weights=path)
     without = PretrainTask.make(both, schedule, SOFTMAX, exclude_speakers=["copies:*"])

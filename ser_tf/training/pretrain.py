@@ -304,9 +304,7 @@ def pretrain(
                 gather(task.shards, verified, run.utterances)
         hosts.mean(0)  # the others wait for the folder
         if not run.identity.is_file():
-            raise UserError(
-                f"{run.path}: expected the folder that host 0 writes; give all hosts one --run that they share"
-            )
+            raise UserError(f"{run.path}: expected the folder that host 0 writes; {SHARED}")
         run.begin(task.identity(), task.config)  # refuses to train another task than host 0 does
         progress = train(task, run, network, report, hosts)
         if hosts.first:
@@ -325,9 +323,7 @@ def train(
         progress = VerificationProgress.restore(run.state, network.state())
         report(f"resumed after epoch {len(progress.epochs)}")
     if hosts.mean(len(progress.epochs)) != len(progress.epochs):
-        raise UserError(
-            f"{run.state}: expected the same file on every host; give all of them one --run that they share"
-        )
+        raise UserError(f"{run.state}: expected the same file on every host; {SHARED}")
     if not progress.finished(maximum_epochs=schedule.maximum_epochs, patience_epochs=schedule.patience_epochs):
         first = len(progress.epochs)
         crops = task.crops(first, hosts.share)
