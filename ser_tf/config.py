@@ -14,19 +14,24 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
-from ser_tf.errors import UserError
+from ser_tf.documents import read_yaml
+from ser_tf.errors import UserError, quoted
 
 SAMPLE_RATE_HZ = 16_000
 """Rate of every waveform inside the project."""
 SHORTEST_CROP_SECONDS = 0.1
+NARROWEST_WIDTH = 0.125
+"""The narrowest that is tested: at 0.05 TensorFlow 2.21 died on a CPU while it trained."""
+LARGEST_EMBEDDING = 2**16
+"""Clusters times descriptor size; 4096 in the paper."""
 
 
 def _expect(config: Any, names: tuple[str, ...], at_least: float = -math.inf, at_most: float = math.inf) -> None:
     for name in names:
         value = getattr(config, name)
-        if not at_least <= value <= at_most:
+        if not at_least <= value <= at_most:  # as it is of NaN
             bound = f"at least {at_least}" if value < at_least else f"at most {at_most}"
-            raise UserError(f"{name}: expected {bound}. Received: {name}={value}")
+            raise UserError(f"{name}: expected {bound}. Received: {name}={quoted(value)}")
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class VadConfig:
     """When less speech than this is found, the whole waveform is kept."""
 
     def __post_init__(self) -> None:
-        _expect(self, at_least=0, names=("padding_frames", "minimum_speech_seconds"))
+        _expect(self, at_least=0, at_most=1000, names=("padding_frames", "minimum_speech_seconds"))
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,9 @@ class SpectrogramConfig:
     """`appended`: the speech is followed by itself backwards."""
 
     def __post_init__(self) -> None:
-        _expect(self, at_least=0, names=("deviation_offset",))
-        _expect(self, at_least=1, names=("window_samples", "hop_samples"))
-        _expect(self, at_least=self.window_samples, names=("fft_samples",))
+        _expect(self, at_least=0, at_most=1000, names=("deviation_offset",))
+        _expect(self, at_least=16, at_most=4096, names=("window_samples", "hop_samples"))
+        _expect(self, at_least=self.window_samples, at_most=4096, names=("fft_samples",))
 
     @property
     def bins(self) -> int:
@@ -107,8 +112,10 @@ class AugmentationConfig:
 
     def __post_init__(self) -> None:
         counts = ("time_masks", "time_mask_frames", "frequency_masks", "frequency_mask_bins")
-        _expect(self, at_least=0, names=(*counts, "noise_probability"))
-        _expect(self, at_most=1, names=("noise_probability",))
+        _expect(self, at_least=0, at_most=1000, names=counts)
+        _expect(self, at_least=0, at_most=1, names=("noise_probability",))
+        if not all(-100 <= ratio <= 100 for ratio in self.noise_snr_db):
+            raise UserError(f"noise_snr_db: expected -100 to 100. Received: noise_snr_db={self.noise_snr_db}")
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,17 @@ class NetworkConfig:
     head_units: int = 512
     """Hidden units of the softmax head."""
 
+    def __post_init__(self) -> None:
+        _expect(self, at_least=NARROWEST_WIDTH, at_most=4, names=("width",))
+        _expect(self, at_least=0, at_most=128, names=("squeeze_reduction", "ghost_clusters"))
+        _expect(self, at_least=1, at_most=128, names=("clusters",))
+        _expect(self, at_least=1, at_most=4096, names=("descriptor_size", "head_units"))
+        if self.clusters * self.descriptor_size > LARGEST_EMBEDDING:
+            raise UserError(
+                f"clusters: expected at most {LARGEST_EMBEDDING // self.descriptor_size} with descriptor_size="
+                f"{self.descriptor_size}. Received: clusters={self.clusters}"
+            )
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -148,7 +166,7 @@ class LossConfig:
     """Weight of a softmax term trained beside the metric loss."""
 
     def __post_init__(self) -> None:
-        _expect(self, at_least=0, names=("alpha", "beta", "softmax_weight"))
+        _expect(self, at_least=0, at_most=1_000_000, names=("alpha", "beta", "softmax_weight"))
 
 
 @dataclass(frozen=True)
@@ -171,9 +189,11 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         counts = ("batch_size", "learning_rate_epochs", "maximum_epochs", "patience_epochs")
-        _expect(self, at_least=1, names=counts)
-        _expect(self, at_least=0, names=("learning_rate", "learning_rate_factor", "seed"))
-        _expect(self, at_least=SHORTEST_CROP_SECONDS, names=("crop_seconds",))
+        _expect(self, at_least=1, at_most=100_000, names=counts)
+        _expect(self, at_least=0, at_most=100, names=("learning_rate",))
+        _expect(self, at_least=0, at_most=1, names=("learning_rate_factor",))
+        _expect(self, at_least=0, at_most=2**32 - 1, names=("seed",))
+        _expect(self, at_least=SHORTEST_CROP_SECONDS, at_most=60, names=("crop_seconds",))
 
 
 @dataclass(frozen=True)
@@ -193,8 +213,9 @@ class PretrainingConfig:
     """Pairs of recordings that are compared on each side, at most."""
 
     def __post_init__(self) -> None:
-        _expect(self, at_least=0, names=("margin", "scale", "held_out"))
-        _expect(self, at_least=2, names=("trials",))
+        _expect(self, at_least=0, at_most=1000, names=("margin", "scale"))
+        _expect(self, at_least=0, at_most=1_000_000, names=("held_out",))
+        _expect(self, at_least=2, at_most=10_000_000, names=("trials",))
 
 
 @dataclass(frozen=True)
@@ -218,14 +239,10 @@ class Config:
         """Read a configuration written by `save`; values that the file leaves out keep their defaults.
 
         Raises:
-            UserError: the file is no YAML mapping, names a parameter that does not exist, or gives one a value that it
-                cannot have.
+            UserError: the file is no YAML mapping, or no small one; it names a parameter that does not exist, or gives
+                one a value that it cannot have.
         """
-        try:
-            data = yaml.safe_load(path.read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"{path}: expected a configuration in YAML; {reason}") from error
+        data = read_yaml(path, "a configuration in YAML")
         return _from_mapping(cls, {} if data is None else data, where=str(path))
 
 
@@ -307,12 +324,16 @@ def _plain(value: Any) -> Any:
 
 def _from_mapping(cls: type, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
-        raise UserError(f"{where}: expected a mapping of parameters. Received: {data!r}")
+        raise UserError(f"{where}: expected a mapping of parameters. Received: {quoted(data)}")
     hints = get_type_hints(cls)
     unknown = [name for name in data if name not in hints]
     if unknown:
-        raise UserError(f"{where}: unknown parameter {unknown[0]!r}; expected one of {', '.join(hints)}")
-    return cls(**{name: _checked(value, hints[name], where=f"{where}: {name}") for name, value in data.items()})
+        raise UserError(f"{where}: unknown parameter {quoted(unknown[0])}; expected one of {', '.join(hints)}")
+    values = {name: _checked(value, hints[name], where=f"{where}: {name}") for name, value in data.items()}
+    try:
+        return cls(**values)
+    except UserError as error:  # out of bounds
+        raise UserError(f"{where}: {error}") from None
 
 
 def _checked(value: Any, kind: Any, where: str) -> Any:
@@ -338,7 +359,7 @@ def _checked(value: Any, kind: Any, where: str) -> Any:
         if number is not None:
             return number
         expected = "a number"
-    raise UserError(f"{where}: expected {expected}. Received: {value!r}")
+    raise UserError(f"{where}: expected {expected}. Received: {quoted(value)}")
 
 
 def _number(value: Any) -> float | None:

@@ -22,7 +22,7 @@ CHANGED = Config(
     spectrogram=SpectrogramConfig(compression="log", normalisation="per_bin"),
     augmentation=AugmentationConfig(time_masks=2, noise_probability=0.5, noise_snr_db=(0.1, 1e-7)),
     network=NetworkConfig(width=1 / 3, ghost_clusters=0),
-    loss=LossConfig(mining="semihard", softmax_weight=1e22),
+    loss=LossConfig(mining="semihard", softmax_weight=1e-22),
     training=TrainingConfig(learning_rate=1e-5, precision="mixed_bfloat16", seed=7),
 )
 
@@ -180,7 +180,7 @@ def test_a_configuration_written_before_vggvox_means_what_it_meant(load):
     ("make", "message"),
     [
         (lambda: VadConfig(padding_frames=-1), r"padding_frames: expected at least 0. Received: padding_frames=-1"),
-        (lambda: SpectrogramConfig(hop_samples=0), "hop_samples: expected at least 1. Received: hop_samples=0"),
+        (lambda: SpectrogramConfig(hop_samples=0), "hop_samples: expected at least 16. Received: hop_samples=0"),
         (lambda: SpectrogramConfig(deviation_offset=-1e-5), "deviation_offset: expected at least 0. Received"),
         (lambda: SpectrogramConfig(fft_samples=256), "fft_samples: expected at least 512. Received: fft_samples=256"),
         (lambda: AugmentationConfig(noise_probability=2.0), "noise_probability: expected at most 1. Received"),

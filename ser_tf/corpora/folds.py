@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from ser_tf.corpora import KNOWN_CORPORA, Corpus
+from ser_tf.documents import BaseLoader, read_yaml
 from ser_tf.errors import UserError
 
 SIDES = ("train", "validation", "test")
@@ -155,7 +156,7 @@ def _dealt(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-class _Loader(yaml.BaseLoader):
+class _Loader(BaseLoader):
     """Every scalar stays a string (so `no` is a name, `1:30` no number), and no key may be written twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -167,10 +168,7 @@ class _Loader(yaml.BaseLoader):
 
 def _read(path: Path | None) -> dict[str, Any]:
     source = path or files("ser_tf.corpora").joinpath("folds.yaml")
-    try:
-        data = yaml.load(source.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{source}: expected a fold file in YAML; {' '.join(str(error).split())}") from error
+    data = read_yaml(source, "a fold file in YAML", _Loader)
     if not isinstance(data, dict):
         raise UserError(f"{source}: expected a mapping of corpora to schemes. Received: {data!r}")
     return data

@@ -45,9 +45,6 @@ STAGES = (
 )
 """At width 1. The stride of a stage is that of its first block, in time and frequency."""
 
-NARROWEST_WIDTH = 0.125
-"""The narrowest that is tested: at 0.05 TensorFlow 2.21 died on a CPU while it trained."""
-
 CHANNEL_MULTIPLE = 8
 """Channels are rounded up to a multiple of this: with 6, 7 or 12 of them, convolutions of TensorFlow 2.21 corrupted the
 heap on a CPU."""
@@ -300,14 +297,9 @@ def _multiply_adds(layer: keras.Layer) -> int:
 
 
 def _check(config: NetworkConfig, bins: int) -> None:
-    if not NARROWEST_WIDTH <= config.width < math.inf:  # NaN too is refused
-        raise UserError(f"network: expected a width of at least {NARROWEST_WIDTH}. Received: width={config.width}")
     for name in ("stem_stride", "final_pool_time_stride"):
         if getattr(config, name) not in (1, 2):
             raise UserError(f"network: expected {name} 1 or 2. Received: {name}={getattr(config, name)}")
-    for name, fewest in {"squeeze_reduction": 0, "descriptor_size": 1, "clusters": 1, "ghost_clusters": 0}.items():
-        if getattr(config, name) < fewest:
-            raise UserError(f"network: expected {name} of at least {fewest}. Received: {name}={getattr(config, name)}")
     if _before_final_pool(bins, config) < 3:
         fewest = next(size for size in itertools.count(1) if _before_final_pool(size, config) >= 3)
         raise UserError(

@@ -1,9 +1,9 @@
 """Which of several hosts this one is, without TensorFlow: what does not fit is said before it is imported."""
 
-import json
 import os
 from typing import NamedTuple
 
+from ser_tf.documents import parse_json
 from ser_tf.errors import UserError
 
 EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
@@ -29,7 +29,7 @@ class Place(NamedTuple):
         """
         text = os.environ.get("TF_CONFIG", "{}")
         try:
-            config = json.loads(text)
+            config = parse_json(text)
             cluster = config.get("cluster", {})
             if sum(map(len, cluster.values())) < 2:
                 return cls()

@@ -1,0 +1,190 @@
+"""JSON and YAML that may come from strangers: bounded in size and depth before anything is made of them."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ser_tf.errors import UserError, quoted
+
+LARGEST_JSON_BYTES = 32_000_000
+LARGEST_YAML_BYTES = 1_000_000
+DEEPEST = 100
+"""Lists and mappings inside each other."""
+MOST_YAML_NODES = 100_000
+"""Values of a YAML file, those that an alias repeats counted again."""
+LONGEST_YAML_VALUE = 10_000
+"""Characters; a number of very many digits takes minutes to be read."""
+SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+BaseLoader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_WORDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a mapping",
+    list: "a list",
+}
+
+
+def read_json(path: Path, remedy: str, shape: Any = object) -> Any:
+    """Read JSON.
+
+    Args:
+        path: the file.
+        remedy: the end of the message.
+        shape: what the file must hold, as for `misfit`.
+
+    Raises:
+        UserError: the file is missing, damaged, too large, too deep, or of another shape.
+    """
+    try:
+        value = parse_json(read_bounded(path, LARGEST_JSON_BYTES))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: expected a readable JSON file; {remedy}") from error
+    problem = misfit(value, shape)
+    if problem:
+        raise UserError(f"{path}: {problem}; {remedy}")
+    return value
+
+
+def parse_json(text: str) -> Any:
+    """Read JSON from text.
+
+    Raises:
+        ValueError: it is none, or too deep.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"more than {DEEPEST} levels") from error
+    if _is_deeper(value, DEEPEST):
+        raise ValueError(f"more than {DEEPEST} levels")
+    return value
+
+
+def read_yaml(path: Any, expected: str, loader: Any = SafeLoader) -> Any:
+    """Read YAML.
+
+    Args:
+        path: the file, or a resource of a package.
+        expected: what it should be, for the message.
+        loader: makes the values.
+
+    Raises:
+        UserError: the file is missing, damaged, too large, or too deep, or its aliases repeat too much.
+    """
+    try:
+        return parse_yaml(read_bounded(path, LARGEST_YAML_BYTES), loader)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: expected {expected}; {' '.join(str(error).split())}") from error
+
+
+def parse_yaml(text: str, loader: Any = SafeLoader) -> Any:
+    """Read YAML from text.
+
+    Raises:
+        ValueError: it is none, too deep, or its aliases repeat too much.
+    """
+    try:
+        _bound(yaml.parse(text, SafeLoader))
+        return yaml.load(text, loader)
+    except Exception as error:  # the constructors of dates, numbers and tags fail in many ways
+        raise ValueError(str(error) or "a value that its tag does not allow") from error
+
+
+def read_bounded(path: Any, most_bytes: int) -> str:
+    """The text of a file in UTF-8.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no regular file, or a larger one, or not in UTF-8.
+    """
+    if isinstance(path, Path):
+        size = path.stat().st_size
+        if not path.is_file():  # a device or a pipe may have no end
+            raise ValueError("no regular file")
+        if size > most_bytes:
+            raise ValueError(f"{size:,} bytes, which is more than {most_bytes:,}")
+    return path.read_text(encoding="utf-8")
+
+
+def misfit(value: Any, shape: Any) -> str:
+    """What of a value is not as expected; empty where all of it is.
+
+    Args:
+        value: from JSON or YAML.
+        shape: a type, where float also means int, and bool is no number; None; a tuple of shapes, one of which must
+            fit; [shape] for a list of such; {str: shape} for a mapping from any names to such; or a mapping from the
+            names that must be there to their shapes.
+    """
+    if isinstance(shape, tuple):
+        return "" if not all(misfit(value, one) for one in shape) else _unlike(value, shape)
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return _unlike(value, shape)
+        return next((problem for item in value if (problem := misfit(item, shape[0]))), "")
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return _unlike(value, shape)
+        if str in shape:
+            return misfit(list(value.values()), [shape[str]])
+        missing = [name for name in shape if name not in value]
+        if missing:
+            return f"expected {', '.join(shape)}. Received: no {missing[0]}"
+        problems = ((name, misfit(value[name], one)) for name, one in shape.items())
+        return next((f"{name}: {problem}" for name, problem in problems if problem), "")
+    if shape is None or isinstance(value, bool):
+        fits = value is None if shape is None else shape in (bool, object)
+    else:
+        fits = isinstance(value, int | float if shape is float else shape)
+    return "" if fits else _unlike(value, shape)
+
+
+def _unlike(value: Any, shape: Any) -> str:
+    return f"expected {_in_words(shape)}. Received: {quoted(value)}"
+
+
+def _in_words(shape: Any) -> str:
+    if isinstance(shape, tuple):
+        return " or ".join(map(_in_words, shape))
+    if isinstance(shape, dict):
+        return "a mapping of names" if str in shape else f"a mapping of {', '.join(shape)}"
+    return "a list" if isinstance(shape, list) else _WORDS.get(shape, "null")
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inside = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in inside)
+
+
+def _bound(events: Iterable[yaml.Event]) -> None:
+    """Raise a ValueError before values are made that would be too many or too deep."""
+    sizes: dict[str, int] = {}  # of what each anchor stands for
+    open_nodes: list[tuple[str | None, int]] = []
+    nodes = 0
+    for event in events:
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise ValueError(f"the alias *{event.anchor} inside of what it stands for, or before it")
+            nodes += sizes[event.anchor]
+        elif isinstance(event, yaml.NodeEvent):
+            nodes += 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                open_nodes.append((event.anchor, nodes))
+            elif event.anchor:
+                sizes[event.anchor] = 1
+            if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST_YAML_VALUE:
+                raise ValueError(f"a value of {len(event.value):,} characters")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor:
+                sizes[anchor] = 1 + nodes - before
+        if nodes > MOST_YAML_NODES:
+            raise ValueError(f"more than {MOST_YAML_NODES:,} values")
+        if len(open_nodes) > DEEPEST:
+            raise ValueError(f"more than {DEEPEST} levels")
