@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from ser_tf.documents import misfit, read_json
 from ser_tf.errors import UserError
-from ser_tf.training.run_folder import read_json, write_json, write_text
+from ser_tf.training.run_folder import write_json, write_text
 
 NOISES = ("white", "pink", "babble")
 PORTIONS = ("whole", "half")
@@ -130,12 +131,6 @@ class NoiseFolder:
 
 
 def _is_measurement(about: Any) -> bool:
-    try:
-        known = {"corpus", "emotions"} <= about["settings"].keys()
-        return (
-            known
-            and len(about["runs"]) > 0
-            and all({"strategy", "ghost_clusters", "hash"} <= run.keys() for run in about["runs"].values())
-        )
-    except (AttributeError, KeyError, TypeError):
-        return False
+    run = {"strategy": str, "ghost_clusters": int, "hash": str}
+    shape = {"settings": {"corpus": str, "emotions": [str]}, "runs": {str: run}}
+    return not misfit(about, shape) and len(about["runs"]) > 0

@@ -14,16 +14,16 @@ from statistics import mean
 from typing import Any
 
 import keras
-import yaml
 
 from ser_tf.config import Config, changed
 from ser_tf.corpora import Corpus
 from ser_tf.corpora.folds import Scheme
+from ser_tf.documents import parse_yaml, read_json
 from ser_tf.errors import UserError
 from ser_tf.experiments.cross_validation import time_to_go
 from ser_tf.pipeline import PreparedSpeech, prepare_speech
 from ser_tf.training.finetune import FoldTask, train
-from ser_tf.training.run_folder import RunFolder, environment, read_json, write_json, write_text
+from ser_tf.training.run_folder import RunFolder, environment, write_json, write_text
 
 FLATTERING = (
     "Of validation speakers, each at the epoch that is best for them: these figures flatter, and serve to choose. "
@@ -121,13 +121,20 @@ class Sweep:
     def outcomes(self) -> list[Outcome]:
         """Every finished training in the folder, whichever call made it, by fold, seed and place in the grid."""
         remedy = "remove its folder and start again"
-        found = [Outcome(**read_json(path, remedy)) for path in self.folder.glob(f"*/{FINISHED}")]
         points = [_plain(point) for point in self.points]
+        found = []
+        for path in self.folder.glob(f"*/{FINISHED}"):
+            content = read_json(path, remedy, {"fold": int, "seed": int, "parameters": dict, "validation_uar": [float]})
+            outcome = Outcome(**{name: content[name] for name in Outcome.__dataclass_fields__})
+            if outcome.parameters not in points or not outcome.validation_uar:
+                raise UserError(f"{path}: expected the epochs of a point of this grid; {remedy}")
+            found.append(outcome)
         return sorted(found, key=lambda outcome: (outcome.fold, outcome.seed, points.index(outcome.parameters)))
 
     def table(self) -> str:
         """Best validation UAR of each point in percent, over the folds that every point has finished."""
-        about = read_json(self.folder / "sweep.json", remedy="start the sweep again")
+        told = {"strategy": str, "start": (str, None), "afresh": [str]}
+        about = read_json(self.folder / "sweep.json", "start the sweep again", told)
         best: dict[tuple[int, int], dict[str, float]] = {}
         for outcome in self.outcomes():
             place = best.setdefault((outcome.fold, outcome.seed), {})
@@ -203,7 +210,7 @@ class Sweep:
         }
         path = self.folder / "sweep.json"
         if path.is_file():
-            before = read_json(path, remedy="choose another --run")
+            before = read_json(path, "choose another --run", dict)
             other = [key for key in about if before.get(key) != about[key]]
             if other:
                 raise UserError(f"{self.folder}: holds a sweep with another {', '.join(other)}; choose another --run")
@@ -242,8 +249,8 @@ def parse_grid(texts: Sequence[str], config: Config) -> dict[str, tuple[Any, ...
     for text in texts:
         name, _, listed = text.partition("=")
         try:
-            values = yaml.safe_load(f"[{listed}]")
-        except yaml.YAMLError:
+            values = parse_yaml(f"[{listed}]")
+        except ValueError:
             values = []
         if not isinstance(values, list) or not values:
             raise UserError(f"over: expected NAME=VALUE,VALUE,... as in network.clusters=2,4,8. Received: {text}")

@@ -27,7 +27,7 @@ from ser_tf.corpora.folds import Scheme
 from ser_tf.errors import UserError
 from ser_tf.experiments.splits import RANDOM_SPLIT, SPEAKER_INDEPENDENT, Split, honest_splits, random_splits
 from ser_tf.pipeline import PreparedSpeech, SpeechFile
-from ser_tf.training.results import write_results
+from ser_tf.training.results import WRITTEN, write_results
 from ser_tf.training.run_folder import RunFolder
 
 TIE_HANDICAP = 1e-5
@@ -120,7 +120,7 @@ def compare(
             with run.alone():
                 run.begin(identity, Config())  # decoder and silence removal alone matter, and no preset changes them
                 if run.finished:
-                    result = run.result(report)
+                    result = run.result(report, WRITTEN)
                 else:
                     probabilities, about = _judge(yardstick, split, described(), corpus.emotions)
                     shown = ("strategy", "protocol", "corpus", "scheme", "fold", "weights", "input")

@@ -22,7 +22,7 @@ from ser_tf.pipeline import PreparedSpeech, SpeechFile, deal, evaluation_batches
 from ser_tf.training.fitting import Display, exhaustion_explained, learning_rate, make_deterministic, write_log
 from ser_tf.training.monitor import CollapseMonitor, metric_monitors
 from ser_tf.training.progress import Progress
-from ser_tf.training.results import Side, side_of, write_results
+from ser_tf.training.results import WRITTEN, Side, side_of, write_results
 from ser_tf.training.run_folder import RunFolder
 from ser_tf.training.strategies import Strategy, configure
 from ser_tf.training.weights import (
@@ -36,6 +36,13 @@ from ser_tf.training.weights import (
     table_of_fates,
     take_weights,
 )
+
+RESULT = {
+    **WRITTEN,
+    **dict.fromkeys(("strategy", "start", "corpus", "scheme"), str),
+    **dict.fromkeys(("fold", "best_epoch", "epochs"), int),
+}
+"""What `metrics.json` must hold, as `ser_tf.documents.misfit` takes it."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +234,7 @@ def finetune(
     with run.alone(), exhaustion_explained(run):
         if run.finished:
             run.begin(task.identity(), task.config)
-            return run.result(report)
+            return run.result(report, RESULT)
         network, progress = train(task, run, report, network)
         return judge(task, run, network, progress, report)
 

@@ -17,7 +17,7 @@ from ser_tf.config import PRESETS, Config, NetworkConfig
 from ser_tf.errors import UserError
 from ser_tf.network.layers import SqueezeExcitation
 from ser_tf.network.se_resnet import STAGES, embedding_network
-from ser_tf.training.weights import ArrayFate, method_of, save_weights
+from ser_tf.training.weights import ArrayFate, method_of, open_hdf5, save_weights
 
 SOURCE = "WeidiXie/VGG-Speaker-Recognition, resnet34s (Xie, Nagrani, Chung, Zisserman, ICASSP 2019)"
 LICENCE = "CC BY 4.0"
@@ -92,17 +92,17 @@ def _read(path: Path) -> Arrays:
     if not path.is_file():
         raise UserError(f"{path}: expected the weights of VGG-Speaker-Recognition (.h5); there is no such file")
     try:
-        with h5py.File(path) as file:
+        with open_hdf5(path) as file:
             layers = file.get("model_weights", file)
             return {
                 f"{layer}/{name.rpartition('/')[2].removesuffix(':0')}": layers[layer][name][()]
                 for layer in _names(layers, "layer_names")
                 for name in _names(layers[layer], "weight_names")
             }
-    except (OSError, KeyError, AttributeError) as error:
+    except Exception as error:  # HDF5 has many words for damage
         raise UserError(
             f"{path}: expected an HDF5 file with the layers of a Keras 2 network, such as VGG-Speaker-Recognition's "
-            "weights.h5; it is something else, or damaged"
+            f"weights.h5; it is something else, or damaged: {error}"
         ) from error
 
 

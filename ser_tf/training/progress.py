@@ -8,6 +8,7 @@ from typing import Any, Self
 import keras
 import numpy as np
 
+from ser_tf.documents import misfit, parse_json
 from ser_tf.errors import UserError
 
 
@@ -57,7 +58,12 @@ class Progress:
             with np.load(path, allow_pickle=False) as file:
                 for index, variable in enumerate(variables):
                     variable.assign(file[str(index)])
-                return cls(json.loads(str(file["epochs"])))
+                epochs = parse_json(str(file["epochs"]))
+            if misfit(epochs, [{str: float}]) or not all(
+                epoch.keys() == epochs[0].keys() and cls.SCORE in epoch for epoch in epochs
+            ):
+                raise ValueError("epochs without their score")
+            return cls(epochs)
         except Exception as error:
             raise UserError(
                 f"{path}: expected the state of this training; it is damaged or of another one. Remove the run folder "

@@ -17,6 +17,14 @@ from ser_tf.pipeline import PreparedSpeech, SpeechFile
 from ser_tf.training.predictions import FIRST_COLUMNS
 from ser_tf.training.run_folder import RunFolder, write_text
 
+_SCORES = {"utterances": int, **dict.fromkeys(("wa", "uar", "macro_f1", "ece"), float)}
+WRITTEN = {
+    **dict.fromkeys(("test", "validation"), _SCORES),
+    **{key: {str: str} for key in ("excluded", "unreadable")},
+    "whole_waveform_kept": int,
+}
+"""What `write_results` leaves in every `metrics.json`, as `ser_tf.documents.misfit` takes it."""
+
 
 @dataclass(frozen=True)
 class Side:

@@ -12,11 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from ser_tf.config import Config
+from ser_tf.documents import misfit, read_json
 from ser_tf.errors import UserError
 from ser_tf.folder_lock import alone_in
 
 MODULES = ("tensorflow", "keras", "numpy", "sklearn", "soundfile", "soxr", "webrtcvad")
 """What decides a result beside our own code; each may come from one of several packages, as tensorflow-cpu."""
+
+
+IDENTITY: dict[str, Any] = {
+    **dict.fromkeys(("strategy", "corpus", "scheme", "scheme_hash", "data_hash"), str),
+    **dict.fromkeys(("protocol", "trained_on", "tested_on"), str),
+    "left_out": {key: {str: int} for key in ("trained_on", "tested_on")},
+    "fold": int,
+    "weights": (dict, None),
+    **{key: [str] for key in ("train_speakers", "validation_speakers", "test_speakers")},
+}
+"""Shapes, as `ser_tf.documents.misfit` takes them, of what an identity may hold."""
+START: dict[str, Any] = {"strategy": str, "speakers": [str], "afresh": [str], "sha256": str}
+"""Shapes of what the provenance of weights may hold."""
 
 
 class RunFolder:
@@ -92,15 +106,19 @@ class RunFolder:
         write_json(self.metrics, result)
         self._tidy()
 
-    def result(self, report: Callable[[str], None]) -> dict[str, Any]:
-        """What `metrics.json` of a run holds that was finished before; `report` is told so.
+    def result(self, report: Callable[[str], None], shape: dict[str, Any]) -> dict[str, Any]:
+        """What `metrics.json` of a run holds that was finished before.
+
+        Args:
+            report: is told so.
+            shape: what it must hold, as `ser_tf.documents.misfit` takes it.
 
         Raises:
             UserError: the file is damaged.
         """
         report(f"{self.path}: already finished")
         self._tidy()  # what a kill behind the result left
-        return read_json(self.metrics, remedy="remove the folder and start again")
+        return read_json(self.metrics, "remove the folder and start again", shape)
 
     def read_identity(self) -> dict[str, Any]:
         """What decides the run's result.
@@ -110,9 +128,28 @@ class RunFolder:
         """
         remedy = "give the folder of a run made by ser-tf finetune"
         content = read_json(self.identity, remedy)
-        if not isinstance(content, dict) or "identity" not in content:
+        if not isinstance(content, dict) or not isinstance(content.get("identity"), dict):
             raise UserError(f"{self.identity}: expected the identity of a run; {remedy}")
-        return content["identity"]
+        identity = content["identity"]
+        problem = misfit(identity, {name: kind for name, kind in IDENTITY.items() if name in identity})
+        problem = problem or misfit_of_start(identity.get("weights"))
+        if problem:
+            raise UserError(f"{self.identity}: {problem}; {remedy}")
+        return identity
+
+    def read_made_with(self) -> dict[str, Any]:
+        """Versions and machine that made the run, as `environment` has them; older runs and foreign ones lack some.
+
+        Raises:
+            UserError: the folder is no run.
+        """
+        remedy = "train this run again"
+        made_with = read_json(self.identity, remedy, dict).get("made_with", {})
+        told = {"ser_tf": str, "commit": (str, None), "packages": {str: str}, "backend": str, "machine": str}
+        problem = misfit(made_with, dict) or misfit(made_with, {name: told[name] for name in told if name in made_with})
+        if problem:
+            raise UserError(f"{self.identity}: made_with: {problem}; {remedy}")
+        return made_with
 
     def require_finished(self) -> None:
         """Refuse a folder that is no run, or a run that was not finished.
@@ -133,6 +170,16 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
 
+def misfit_of_start(weights: dict[str, Any] | None) -> str:
+    """What is wrong with the provenance of weights and of those they started from; empty where nothing is."""
+    while weights is not None:
+        problem = misfit(weights, dict) or misfit(weights, {name: START[name] for name in START if name in weights})
+        if problem:
+            return f"weights: {problem}"
+        weights = weights.get("started_from")
+    return ""
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically."""
     write_text(path, json.dumps(value, indent=2) + "\n")
@@ -143,18 +190,6 @@ def write_text(path: Path, text: str) -> None:
     unfinished = path.with_name(f"unfinished-{path.name}")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
-
-
-def read_json(path: Path, remedy: str) -> Any:
-    """Read JSON.
-
-    Raises:
-        UserError: the file is missing or damaged; the line ends in `remedy`.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"{path}: expected a readable JSON file; {remedy}") from error
 
 
 def environment() -> dict[str, Any]:

@@ -180,7 +180,7 @@ def read_trials(path: Path, shards: Shards) -> Trials:
         raise UserError(f"{path}: expected a readable list of trials; {error}") from error
     rows = [(number, line.split()) for number, line in enumerate(lines, start=1) if line.strip()]
     for number, cells in rows:
-        if len(cells) != 3 or cells[0] not in ("0", "1"):
+        if len(cells) != 3 or cells[0] not in ("0", "1") or not all(PurePosixPath(cell).name for cell in cells[1:]):
             raise UserError(f"{path}: expected '1 PATH PATH' or '0 PATH PATH' in line {number}. Received: {cells}")
     wanted = {_stem(cell) for _, cells in rows for cell in cells[1:]}
     found: dict[str, dict[tuple[str, str], ShardUtterance]] = defaultdict(dict)

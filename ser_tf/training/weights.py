@@ -4,7 +4,8 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,12 +15,16 @@ import keras
 import numpy as np
 
 from ser_tf.config import Config
+from ser_tf.documents import parse_json
 from ser_tf.errors import UserError
+from ser_tf.training.run_folder import misfit_of_start
 
 PROVENANCE = "ser_tf_provenance"
 """HDF5 attribute that holds the provenance as JSON."""
 RECORDINGS = "ser_tf_recordings"
 """HDF5 data set of the sample hashes of all recordings the network has heard: uint64, sorted, 8 MB a million."""
+MOST_HDF5_OBJECTS = 100_000
+"""Groups and arrays of one file; the paper's network has some 500."""
 HDF5_BYTES_PER_ARRAY = 4096
 """More than HDF5 adds to an array for its names and groups."""
 AFRESH: dict[str, tuple[str, ...]] = {
@@ -86,10 +91,12 @@ def load_weights(network: keras.Model, path: Path) -> None:
     Raises:
         UserError: the file is missing, damaged, or of another network.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: expected a file of weights (.weights.h5); there is none")
     try:
+        with open_hdf5(path):  # Keras looks at nothing before it reads
+            pass
         network.load_weights(path)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"{path}: the weights do not fit this network; expected the same preset, width, clusters and ghost "
@@ -163,24 +170,24 @@ def table_of_fates(fates: Sequence[ArrayFate]) -> str:
 def read_provenance(path: Path) -> dict[str, Any]:
     """What `save_weights` wrote beside the weights, and `sha256`, the first 16 digits of the file's hash.
 
-    Files of before recordings were listed name their speakers in the same way, `corpus:id` with the corpus of the run
+    Older files, which list no recordings, name their speakers in the same way, `corpus:id` with the corpus of the run
     that wrote them (`ravdess`, `crema_d`, `synthetic`, or `table` for any table); `read_recordings` is None for them.
 
     Raises:
         UserError: the file is missing, is no HDF5, or does not tell which speakers it was trained on and how.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: expected a file of weights (.weights.h5); there is none")
     try:
-        with h5py.File(path) as file:
-            provenance = json.loads(file.attrs[PROVENANCE])
+        with open_hdf5(path) as file:
+            provenance = parse_json(_text(file.attrs, PROVENANCE))
         known = {"speakers": list(provenance["speakers"]), "method": dict(provenance["method"])}
-        if not all(":" in speaker for speaker in known["speakers"]):
+        if misfit_of_start(provenance) or not all(":" in speaker for speaker in known["speakers"]):
             raise ValueError("a speaker without its corpus")
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:
         raise UserError(
             f"{path}: expected weights written by ser-tf, which list the speakers they were trained on; give the "
-            "embedding.weights.h5 of a run"
+            f"embedding.weights.h5 of a run. {_first_line(error)}"
         ) from error
     return provenance | known | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
 
@@ -191,12 +198,17 @@ def read_recordings(path: Path) -> np.ndarray | None:
     Raises:
         UserError: the file is missing or no HDF5.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: expected a file of weights (.weights.h5); there is none")
     try:
-        with h5py.File(path) as file:
-            return np.asarray(file[RECORDINGS]) if RECORDINGS in file else None
-    except OSError as error:
+        with open_hdf5(path) as file:
+            if RECORDINGS not in file:
+                return None
+            recordings = file[RECORDINGS]
+            if not isinstance(recordings, h5py.Dataset) or (recordings.dtype, recordings.ndim) != (np.uint64, 1):
+                raise ValueError(f"expected hashes of recordings, uint64 [N]. Received: {recordings!r}")
+            return recordings[()]
+    except UserError:
+        raise
+    except Exception as error:
         raise UserError(f"{path}: expected weights written by ser-tf; {_first_line(error)}") from error
 
 
@@ -275,8 +287,6 @@ def layers_afresh(
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Every array of a file by layer and place in it, as in "stem_norm/0"."""
-    if not path.is_file():
-        raise UserError(f"{path}: expected a file of weights (.weights.h5); there is none")
     arrays: dict[str, np.ndarray] = {}
 
     def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
@@ -284,18 +294,78 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             return
         *groups, _, number = name.split("/")  # as in layers/batch_normalization/vars/0
         above = ["/".join([*groups[: depth + 1], "vars"]) for depth in range(len(groups))]
-        layers = [str(file[group].attrs["name"]) for group in above if group in file]
+        layers = [_text(file[group].attrs, "name") for group in above if group in file]
         arrays["/".join([*layers, number])] = item[()]
 
     try:
-        with h5py.File(path) as file:
+        with open_hdf5(path) as file:
             file.visititems(visit)
-    except (OSError, KeyError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:
         raise UserError(
             f"{path}: expected weights whose layers are named, as ser-tf writes them; the file is damaged or was "
-            "written with a Keras older than 3.9"
+            f"written with a Keras older than 3.9. {_first_line(error)}"
         ) from error
     return arrays
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open a file of arrays, once it is sure that reading them reads this file alone, and no more than it has.
+
+    Raises:
+        UserError: there is no such file.
+        Exception: it is no HDF5, or damaged, for which HDF5 has many words; or it has links to other places, data that
+            lie elsewhere, things that are no numbers, or claims to hold more than its own size.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: expected a file of weights (.weights.h5); there is none")
+    with h5py.File(path) as file:
+        problem = _foreign(file, path.stat().st_size)
+        if problem:
+            raise ValueError(f"expected nothing but arrays of numbers in the file itself. Received: {problem}")
+        yield file
+
+
+def _foreign(file: h5py.File, size: int) -> str:
+    """What in a file no writer of weights puts there, or would read more than the file; empty where there is nothing.
+
+    Nothing of an array is read, and no link is followed before it is known to be one within the file.
+    """
+    seen = {h5py.h5o.get_info(file.id).addr}
+    groups: list[h5py.Group] = [file]
+    while groups:
+        group = groups.pop()
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                return f"a link in place of {name}"
+            item = group[name]
+            place = h5py.h5o.get_info(item.id).addr
+            if place in seen:
+                return f"a second name of {item.name}"
+            seen.add(place)
+            if len(seen) > MOST_HDF5_OBJECTS:
+                return f"more than {MOST_HDF5_OBJECTS:,} groups and arrays"
+            if isinstance(item, h5py.Group):
+                groups.append(item)
+                continue
+            if not isinstance(item, h5py.Dataset):
+                return f"a type, {item.name}"
+            layout = item.id.get_create_plist()
+            if layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count():
+                return f"{item.name}, whose data lie in another file"
+            if item.shape is None or item.dtype.kind not in "biuf" or item.nbytes > size:
+                return f"{item.name} of shape {item.shape} and type {item.dtype}"
+    return ""
+
+
+def _text(attributes: h5py.AttributeManager, name: str) -> str:
+    """An attribute that must be one text; of anything else nothing is read."""
+    if attributes.get_id(name).shape != () or h5py.check_string_dtype(attributes.get_id(name).dtype) is None:
+        raise ValueError(f"{name} is no text")
+    value = attributes[name]
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _variables_by_place(network: keras.Model) -> dict[str, keras.Variable]:
