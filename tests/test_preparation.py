@@ -145,7 +145,7 @@ def test_only_the_shard_of_a_changed_file_is_redone(in_process, voices_copy, tmp
     assert prepared.written == 1
     after = contents(prepared.out)
     changed = {name for name in before if after[name] != before[name]}
-    assert len(changed) == 3  # a shard, its page, the manifest
+    assert len(changed) == 4  # a shard, its page, the manifest, and the manifest's checksum
     assert "manifest.parquet" in changed
 
 
@@ -598,7 +598,9 @@ def test_ctrl_c_and_a_kill_leave_what_goes_on_to_the_same_bytes(in_process, voic
     os.killpg(interrupted.pid, signal.SIGINT)  # as a terminal does: to all processes
     _, complaints = interrupted.communicate()
     assert interrupted.returncode == 130, complaints
-    assert complaints.splitlines()[-1].startswith("ser-tf: interrupted; a training goes on from")
+    assert complaints.splitlines()[-1].startswith(
+        "ser-tf: interrupted; started again, it goes on from its finished shards"
+    )
     assert "Traceback" not in complaints, complaints
     stood = sorted(path.name for path in out.iterdir())
     assert len([name for name in stood if name.endswith("tfrecord")]) == 4

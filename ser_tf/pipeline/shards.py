@@ -1,6 +1,7 @@
 """shards -> tf.data: crops for training on speaker identity, and whole utterances of speakers who are held out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -234,6 +235,39 @@ def whole_utterances(path: Path, config: Config, recordings: Iterable[int], batc
     )
 
 
+@contextmanager
+def damage_explained(shards: Shards, gathered: Path) -> Iterator[None]:
+    """Name the file whose records stop a training.
+
+    Args:
+        shards: what is trained on.
+        gathered: what `gather` wrote, or will write.
+
+    Raises:
+        UserError: a record in one of them is damaged, or is none of ours.
+    """
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        damaged = next((path for path in (gathered, *shards.paths) if path.is_file() and _is_damaged(path)), None)
+        if damaged is None:
+            raise
+        again = "the same command" if damaged == gathered else "the same ser-tf prepare command"
+        raise UserError(f"{damaged}: a record is damaged; remove the file and start {again} again") from error
+
+
+def _is_damaged(path: Path) -> bool:
+    try:
+        for record in tf.data.TFRecordDataset(str(path)):
+            example = _parsed(record, ["speech", "speaker", "sample_hash"])
+            samples = tf.size(tf.io.decode_raw(example["speech"], tf.int16))
+            if not 0 < samples <= PADDED_SECONDS[-1] * SAMPLE_RATE_HZ:
+                return True
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError):
+        return True
+    return False
+
+
 def _parsed(record: tf.Tensor, names: Sequence[str]) -> dict[str, tf.Tensor]:
     return tf.io.parse_single_example(record, {name: tf.io.FixedLenFeature([], tf.string) for name in names})
 
@@ -263,4 +297,4 @@ def _lookup(texts: Iterable[str]) -> tf.lookup.StaticHashTable:
 
 def _mixed(seed: int, epoch: tf.Tensor) -> tf.Tensor:
     """One number of seed and epoch; epochs stay below 2**32."""
-    return tf.constant(seed << 32, tf.int64) + epoch
+    return tf.constant(np.array(seed << 32, np.uint64).astype(np.int64)) + epoch  # seeds from 2**31 on wrap around

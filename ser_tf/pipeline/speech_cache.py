@@ -1,9 +1,10 @@
 """recordings -> speech on disk: decoded, resampled and freed of silence once, then read by every epoch of every run.
 
-A cached file is a header of 20 bytes (`kept_whole`, number of samples, CRC-32 of the samples, unsigned 32 bit each, and
+A cached file is a header of 20 bytes (`kept_whole`, number of samples, a CRC-32, unsigned 32 bit each, and
 `sample_hash`, unsigned 64 bit) and the samples as int16, all little endian, so that `tf.io.decode_raw` reads it. Its
 name is the recording's SHA-256, its folder the configuration's: nothing is ever stale, and two processes that write the
-same file write the same bytes.
+same file write the same bytes. The CRC-32 is over the name and all else that is in the file; a file of another CRC,
+damaged or of an older version, is written anew.
 """
 
 import hashlib
@@ -154,24 +155,24 @@ def _read(path: Path) -> tuple[Speech, int] | None:
     """A cached file's speech and sample hash, or None where there is none or a damaged one."""
     try:
         content = path.read_bytes()
-        kept_whole, count, checksum, sample_hash = _HEADER.unpack_from(content)
+        kept_whole, count, _, sample_hash = _HEADER.unpack_from(content)
     except (OSError, struct.error):
         return None
     body = content[_HEADER.size :]
-    if len(body) != 2 * count or zlib.crc32(body) != checksum:
+    if len(body) != 2 * count or _packed(path, kept_whole, body, sample_hash) != content:
         return None
     return Speech(np.frombuffer(body, "<i2"), bool(kept_whole)), sample_hash
 
 
 def _write(path: Path, speech: Speech, sample_hash: int) -> None:
     """Write the whole file or none of it."""
-    body = speech.samples.astype("<i2").tobytes()
+    content = _packed(path, speech.kept_whole, speech.samples.astype("<i2").tobytes(), sample_hash)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
             temporary = Path(file.name)
-            file.write(_HEADER.pack(speech.kept_whole, len(speech.samples), zlib.crc32(body), sample_hash) + body)
+            file.write(content)
         temporary.replace(path)
     except OSError as error:
         raise UserError(
@@ -181,3 +182,10 @@ def _write(path: Path, speech: Speech, sample_hash: int) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _packed(path: Path, kept_whole: int, body: bytes, sample_hash: int) -> bytes:
+    """What the file at that path holds."""
+    count = len(body) // 2
+    checksum = zlib.crc32(path.name.encode() + _HEADER.pack(kept_whole, count, 0, sample_hash) + body)
+    return _HEADER.pack(kept_whole, count, checksum, sample_hash) + body

@@ -1,10 +1,15 @@
-"""What a folder of shards holds: `preparation.json` from its start, `manifest.parquet` and `failed.csv` at its end."""
+"""What a folder of shards holds: `preparation.json` from its start, `manifest.parquet` and `failed.csv` at its end.
+
+`manifest.parquet.sha256` is the checksum of the manifest, as `sha256sum -c` takes it.
+"""
 
 import csv
 import dataclasses
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +20,13 @@ import numpy as np
 from ser_tf.audio.recording import speech_key
 from ser_tf.config import SAMPLE_RATE_HZ, Config
 from ser_tf.corpora.speakers import RECOGNISED, SpeakerLists
+from ser_tf.documents import misfit, parse_json, read_json
 from ser_tf.errors import UserError
+from ser_tf.preparation.shards import read_page
 
 DESCRIPTION = "preparation.json"
 MANIFEST = "manifest.parquet"
+CHECKSUM = "manifest.parquet.sha256"
 FAILED = "failed.csv"
 _OTHER_VERSION = "prepared by another version of ser-tf; prepare the corpus into another folder, or remove this one"
 _SIZES = "shard_bytes"
@@ -43,13 +51,17 @@ def read_description(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: the folder has none, a damaged one, or one of another version.
     """
-    path = folder / DESCRIPTION
+    path, remedy = folder / DESCRIPTION, "give a folder made by ser-tf prepare"
     try:
-        description = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: expected the description of shards; give a folder made by ser-tf prepare") from error
-    if not description.keys() >= {"root", "shards", "speech_key", "configuration"}:
+        description = read_json(path, remedy, dict)
+    except UserError as error:
+        raise UserError(f"{path}: expected the description of shards; {remedy}") from error
+    shape = {"root": str, "shards": int, "speech_key": str, "configuration": {str: dict}}
+    if not description.keys() >= shape.keys():
         raise UserError(f"{folder}: {_OTHER_VERSION}")
+    problem = misfit(description, shape)
+    if problem:
+        raise UserError(f"{path}: {problem}; {remedy}")
     return description
 
 
@@ -94,21 +106,7 @@ def write_manifest(
     import pyarrow
     import pyarrow.parquet
 
-    schema = pyarrow.schema(
-        [
-            ("shard", pyarrow.int32()),
-            ("place", pyarrow.int32()),
-            ("name", pyarrow.string()),
-            ("speaker", pyarrow.string()),
-            ("sex", pyarrow.string()),
-            ("path", pyarrow.string()),
-            ("sample_hash", pyarrow.uint64()),
-            ("samples", pyarrow.int32()),
-            ("recorded_seconds", pyarrow.float32()),
-            ("kept_whole", pyarrow.bool_()),
-        ],
-        metadata={"ser_tf": json.dumps(description)},
-    )
+    schema = _schema().with_metadata({"ser_tf": json.dumps(description)})
     speakers = Counter[str]()
     sums = Counter[str](failed=0)
     sizes: list[int] = []
@@ -132,7 +130,7 @@ def write_manifest(
 
         fail(problems)
         for number, path in enumerate(pages):
-            page = json.loads(path.read_text(encoding="utf-8"))
+            page = read_page(path)
             fail(page["failed"])
             sizes.append(page["bytes"])
             for place, utterance in enumerate(page["utterances"]):
@@ -145,6 +143,9 @@ def write_manifest(
                 flush()
         flush()
         writer.add_key_value_metadata({_SIZES: json.dumps(sizes)})
+    checksum = out / f"unfinished-{CHECKSUM}"
+    checksum.write_text(f"{_sha256(unfinished)}  {MANIFEST}\n")
+    checksum.replace(out / CHECKSUM)
     unfinished.replace(out / MANIFEST)
     if sums["failed"]:
         unfinished_failed.replace(out / FAILED)
@@ -159,6 +160,66 @@ def write_manifest(
         "seconds": sums["samples"] / SAMPLE_RATE_HZ,
         "recorded_seconds": sums["recorded_seconds"],
     }
+
+
+def _schema() -> Any:
+    import pyarrow
+
+    def told(name: str, kind: Any) -> Any:
+        return pyarrow.field(name, kind, nullable=name == "sex")
+
+    return pyarrow.schema(
+        [
+            told("shard", pyarrow.int32()),
+            told("place", pyarrow.int32()),
+            told("name", pyarrow.string()),
+            told("speaker", pyarrow.string()),
+            told("sex", pyarrow.string()),
+            told("path", pyarrow.string()),
+            told("sample_hash", pyarrow.uint64()),
+            told("samples", pyarrow.int32()),
+            told("recorded_seconds", pyarrow.float32()),
+            told("kept_whole", pyarrow.bool_()),
+        ]
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sizes(folder: Path) -> list[int]:
+    """The size of each shard, by a manifest that is whole, as far as its version can tell.
+
+    Raises:
+        Exception: it is not.
+    """
+    import pyarrow.parquet
+
+    path, checksum = folder / MANIFEST, folder / CHECKSUM
+    if checksum.is_file() and checksum.read_text() != f"{_sha256(path)}  {MANIFEST}\n":  # older manifests have none
+        raise ValueError("another checksum")
+    with pyarrow.parquet.ParquetFile(path) as file:
+        found = {field.name: field.type for field in file.schema_arrow}
+        if found != {field.name: field.type for field in _schema()}:
+            raise ValueError("other columns")
+        sizes = parse_json(file.metadata.metadata[_SIZES.encode()].decode())
+    if misfit(sizes, [int]):
+        raise ValueError("no sizes of shards")
+    return sizes
+
+
+@contextmanager
+def _damage_explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # Arrow has many words for it
+        raise UserError(
+            f"{folder / MANIFEST}: damaged; start the same ser-tf prepare command again and it is redone"
+        ) from error
 
 
 class ShardUtterance(NamedTuple):
@@ -192,9 +253,6 @@ class Shards:
             UserError: one is unfinished, lacks a shard or holds a cut one, was prepared with another configuration, or
                 is named twice; or two name a speaker alike who may be two people.
         """
-        import pyarrow
-        import pyarrow.parquet
-
         again = "start the same ser-tf prepare command again"
         paths: list[Path] = []
         for number, folder in enumerate(folders):
@@ -204,10 +262,8 @@ class Shards:
                 raise UserError(f"{folder}: not finished; {again} and it goes on")
             if any(folder.samefile(other) for other in folders[:number]):
                 raise UserError(f"{folder}: expected each folder of shards once. Received: it twice")
-            try:
-                sizes = json.loads(pyarrow.parquet.read_metadata(folder / MANIFEST).metadata[_SIZES.encode()])
-            except (OSError, pyarrow.ArrowInvalid) as error:
-                raise UserError(f"{folder / MANIFEST}: damaged; {again} and it is redone") from error
+            with _damage_explained(folder):
+                sizes = _sizes(folder)
             for shard, size in enumerate(sizes):
                 path = folder / f"shard-{shard:05d}.tfrecord"
                 if not path.is_file():
@@ -278,6 +334,9 @@ class Shards:
         import pyarrow.parquet
 
         for folder in self.folders:
-            for batch in pyarrow.parquet.ParquetFile(folder / MANIFEST).iter_batches(columns=list(names)):
-                columns = [batch.column(name).to_pylist() for name in names]
-                yield columns[0] if len(names) == 1 else columns
+            with _damage_explained(folder), pyarrow.parquet.ParquetFile(folder / MANIFEST) as file:
+                for batch in file.iter_batches(columns=list(names)):
+                    if any(batch.column(name).null_count for name in names if name != "sex"):
+                        raise ValueError("a value is missing")
+                    columns = [batch.column(name).to_pylist() for name in names]
+                    yield columns[0] if len(names) == 1 else columns

@@ -5,6 +5,7 @@ A record is a `tf.train.Example` with the features `speech` (int16 samples at 16
 name, so that a shard that stands is complete; what is killed leaves at most files whose names begin with `unfinished-`.
 """
 
+import hashlib
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ser_tf.audio.recording import Recording, decoder_of, speech_of
 from ser_tf.audio.waveform import read_content
 from ser_tf.config import SAMPLE_RATE_HZ, Config
+from ser_tf.documents import read_json
 from ser_tf.errors import UserError
 from ser_tf.preparation.plan import Row, ShardRows
 
@@ -23,6 +25,13 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 UNFINISHED = "unfinished-"
+_UTTERANCE = {
+    **dict.fromkeys(("name", "speaker", "path"), str),
+    **dict.fromkeys(("sample_hash", "samples"), int),
+    "recorded_seconds": float,
+    "kept_whole": bool,
+}
+_PAGE = {"plan_hash": str, "bytes": int, "utterances": [_UTTERANCE], "failed": [[str]], "checksum": str}
 
 
 @dataclass(frozen=True)
@@ -48,15 +57,15 @@ class ShardTask:
 
     @property
     def page(self) -> Path:
-        """What is in it, in JSON: `plan_hash`, `bytes` (its size), `utterances`, `failed`."""
+        """What is in it, in JSON: `plan_hash`, `bytes` (its size), `utterances`, `failed`, `checksum` (of the rest)."""
         return self.records.with_suffix(".json")
 
     def finished(self) -> bool:
         """Whether the shard stands, whole and of these very recordings."""
         try:
-            page = json.loads(self.page.read_text())
+            page = read_page(self.page)
             return (page["plan_hash"], page["bytes"]) == (self.shard.plan_hash, self.records.stat().st_size)
-        except (OSError, ValueError, KeyError, TypeError):  # one of them is missing or damaged
+        except (OSError, UserError):  # one of them is missing or damaged
             return False
 
 
@@ -94,7 +103,8 @@ def write_shard(task: ShardTask, begin: Callable[[str], None] = lambda path: Non
                 writer.write(_example(row, recording).SerializeToString(deterministic=True))
                 utterances.append(_entry(row, recording))
         content = {"plan_hash": task.shard.plan_hash, "bytes": records.stat().st_size}
-        page.write_text(json.dumps(content | {"utterances": utterances, "failed": failed}) + "\n")
+        content |= {"utterances": utterances, "failed": failed}
+        page.write_text(json.dumps(content | {"checksum": _checksum(content)}) + "\n")
         task.records.unlink(missing_ok=True)  # one of other recordings must not stand beside the new page
         page.replace(task.page)
         records.replace(task.records)
@@ -106,6 +116,23 @@ def write_shard(task: ShardTask, begin: Callable[[str], None] = lambda path: Non
             f"{task.records}: cannot be written ({reason}); make room and start the same command again: it goes on"
         ) from error
     return task.shard.number
+
+
+def read_page(path: Path) -> dict[str, Any]:
+    """What is in a shard.
+
+    Raises:
+        UserError: the page is missing, damaged, or of a version that had no checksum.
+    """
+    remedy = "start the same ser-tf prepare command again and the shard is redone"
+    page = read_json(path, remedy, _PAGE)
+    if page.pop("checksum") != _checksum(page):
+        raise UserError(f"{path}: damaged; {remedy}")
+    return page
+
+
+def _checksum(page: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(page).encode(), digest_size=16).hexdigest()
 
 
 def _example(row: Row, recording: Recording) -> "tf.train.Example":

@@ -24,22 +24,26 @@ import tensorflow as tf
 
 from ser_tf.config import Config, PretrainingConfig
 from ser_tf.corpora.facts import facts_of
+from ser_tf.documents import read_json
 from ser_tf.errors import UserError
 from ser_tf.metrics import VerificationScores, verification
 from ser_tf.network.losses import AdditiveMarginSoftmax
 from ser_tf.network.se_resnet import embedding_network, precision, with_cosine_head, with_softmax_head
-from ser_tf.pipeline import WHOLE, Share, SpeakerCrops, gather, training_crops, whole_utterances
+from ser_tf.pipeline import WHOLE, Share, SpeakerCrops, damage_explained, gather, training_crops, whole_utterances
 from ser_tf.preparation.manifest import Shards
 from ser_tf.training.fitting import Display, exhaustion_explained, learning_rate, make_deterministic, write_log
 from ser_tf.training.hosts import Hosts, absence_explained
 from ser_tf.training.progress import VerificationProgress
-from ser_tf.training.run_folder import RunFolder, read_json, write_text
+from ser_tf.training.run_folder import RunFolder, write_text
 from ser_tf.training.verification import Trials, draw_trials, hold_out, read_trials, sexes_of
 from ser_tf.training.weights import load_weights, method_of, save_weights
 
 TRIALS = "trials.csv"
 SIDES = ("validation", "test")
 """The first chooses the epoch, the second is looked at once."""
+_SCORES = {"trials": int, "eer": float, "min_dcf": {str: float}}
+RESULT = {"test": _SCORES, "untrained": {"test": _SCORES}, "test_speakers": [str], "best_epoch": int, "epochs": int}
+"""What `metrics.json` must hold, as `ser_tf.documents.misfit` takes it."""
 SHARED = "give all hosts one --run on a file system that they share"
 
 
@@ -291,10 +295,15 @@ def pretrain(
         What `metrics.json` holds.
     """
     hosts = hosts or Hosts()
-    with run.alone() if hosts.first else nullcontext(), exhaustion_explained(run), absence_explained(hosts):
+    with (
+        run.alone() if hosts.first else nullcontext(),
+        exhaustion_explained(run),
+        absence_explained(hosts),
+        damage_explained(task.shards, run.utterances),
+    ):
         if run.finished:
             run.begin(task.identity(), task.config)
-            return run.result(report)
+            return run.result(report, RESULT)
         network = SpeakerNetwork(task, hosts)
         if hosts.first:
             run.begin(task.identity(), task.config)  # not earlier: what is refused leaves no folder behind
@@ -310,7 +319,7 @@ def pretrain(
         if hosts.first:
             judge(task, run, network, progress, hosts)
         hosts.mean(0)  # the others wait for the result
-        return read_json(run.metrics, remedy=SHARED)
+        return read_json(run.metrics, SHARED, RESULT)
 
 
 def train(
