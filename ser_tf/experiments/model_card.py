@@ -4,6 +4,8 @@ from typing import Any
 
 from ser_tf.config import Config
 from ser_tf.corpora.facts import facts_of
+from ser_tf.documents import misfit, read_json
+from ser_tf.errors import UserError
 from ser_tf.experiments.predictions import read_predictions
 from ser_tf.experiments.statistics import (
     CONFIDENCE_LEVEL,
@@ -13,7 +15,8 @@ from ser_tf.experiments.statistics import (
     points,
     strategy_scores,
 )
-from ser_tf.training.run_folder import RunFolder, read_json
+from ser_tf.training.results import WRITTEN
+from ser_tf.training.run_folder import RunFolder
 from ser_tf.training.weights import read_provenance
 
 _NAMED_BY = {"softmax": "the softmax of the network", "svm": "an RBF SVM on the embedding"}
@@ -27,7 +30,11 @@ def model_card(run: RunFolder) -> str:
     """
     table = read_predictions([run.path])
     identity = run.read_identity()
-    metrics = read_json(run.metrics, "train the run again")
+    wanted = dict.fromkeys(("train_speakers", "validation_speakers", "test_speakers"), list)
+    problem = misfit(identity, wanted)
+    if problem:
+        raise UserError(f"{run.identity}: {problem}; train the run again")
+    metrics = read_json(run.metrics, "train the run again", WRITTEN)
     pooled = strategy_scores(table, identity["strategy"]).pooled
     title = f"{identity['strategy']} on {identity['corpus']}, {identity['scheme']} fold {identity['fold']}"
     sections = (
@@ -40,20 +47,22 @@ def model_card(run: RunFolder) -> str:
         _intended_use(),
         _limits(run, identity, pooled),
     )
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(sections).replace("<", "&lt;") + "\n"  # names are text, and never HTML
 
 
 def _origin(run: RunFolder, identity: dict[str, Any]) -> str:
-    made_with = read_json(run.identity, "train the run again")["made_with"]
-    packages = ", ".join(f"{name} {version}" for name, version in made_with["packages"].items())
+    made_with = run.read_made_with()
+    packages = ", ".join(f"{name} {version}" for name, version in made_with.get("packages", {}).items())
     network = Config.load(run.config).network
-    kind = read_json(run.path / "classifier.json", "train the run again")["kind"]
+    shape = {"kind": str}
+    kind = read_json(run.path / "classifier.json", "train the run again", shape)["kind"]
     return _section(
         "Origin",
         f"- Run: `{run.path.resolve().name}`, strategy {identity['strategy']} of Mocanu et al., Sensors 2021.",
         f"- Network: SE-ResNet-34 at width {network.width:g}, GhostVLAD with {network.clusters} clusters and "
-        f"{network.ghost_clusters} ghosts; the emotion is named by {_NAMED_BY[kind]}.",
-        f"- Code: ser_tf {made_with['ser_tf']}, commit {made_with['commit'] or 'not known'}; {packages}.",
+        f"{network.ghost_clusters} ghosts; the emotion is named by {_NAMED_BY.get(kind, kind)}.",
+        f"- Code: ser_tf {made_with.get('ser_tf', 'of another version')}, commit "
+        f"{made_with.get('commit') or 'not known'}; {packages}.",
         "- Configuration and everything else that decides the result: `config.yaml`, `provenance.json`.",
     )
 

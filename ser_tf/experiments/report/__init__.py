@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ser_tf.corpora import open_corpus
 from ser_tf.errors import UserError, import_extra
+from ser_tf.folder_lock import alone_in
 
 
 def write_report(folders: Sequence[Path], out: Path, corpora: Sequence[Path], report: Callable[[str], None]) -> None:
@@ -18,7 +19,8 @@ def write_report(folders: Sequence[Path], out: Path, corpora: Sequence[Path], re
         report: takes one line about what goes on.
 
     Raises:
-        UserError: matplotlib is missing, there is nothing to report, or what is there is damaged.
+        UserError: matplotlib is missing, there is nothing to report, what is there is damaged, or another report is
+            being written there.
     """
     import_extra("matplotlib", "report: expected matplotlib, which draws its figures", "report")
     if not folders:
@@ -30,7 +32,8 @@ def write_report(folders: Sequence[Path], out: Path, corpora: Sequence[Path], re
 
     sources = find_sources(folders)
     recordings = {corpus.name: corpus for corpus in map(open_corpus, corpora)}
-    with style():
+    out.mkdir(parents=True, exist_ok=True)
+    with alone_in(out), style():
         write_pages(
             compose(sources, recordings, report), out, f"Written by ser-tf report on {datetime.now(UTC):%Y-%m-%d}."
         )

@@ -3,12 +3,18 @@
 Text is plain; what stands between two backticks is code.
 """
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
+
+
+LONGEST_NAME = 120
+"""Characters of a file name, without its hash and ending."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +54,13 @@ class Panel:
     """One drawing of a figure."""
 
     name: str
-    """Of its files, and unique in the report."""
+    """Of its files, and unique in the report; what is no safe part of a file name is replaced."""
     alt: str
     """What it shows, for who cannot see it."""
     drawing: "Drawing"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", _file_name(self.name))
 
 
 @dataclass(frozen=True)
@@ -85,3 +94,11 @@ class Document:
     lead: Sequence[Block]
     """What was measured, on what, and what came out."""
     sections: Sequence[Section]
+
+
+def _file_name(text: str) -> str:
+    """The text in safe characters; where that changes it, a hash keeps it apart from others."""
+    safe = re.sub(r"[^A-Za-z0-9_=.-]+|^\.+", "-", text)[:LONGEST_NAME]
+    return (
+        safe if safe == text else f"{safe}-{hashlib.blake2b(text.encode(errors='replace'), digest_size=4).hexdigest()}"
+    )

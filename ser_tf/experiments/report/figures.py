@@ -76,6 +76,7 @@ def style() -> Iterator[None]:
         "lines.linewidth": 1.6,
         "lines.markersize": 5,
         "svg.fonttype": "none",
+        "text.parse_math": False,  # a dollar in a name is no formula
         "svg.hashsalt": "ser_tf",
         "figure.facecolor": PAPER,
         "axes.facecolor": "none",

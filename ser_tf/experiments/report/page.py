@@ -193,7 +193,8 @@ def _html_text(text: str) -> str:
 def _markdown(document: Document, footer: str) -> str:
     parts = [f"# {document.title}", *map(_markdown_block, document.lead)]
     parts += [text for section in document.sections for text in _markdown_section(section, level=2)]
-    return "\n\n".join([*parts, footer]) + "\n"
+    whole = "\n\n".join([*parts, footer]) + "\n"
+    return whole.replace("<", "&lt;")  # names are text, and never HTML
 
 
 def _markdown_section(section: Section, level: int) -> list[str]:

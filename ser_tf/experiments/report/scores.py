@@ -13,6 +13,7 @@ import pandas as pd
 from ser_tf.config import PRESETS
 from ser_tf.corpora.demographics import Demographics, demographics_of
 from ser_tf.corpora.folds import RANDOM_SPLIT
+from ser_tf.documents import read_json
 from ser_tf.errors import UserError
 from ser_tf.experiments.comparison import SIGNIFICANCE_LEVEL, Comparison, compare_strategies
 from ser_tf.experiments.predictions import PredictionTable
@@ -22,7 +23,6 @@ from ser_tf.experiments.report.figures import Interval, Look
 from ser_tf.experiments.report.sources import Evaluation, Line, preset_in_words, scheme_of
 from ser_tf.experiments.statistics import Estimate, Spread, interval_in_words, points
 from ser_tf.experiments.summary import StrategySummary, summarise_strategy
-from ser_tf.training.run_folder import read_json
 
 CORPUS_NAMES = {"ravdess": "RAVDESS", "crema_d": "CREMA-D", "synthetic": "synthetic corpus"}
 SCHEME_NOTES = {
@@ -401,7 +401,8 @@ def _over_folds_table(scored: Scored) -> Table:
 
 def _ties_shared(line: Line) -> list[str]:
     """Cells of table 2 for a vote whose ties count in part."""
-    metrics = [read_json(run.folder.metrics, remedy="judge them again")["ties_shared"] for run in line.finished]
+    shape = {"ties_shared": {"wa": float, "uar": float}}
+    metrics = [read_json(run.folder.metrics, "judge them again", shape)["ties_shared"] for run in line.finished]
     wa, uar = (_spread_cells(Spread.of(np.array([one[key] for one in metrics]))) for key in ("wa", "uar"))
     return [*wa, uar[0], uar[3]]
 
@@ -425,7 +426,7 @@ def _folds(scored: Scored) -> Iterator[Block]:
     published = scheme_of(evaluation.corpus, "published")
     sides: dict[int, dict[str, Any]] = {run.fold: run.identity for run in evaluation.runs}
     ours = {
-        number: [speakers_in_words(identity[f"{side}_speakers"]) for side in ("validation", "test")]
+        number: [speakers_in_words(identity.get(f"{side}_speakers", ())) for side in ("validation", "test")]
         for number, identity in sides.items()
     }
     if evaluation.folds:
@@ -499,7 +500,8 @@ def excluded_and_unreadable(scored: Scored) -> tuple[dict[str, str], dict[str, s
     found: tuple[dict[str, str], dict[str, str]] = ({}, {})
     for line in scored.evaluation.scored:
         for run in line.finished:
-            metrics = read_json(run.folder.metrics, remedy="train this run again")
-            for target, key in zip(found, ("excluded", "unreadable"), strict=True):
-                target.update(metrics.get(key, {}))
+            shape = {key: {str: str} for key in ("excluded", "unreadable")}
+            metrics = read_json(run.folder.metrics, "train this run again", shape)
+            for target, key in zip(found, shape, strict=True):
+                target.update(metrics[key])
     return found

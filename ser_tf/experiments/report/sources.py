@@ -15,11 +15,12 @@ import pandas as pd
 from ser_tf.config import PRESETS, Config
 from ser_tf.corpora import KNOWN_CORPORA, Corpus, Utterance
 from ser_tf.corpora.folds import CROSS_CORPUS, RANDOM_SPLIT, Scheme, load_scheme
+from ser_tf.documents import read_json
 from ser_tf.errors import UserError
 from ser_tf.experiments.noise_folder import NoiseFolder
 from ser_tf.experiments.noise_summary import NoiseSummary, summarise_noise
 from ser_tf.experiments.predictions import PredictionTable, read_predictions
-from ser_tf.training.run_folder import RunFolder, read_json
+from ser_tf.training.run_folder import RunFolder
 from ser_tf.training.strategies import STRATEGIES, start_in_words
 
 NAMES = {"majority": "majority class", "mfcc_svm": "MFCC + SVM", "egemaps_svm": "eGeMAPS + SVM", "human": "listeners"}
@@ -93,7 +94,12 @@ class Run:
     @cached_property
     def log(self) -> pd.DataFrame:
         """A row per finished epoch; empty for a method without epochs."""
-        return pd.read_csv(self.folder.log) if self.folder.log.is_file() else pd.DataFrame()
+        if not self.folder.log.is_file():
+            return pd.DataFrame()
+        log = _read_table(self.folder.log, ("epoch",), "train this run again")
+        if not all(pd.api.types.is_numeric_dtype(kind) for kind in log.dtypes):
+            raise UserError(f"{self.folder.log}: expected numbers; train this run again")
+        return log
 
 
 @dataclass(frozen=True)
@@ -314,23 +320,25 @@ def _flat(config: Config) -> dict[str, Any]:
     }
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     """The folders that hold something; what lies below a run, a sweep or a noise test is part of it."""
     if any((folder / name).is_file() for name in ("run.json", SWEEP, NOISE)):
         yield folder
         return
+    here = folder.resolve()
     for child in sorted(folder.iterdir()):
-        if child.is_dir():
-            yield from _walk(child)
+        if here not in above and child.is_dir():  # a link may lead back to where it lies
+            yield from _walk(child, (*above, here))
 
 
 def _read_run(folder: RunFolder) -> Run | None:
     """The run; None where it belongs to no evaluation."""
     identity = folder.read_identity()
+    if identity.get("protocol") == CROSS_CORPUS and not identity.keys() >= {"trained_on", "tested_on", "left_out"}:
+        return None
     if (folder.path / _ONLY_VALIDATED).is_file() or any(key not in identity for key in _EVALUATION):
         return None
-    made_with = read_json(folder.identity, remedy="train this run again").get("made_with", {})
-    return Run(folder, identity, made_with, Config.load(folder.config))
+    return Run(folder, identity, folder.read_made_with(), Config.load(folder.config))
 
 
 def _evaluations(runs: Iterable[Run]) -> tuple[Evaluation, ...]:
@@ -406,10 +414,14 @@ def _label(strategy: str, run: Run, variants: Sequence[Run]) -> str:
 
 def _read_sweep(folder: Path) -> Sweep:
     remedy = "start the same ser-tf sweep command again"
-    about = read_json(folder / SWEEP, remedy)
-    wanted = ("corpus", "scheme", "strategy", "start", "afresh", "parameters", "epochs")
-    if not isinstance(about, dict) or any(key not in about for key in wanted):
-        raise UserError(f"{folder / SWEEP}: expected {', '.join(wanted)}; {remedy}")
+    wanted = {
+        **dict.fromkeys(("corpus", "scheme", "strategy"), str),
+        "start": (str, None),
+        "afresh": [str],
+        "parameters": {str: [object]},
+        "epochs": int,
+    }
+    about = read_json(folder / SWEEP, remedy, wanted)
     parameters = tuple(about["parameters"])
     rows = _read_table(folder / "sweep.csv", (*SWEEP_COLUMNS, *parameters), remedy)
     start = ", ".join([about["start"] or "random weights", *(f"{layer} afresh" for layer in about["afresh"])])
