@@ -94,8 +94,11 @@ class Abstention:
 
     def __str__(self) -> str:
         """What a user has to know about the threshold, in a line."""
+        abstains = f"abstains below a probability of {self.threshold:.4f}"
+        if self.threshold == 0:
+            abstains = f"abstains from nothing, since all answers together keep a risk of {self.risk:g}"
         return (
-            f"abstains below a probability of {self.threshold:.4f}. Validation speakers ({self.validation.speakers}): "
+            f"{abstains}. Validation speakers ({self.validation.speakers}): "
             f"{self.validation}; but they also chose the epoch, the temperature and an SVM's parameters, and so may "
             f"tell too low a risk. Test speakers ({self.test.speakers}), who chose nothing: {self.test}"
         )

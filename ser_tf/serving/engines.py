@@ -20,7 +20,7 @@ from ser_tf.corpora import Corpus
 from ser_tf.errors import UserError, import_extra
 from ser_tf.folder_lock import alone_in
 from ser_tf.pipeline import SpeechFile, prepare_speech
-from ser_tf.serving.export import require_tensorflow, write_assets
+from ser_tf.serving.export import full_disk_explained, require_tensorflow, write_assets
 from ser_tf.serving.line_graph import LENGTH, WAVEFORM, Tensors, scores_of
 from ser_tf.serving.predict import UNFINISHED, Recogniser, load_run
 from ser_tf.training.run_folder import RunFolder
@@ -229,7 +229,8 @@ def _new_folder(folder: Path) -> Iterator[Path]:
             _require_new(folder)  # another may have given it its name just before
             for left in unfinished.iterdir():
                 left.unlink()
-            yield unfinished
+            with full_disk_explained(folder):
+                yield unfinished
             unfinished.rename(folder)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,5 +1,7 @@
 """A finished run as a SavedModel, in folders of versions as TensorFlow Serving watches them."""
 
+import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,6 +17,7 @@ from ser_tf.serving.line_graph import LineGraph
 from ser_tf.serving.predict import CONFIG, LABELS, PREDICTIONS, UNFINISHED, export_versions, load_run
 from ser_tf.training.run_folder import RunFolder, environment, write_json
 
+_CANNOT_WRITE = (tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError, tf.errors.NotFoundError)
 MODEL_CARD = "model_card.md"
 PROVENANCE = "provenance.json"
 
@@ -44,7 +47,8 @@ def export(run: Path, folder: Path, card: str) -> Path:
         unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder))
         try:
             unfinished.chmod(0o755)  # mkdtemp's own is for this user alone, and a server may be another
-            _write(LineGraph(recogniser), RunFolder(run), card, unfinished)
+            with full_disk_explained(folder):
+                _write(LineGraph(recogniser), RunFolder(run), card, unfinished)
             unfinished.rename(version)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -88,6 +92,25 @@ def _write(line: LineGraph, run: RunFolder, card: str, folder: Path) -> None:
         assets = write_assets(line.emotions, run, card, Path(staging))
         saved.line_assets = [tf.saved_model.Asset(str(path)) for path in assets]
         tf.saved_model.save(saved, str(folder), signatures=line.signatures())
+
+
+@contextmanager
+def full_disk_explained(folder: Path) -> Iterator[None]:
+    """Name the folder where TensorFlow cannot write.
+
+    Raises:
+        OSError: the disk is full.
+        UserError: it cannot write for another reason.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        full = os.strerror(errno.ENOSPC)
+        if full in str(error):
+            raise OSError(errno.ENOSPC, full, str(folder)) from error
+        if not isinstance(error, _CANNOT_WRITE):
+            raise
+        raise UserError(f"{folder}: the export cannot be written there ({error.message}); choose another") from error
 
 
 @contextmanager

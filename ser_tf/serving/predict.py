@@ -1,5 +1,6 @@
 """Name the emotion of a recording with a finished run, or with what was exported of it; the corpus is not needed."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +73,7 @@ class Recogniser:
         self.embedding = embedding
         self.features = features
         self.classifier = classifier
+        self._process = os.getpid()
 
     @property
     def emotions(self) -> tuple[str, ...]:
@@ -88,6 +90,7 @@ class Recogniser:
         Raises:
             UserError: the recording cannot be read, is silent or too short or long; or an array comes without rate.
         """
+        _refuse_fork(self._process)
         name = str(recording) if isinstance(recording, str | Path) else "recording"
         waveform = _waveform(recording, rate_hz)
         speech = remove_silence(waveform, self.config.vad, name)
@@ -115,6 +118,7 @@ class Recogniser:
             Distributions over the emotions, float64 [B, C]; and what the network gave: `embedding` [B, K*D],
             `ghost_share` [B, M], 0 beyond an utterance's own descriptors, and where there is a softmax head `logits`.
         """
+        _refuse_fork(self._process)
         outputs = {name: np.asarray(value) for name, value in self.features.predict_on_batch(inputs).items()}
         used = "logits" if self.classifier.svm is None else "embedding"
         return self.classifier.probabilities(outputs[used]), outputs
@@ -128,6 +132,7 @@ class ExportedRecogniser:
     """
 
     def __init__(self, path: Path) -> None:
+        self._process = os.getpid()
         try:
             self.emotions = tuple((path / "assets" / LABELS).read_text(encoding="utf-8").splitlines())
             self.config = Config.load(path / "assets" / CONFIG)
@@ -139,6 +144,7 @@ class ExportedRecogniser:
 
     def __call__(self, recording: str | Path | bytes | np.ndarray, rate_hz: int | None = None) -> Prediction:
         """As `Recogniser.__call__`, with every step after the waveform inside the SavedModel."""
+        _refuse_fork(self._process)
         waveform = _waveform(recording, rate_hz)
         answer = {name: rows[0].numpy() for name, rows in self._answers(waveform=tf.constant(waveform[None])).items()}
         if answer["problem"]:
@@ -228,6 +234,15 @@ def export_versions(folder: Path) -> list[int]:
     """The numbers of the versions in the folder of an export, ascending; none where there is no such folder."""
     names = [model.parent.name for model in folder.glob(f"[0-9]*/{SAVED_MODEL}")]
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name)) == name)
+
+
+def _refuse_fork(loaded_by: int) -> None:
+    """Refuse to compute in a child of the process that loaded the model, where TensorFlow would wait for ever."""
+    if os.getpid() != loaded_by:
+        raise UserError(
+            f"this process ({os.getpid()}) was forked from the one that loaded the model ({loaded_by}), and TensorFlow "
+            "does not survive a fork; load the model in each worker, as docs/serving.md shows for gunicorn and Celery"
+        )
 
 
 def _waveform(recording: str | Path | bytes | np.ndarray, rate_hz: int | None) -> np.ndarray:
