@@ -9,7 +9,7 @@ Example:
 
 from typing import TYPE_CHECKING, Any
 
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, require_backend
 
 if TYPE_CHECKING:
     from ser_tf.serving.predict import Prediction, Recogniser, load
@@ -19,6 +19,7 @@ __all__ = ["Prediction", "Recogniser", "UserError", "load"]
 
 def __getattr__(name: str) -> Any:
     if name in ("Prediction", "Recogniser", "load"):
+        require_backend()
         from ser_tf.serving import predict
 
         return getattr(predict, name)

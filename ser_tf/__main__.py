@@ -1,5 +1,25 @@
-"""`python -m ser_tf` is `ser-tf`."""
+"""`ser-tf`, and `python -m ser_tf`: Ctrl-C ends in one line at any moment, also while libraries are imported."""
 
-from ser_tf.cli import main
+import signal
 
-main()
+from ser_tf import interruption
+
+
+def main() -> None:
+    """Run the command line."""
+    interruption.listen()
+    try:
+        from ser_tf.cli import main as command_line
+
+        command_line()
+    except BaseException as error:  # after Ctrl-C libraries end in whatever they make of it
+        told = isinstance(error, SystemExit) and error.code == interruption.STATUS
+        if told or not interruption.heard():
+            raise
+    if interruption.heard():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # pressed again, it ends this process at once
+        interruption.end()
+
+
+if __name__ == "__main__":
+    main()

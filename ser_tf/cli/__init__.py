@@ -9,6 +9,7 @@ from typing import Annotated, Any, TextIO
 
 import tyro
 
+from ser_tf import interruption
 from ser_tf.cli.corpora import Audit, Synthesise
 from ser_tf.cli.experiments import CrossCorpus, Noise, Report, Sweep, Yardsticks
 from ser_tf.cli.options import TrainingOptions
@@ -18,35 +19,39 @@ from ser_tf.cli.serving import Export
 from ser_tf.cli.training import Evaluate, Finetune, Pretrain
 from ser_tf.cli.weights import ImportVggvox
 from ser_tf.config import Config, preset
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, printable
 
 DESCRIPTION = "Speech emotion recognition: SE-ResNet-34, GhostVLAD and emotion metric learning."
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, by the shell's convention."""
+GOES_ON: dict[type, str] = {
+    **dict.fromkeys((Finetune, Evaluate, Sweep, CrossCorpus, Pretrain), "its last finished epoch"),
+    **dict.fromkeys((Yardsticks, Noise), "its finished runs"),
+    Prepare: "its finished shards",
+}
+"""From where a command goes on that was interrupted."""
 
 
 def main() -> None:
     """Run one command; whatever a user can cause ends in one line and status 1."""
     warnings.showwarning = _show_warning
     warnings.filterwarnings("always", module="ser_tf")  # whatever PYTHONWARNINGS says: what is left out is named
+    command = None
     try:
-        _parse(sys.argv[1:]).run()
+        command = _parse(sys.argv[1:])
+        command.run()
     except UserError as error:
         sys.exit(f"ser-tf: {error}")
     except KeyboardInterrupt:
-        print(
-            "ser-tf: interrupted; a training goes on from its last finished epoch, and a preparation from its finished "
-            "shards, when it is started again",
-            file=sys.stderr,
-        )
-        sys.exit(INTERRUPTED)
+        interruption.end(GOES_ON.get(type(command), ""))
+    except MemoryError:
+        sys.exit("ser-tf: out of memory; give less at a time, or lower what the options make large")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.errno is None:  # a library's own, not the operating system's
             raise
         reason = os.strerror(error.errno)
-        sys.exit(f"ser-tf: {error.filename or 'writing'}: {reason}; make room or choose another place")
+        place = printable(str(error.filename or "writing"))
+        sys.exit(f"ser-tf: {place}: {reason}; make room or choose another place")
 
 
 def _parse(arguments: list[str]) -> Any:
@@ -94,4 +99,4 @@ def _show_warning(
 ) -> None:
     """Warnings of this project as one line; those of libraries are for developers, not for users."""
     if Path(filename).is_relative_to(Path(__file__).parent.parent):
-        print(f"ser-tf: {message}", file=sys.stderr)
+        print(f"ser-tf: {printable(str(message))}", file=sys.stderr)

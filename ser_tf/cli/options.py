@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from ser_tf.config import Config
+from ser_tf.errors import require_backend
 
 if TYPE_CHECKING:
     from ser_tf.corpora import Corpus
@@ -51,7 +52,12 @@ def open_folds(options: FoldOptions) -> tuple["Corpus", "Scheme"]:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow without its remarks on CPU and GPU, unless TF_CPP_MIN_LOG_LEVEL says what is to be shown."""
+    """Import TensorFlow without its remarks on CPU and GPU, unless TF_CPP_MIN_LOG_LEVEL says what is to be shown.
+
+    Raises:
+        UserError: the environment chooses another backend of Keras than ours.
+    """
+    require_backend()
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from ser_tf import interruption
 from ser_tf.cli.options import Method, import_tensorflow
-from ser_tf.config import Config
+from ser_tf.config import SHORTEST_CROP_SECONDS, Config
 from ser_tf.errors import UserError
 
 if TYPE_CHECKING:
     from ser_tf.serving.abstention import Abstention
     from ser_tf.serving.predict import ExportedRecogniser, Prediction, Recogniser
+
+
+MOST_SECONDS = 600
+"""That `describe` counts for."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,10 @@ class Describe:
 
     def run(self) -> None:
         """Print it."""
+        if not SHORTEST_CROP_SECONDS <= self.seconds <= MOST_SECONDS:
+            raise UserError(
+                f"seconds: expected {SHORTEST_CROP_SECONDS:g} to {MOST_SECONDS} s of speech. Received: {self.seconds:g}"
+            )
         import_tensorflow()
         from ser_tf.network.se_resnet import describe
 
@@ -110,6 +119,8 @@ def _predictions(
 ) -> Iterator[tuple[Path, "Prediction"]]:
     """The prediction of every recording that can be read; the others are named on stderr and added to `failed`."""
     for file in files:
+        if interruption.heard():  # a library that called back had no way to pass it on
+            raise KeyboardInterrupt
         try:
             prediction = recogniser(file)
         except UserError as error:
@@ -129,6 +140,7 @@ def _write_timeline(
     """Print a line per utterance as soon as it is named, and write all of them to the folder."""
     from ser_tf.audio.long_recording import read_long_recording
     from ser_tf.experiments.report.timeline import clock, timeline_page
+    from ser_tf.folder_lock import alone_in
     from ser_tf.serving.timeline import Timeline, cut, judge, write_timeline
     from ser_tf.training.run_folder import write_text
 
@@ -142,8 +154,9 @@ def _write_timeline(
         times = f"{clock(segment.start_seconds):>10} {clock(segment.end_seconds):>10}"
         print(f"{times}  {_winner(segment.prediction)}{_abstains(segment.abstained)}".rstrip(), flush=True)
     timeline = Timeline.of(file.name, recogniser.emotions, samples, cuts, segments, abstention)
-    write_timeline(timeline, folder)
-    write_text(folder / "timeline.html", timeline_page(timeline, samples, str(source)))
+    with alone_in(folder):
+        write_timeline(timeline, folder)
+        write_text(folder / "timeline.html", timeline_page(timeline, samples, str(source)))
     print(f"{len(segments)} utterances; too short to be named: {len(cuts.too_short)}")
     print(f"written to {folder / 'timeline.html'}, {folder / 'timeline.csv'} and {folder / 'timeline.json'}")
 

@@ -1,0 +1,38 @@
+"""Ctrl-C: it raises KeyboardInterrupt as ever, and is remembered where a library swallows that."""
+
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+STATUS = 130
+"""Exit status after Ctrl-C, by the shell's convention."""
+_heard = False
+
+
+def listen() -> None:
+    """Remember Ctrl-C from now on, unless the shell has turned it off, as for a command in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _remember)
+
+
+def heard() -> bool:
+    """Whether it was pressed."""
+    return _heard
+
+
+def end(goes_on: str = "") -> NoReturn:
+    """Say that the command was interrupted, and end it.
+
+    Args:
+        goes_on: from where it goes on when it is started again; empty where it begins anew.
+    """
+    remedy = f"; started again, it goes on from {goes_on}" if goes_on else ""
+    print(f"ser-tf: interrupted{remedy}", file=sys.stderr)
+    sys.exit(STATUS)
+
+
+def _remember(number: int, frame: FrameType | None) -> None:
+    global _heard
+    _heard = True
+    raise KeyboardInterrupt
