@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import importlib
 import io
 import json
 import os
@@ -597,3 +598,54 @@ def test_a_warning_is_one_line_and_a_librarys_is_none(ser_tf, monkeypatch):
 
     monkeypatch.setattr(cli, "_parse", warn)
     assert ser_tf("audit", "corpus").err == "ser-tf: the embeddings collapse\nser-tf: enough\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        *(
+            (("describe", "--seconds", value), "seconds: expected 0.1 to 600 s")
+            for value in (0, -1, "nan", "inf", "1e300")
+        ),
+        (("describe", "--network.width", "1e9"), "width: expected at most 4. Received: width=1000000000.0"),
+        (("describe", "--network.head-units", 0), "head_units: expected at least 1. Received: head_units=0"),
+        (("describe", "--training.seed", 2**32), f"seed: expected at most {2**32 - 1}. Received: seed={2**32}"),
+        (
+            ("pretrain", "--corpus", "nowhere", "--pretraining.held-out", "inf"),
+            "held_out: expected at most 1000000. Received: held_out=inf",
+        ),
+    ],
+)
+def test_an_argument_out_of_bounds_gets_one_line(ser_tf, arguments, message):
+    assert_one_line(ser_tf(*arguments), message)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "sweep"])
+def test_a_seed_of_more_than_32_bits_gets_one_line(ser_tf, tones, command):
+    over = ("--over", "loss.alpha=0.1") if command == "sweep" else ()
+    answer = ser_tf(command, "--corpus", tones, "--preset", "tiny", "--seeds", 2**32, *over)
+    error = "\n".join(line for line in answer.err.splitlines() if "left out" not in line) + "\n"
+    assert_one_line(Answer(answer.status, answer.out, error), f"seed: expected at most {2**32 - 1}")
+    assert not Path("runs").exists()
+
+
+def test_a_backend_left_in_the_shell_gets_one_line(ser_tf, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    message = "KERAS_BACKEND: expected tensorflow or jax. Received: torch; unset this environment variable"
+    assert_one_line(ser_tf("describe"), message)
+    with pytest.raises(UserError, match=message):
+        importlib.import_module("ser_tf").load("run")
+
+
+def test_what_is_too_large_for_the_memory_gets_one_line(ser_tf, monkeypatch):
+    def fill(arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(cli, "_parse", fill)
+    assert_one_line(ser_tf("audit", "corpus"), "out of memory; give less at a time")
+
+
+def test_a_name_cannot_break_the_line_of_a_missing_file(ser_tf):
+    corpus_of(*RAVDESS)
+    answer = ser_tf("audit", "corpus", "--json", "two\nlines/report.json")
+    assert_one_line(answer, "two\\nlines/report.json: No such file or directory")

@@ -1,5 +1,7 @@
 import dataclasses
+import math
 from collections.abc import Callable
+from typing import get_type_hints
 
 import pytest
 import yaml
@@ -10,6 +12,7 @@ from ser_tf.config import (
     Config,
     LossConfig,
     NetworkConfig,
+    PretrainingConfig,
     SpectrogramConfig,
     TrainingConfig,
     VadConfig,
@@ -193,3 +196,42 @@ def test_values_out_of_range_are_refused_in_one_line(make: Callable[[], object],
     with pytest.raises(UserError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+NUMBERS = [
+    (room, name)
+    for room, kind in get_type_hints(Config).items()
+    for name, hint in get_type_hints(kind).items()
+    if hint in (int, float)
+]
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 10, "-1" + "0" * 10, "9" * 400])
+@pytest.mark.parametrize(("room", "name"), NUMBERS)
+def test_every_number_has_bounds(load, room, name, value):
+    with pytest.raises(UserError, match=rf"mine\.yaml: {room}: ({name}: )?\w+: expected ") as caught:
+        load(f"{room}: {{{name}: {value}}}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(PretrainingConfig)][1:])
+@pytest.mark.parametrize("value", [1e10, -1e10, math.inf, math.nan])
+def test_every_number_of_a_pre_training_has_bounds(name, value):
+    with pytest.raises(UserError, match=f"^{name}: expected at "):
+        PretrainingConfig(**{name: value})
+
+
+def test_a_seed_is_32_bits():
+    assert TrainingConfig(seed=2**32 - 1).seed == 2**32 - 1
+    with pytest.raises(UserError, match=f"^seed: expected at most {2**32 - 1}. Received: seed={2**32}$"):
+        TrainingConfig(seed=2**32)
+
+
+def test_an_embedding_has_bounds(load):
+    with pytest.raises(UserError, match=r"network: clusters: expected at most 16 with descriptor_size=4096. Received"):
+        load("network: {clusters: 17, descriptor_size: 4096}")  # 16 * 4096 = 2**16
+
+
+def test_the_ratios_of_noise_have_bounds(load):
+    with pytest.raises(UserError, match="noise_snr_db: expected -100 to 100"):
+        load("augmentation: {noise_snr_db: [0, 1e9]}")

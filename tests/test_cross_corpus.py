@@ -7,11 +7,12 @@ import pytest
 from ser_tf import cli
 from ser_tf.corpora import open_corpus
 from ser_tf.corpora.folds import load_scheme
+from ser_tf.documents import read_json
 from ser_tf.errors import UserError
 from ser_tf.experiments.cross_corpus import CROSS_CORPUS, cross_corpus_task, join
 from ser_tf.experiments.predictions import read_predictions
 from ser_tf.network.se_resnet import embedding_network
-from ser_tf.training.run_folder import RunFolder, read_json
+from ser_tf.training.run_folder import RunFolder
 from ser_tf.training.weights import method_of, save_weights
 
 pytestmark = pytest.mark.usefixtures("shallow")

@@ -380,3 +380,25 @@ def test_a_graph_of_tensorflow_needs_keras_on_tensorflow(finetuned, tmp_path, mo
     with pytest.raises(UserError, match=r"export: expected Keras on TensorFlow. Received: KERAS_BACKEND=jax; a run"):
         export(finetuned("S3").path, tmp_path / "out", "")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("error", [tf.errors.ResourceExhaustedError, tf.errors.UnknownError])
+def test_a_full_disk_is_said_and_leaves_nothing(instant, monkeypatch, tmp_path, error):
+    def write(line, run, card, folder):
+        (folder / "saved_model.pb").touch()
+        raise error(None, None, "out/unfinished-x/variables/part_of_data; No space left on device")
+
+    monkeypatch.setattr(exporting, "_write", write)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        export(tmp_path, tmp_path / "out", CARD)
+    assert caught.value.filename == str(tmp_path / "out")  # of which the command line makes one line
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_folder_where_tensorflow_may_not_write_is_said(instant, monkeypatch, tmp_path):
+    def write(line, run, card, folder):
+        raise tf.errors.PermissionDeniedError(None, None, "assets; Permission denied")
+
+    monkeypatch.setattr(exporting, "_write", write)
+    with pytest.raises(UserError, match=rf"^{tmp_path}/out: the export cannot be written there \(assets; Permission"):
+        export(tmp_path, tmp_path / "out", CARD)

@@ -74,3 +74,33 @@ def test_an_unfinished_run_has_no_card(run_copy):
     run_copy.metrics.unlink()
     with pytest.raises(UserError, match="this run is not finished"):
         model_card(run_copy)
+
+
+def test_a_script_in_a_name_is_text(run_copy):
+    content = json.loads(run_copy.identity.read_text())
+    content["identity"]["scheme"] = "<script>alert(1)</script>"
+    run_copy.identity.write_text(json.dumps(content))
+    card = model_card(run_copy)
+    assert "<" not in card
+    assert "&lt;script>alert(1)&lt;/script>" in card
+
+
+def test_a_run_of_another_version_still_has_a_card(run_copy):
+    content = json.loads(run_copy.identity.read_text())
+    del content["made_with"]
+    run_copy.identity.write_text(json.dumps(content))
+    assert "- Code: ser_tf of another version, commit not known; ." in model_card(run_copy)
+
+
+def test_files_of_another_shape_are_refused_in_one_line(run_copy):
+    metrics = json.loads(run_copy.metrics.read_text())
+    for damage in ({"test": 1}, {"excluded": None}, {"validation": {}}, {"unreadable": ["a"]}):
+        run_copy.metrics.write_text(json.dumps(metrics | damage))
+        with pytest.raises(UserError, match=rf"^{run_copy.metrics}: .*expected .*; train the run again$"):
+            model_card(run_copy)
+    run_copy.metrics.write_text(json.dumps(metrics))
+    content = json.loads(run_copy.identity.read_text())
+    del content["identity"]["test_speakers"]
+    run_copy.identity.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"run.json: expected train_speakers, .*no test_speakers; train the run again$"):
+        model_card(run_copy)

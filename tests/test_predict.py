@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import struct
 
@@ -12,6 +13,7 @@ import soundfile
 
 import ser_tf
 from ser_tf.errors import UserError
+from ser_tf.serving.export import export
 from ser_tf.serving.predict import UNFINISHED, load
 from ser_tf.training.run_folder import write_json
 
@@ -203,3 +205,27 @@ def test_the_class_list_travels_with_the_run(run_copy, tone):
     path = run_copy / "classifier.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"emotions": ["glad", "blue", "mad"]}))
     assert ser_tf.load(str(run_copy))(tone).emotion in ("glad", "blue", "mad")
+
+
+def test_a_process_that_was_forked_afterwards_is_told_what_to_do(recognisers, tone, finetuned, tmp_path):
+    exported = load(export(finetuned("S3").path, tmp_path / "out", ""))
+    for recogniser in (recognisers["S3"], exported):
+        recogniser(tone)
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                recogniser(tone)
+            except UserError as error:
+                os.write(writing, str(error).encode())
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        os.close(writing)
+        message = os.read(reading, 10_000).decode()
+        os.close(reading)
+        assert message.startswith(
+            f"this process ({child}) was forked from the one that loaded the model ({os.getpid()})"
+        )
+        assert "load the model in each worker, as docs/serving.md shows" in message
+        recogniser(tone)

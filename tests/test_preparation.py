@@ -24,7 +24,7 @@ from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import Config, VadConfig
 from ser_tf.errors import UserError
-from ser_tf.preparation import workers
+from ser_tf.preparation import shards, workers
 from ser_tf.preparation.manifest import Shards
 from ser_tf.preparation.plan import Plan
 from ser_tf.preparation.prepare import Prepared, failures, prepare
@@ -615,3 +615,95 @@ def test_ctrl_c_and_a_kill_leave_what_goes_on_to_the_same_bytes(in_process, voic
         prepared = run(voices, folder)
         assert prepared.written == 16 - 4
         assert contents(folder) == expected
+
+
+def without(key: str):
+    return lambda page: page.pop(key)
+
+
+PAGES = {
+    "another speaker": lambda page: page["utterances"][0].update(speaker="voices:speaker-9"),
+    "another length": lambda page: page["utterances"][0].update(samples=1),
+    "no utterances": without("utterances"),
+    "no failures": without("failed"),
+    "no checksum, as older ones": without("checksum"),
+    "a failure that is a number": lambda page: page.update(failed=[7]),
+    "utterances that are text": lambda page: page.update(utterances="many"),
+    "an utterance without speaker": lambda page: page["utterances"][0].pop("speaker"),
+    "a speaker that is a number": lambda page: page["utterances"][0].update(speaker=5),
+    "a size that is text": lambda page: page.update(bytes="1"),
+}
+
+
+@pytest.mark.parametrize("damage", PAGES)
+def test_a_page_that_is_not_what_was_written_is_redone(in_process, voices, tmp_path, damage):
+    out = run(voices, tmp_path / "out").out
+    before = contents(out)
+    path = next(path for path in sorted(out.glob("shard-*.json")) if json.loads(path.read_text())["utterances"])
+    page = json.loads(path.read_text())
+    PAGES[damage](page)
+    path.write_text(json.dumps(page))
+    assert run(voices, out).written == 1
+    assert contents(out) == before
+
+
+def test_a_page_of_another_shape_is_redone_though_its_checksum_is_right(in_process, voices, tmp_path):
+    out = run(voices, tmp_path / "out").out
+    before = contents(out)
+    path = next(path for path in sorted(out.glob("shard-*.json")) if json.loads(path.read_text())["utterances"])
+    page = json.loads(path.read_text())
+    del page["checksum"], page["utterances"][0]["speaker"]
+    path.write_text(json.dumps(page | {"checksum": shards._checksum(page)}))
+    assert run(voices, out).written == 1
+    assert contents(out) == before
+
+
+def test_a_flipped_bit_anywhere_in_a_manifest_is_found_and_mended(in_process, voices, tmp_path, rng):
+    out = run(voices, tmp_path / "out").out
+    path = out / "manifest.parquet"
+    whole = path.read_bytes()
+    for place in rng.integers(len(whole), size=40):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"manifest.parquet: damaged; start the same ser-tf prepare command again"):
+            Shards.open([out], CONFIG)
+    assert run(voices, out).written == 0
+    assert path.read_bytes() == whole
+    Shards.open([out], CONFIG)
+
+
+def test_an_older_manifest_without_a_checksum_is_read_or_refused_in_one_line(in_process, voices, tmp_path, rng):
+    out = run(voices, tmp_path / "out").out
+    (out / "manifest.parquet.sha256").unlink()
+    path = out / "manifest.parquet"
+    whole = path.read_bytes()
+    assert len(list(Shards.open([out], CONFIG).utterances())) == SPEAKERS * TAKES + 1
+    for place in rng.integers(len(whole), size=200):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            opened = Shards.open([out], CONFIG)
+            list(opened.utterances())
+            opened.sample_hashes(list(opened.counts)[:1])
+        except UserError as error:
+            assert "start the same ser-tf prepare command again" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"configuration": []}, "configuration: expected a mapping of names"),
+        ({"configuration": {"vad": 1}}, "configuration: expected a mapping. Received: 1"),
+        ({"shards": "16"}, "shards: expected a whole number. Received: '16'"),
+        ({"root": 5}, "root: expected text. Received: 5"),
+    ],
+)
+def test_a_description_of_another_shape_is_refused(in_process, voices, tmp_path, change, message):
+    out = run(voices, tmp_path / "out").out
+    path = out / "preparation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    for opens in (lambda: run(voices, out), lambda: Shards.open([out], CONFIG)):
+        with pytest.raises(UserError, match=re.escape(f"{path}: {message}")):
+            opens()

@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -104,3 +106,24 @@ def test_a_state_that_does_not_fit_is_said_in_one_line(damage, tmp_path):
         path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UserError, match=r"state\.npz: expected the state of this training; .*start again$"):
         Progress.restore(path, variables)
+
+
+@pytest.mark.parametrize(
+    "epochs",
+    [
+        [{"loss": 1.0}],
+        [{"validation_uar": "high"}],
+        [{"validation_uar": None}],
+        [{"validation_uar": 0.1, "loss": 1.0}, {"validation_uar": 0.1}],
+        {"validation_uar": 0.1},
+        [[0.1]],
+        5,
+    ],
+)
+def test_a_state_without_its_scores_is_refused(epochs, tmp_path):
+    path = tmp_path / "state.npz"
+    Progress(epochs if isinstance(epochs, list) else [epochs]).save(path, [])
+    if not isinstance(epochs, list):
+        np.savez(path, epochs=np.array(json.dumps(epochs)))
+    with pytest.raises(UserError, match=r"state\.npz: expected the state of this training; .*start again$"):
+        Progress.restore(path, [])

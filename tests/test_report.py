@@ -31,6 +31,7 @@ from ser_tf.experiments.report.page import write_pages
 from ser_tf.experiments.report.scores import interval, lead, score, speakers_in_words
 from ser_tf.experiments.report.sources import find_sources, preset_in_words, scheme_of
 from ser_tf.experiments.statistics import PooledScores, points, pooled_scores
+from ser_tf.folder_lock import alone_in
 from ser_tf.training.run_folder import RunFolder, write_json
 
 COMPACT = PRESETS["compact"]
@@ -320,7 +321,7 @@ def damaged_noise(path: Path, file: str, change: Callable[[str], str]) -> Path:
         ),
         (
             lambda path: (path / "sweep.json").write_text('{"corpus": "ravdess"}') and path,
-            "sweep.json: expected corpus, scheme, strategy, start, afresh, parameters, epochs; start the same ser-tf",
+            "sweep.json: expected corpus, scheme, strategy, start, afresh, parameters, epochs. Received: no scheme",
         ),
     ],
 )
@@ -728,7 +729,7 @@ def test_text_is_escaped_and_marked(tmp_path):
     assert "1 &lt; 2 &amp; <code>--option</code> at \N{MINUS SIGN}3\N{NO-BREAK SPACE}% of 1-5" in html
     assert 'aria-label="say &quot;no&quot; [to] &lt;b&gt;"' in html
     assert "| x\\|y |" in markdown
-    assert '![say "no" (to) <b>](figures/one.png)' in markdown
+    assert '![say "no" (to) &lt;b>](figures/one.png)' in markdown
 
 
 @pytest.mark.parametrize(("width", "dark"), [(PHONE_WIDTH, False), (PHONE_WIDTH, True), (DESK_WIDTH, False)])
@@ -811,3 +812,77 @@ def test_a_report_without_recordings_needs_no_tensorflow():
     code = "import sys, ser_tf.experiments.report.compose; print(*{'tensorflow', 'keras'} & sys.modules.keys())"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.split() == []
+
+
+# Folders from strangers
+
+
+@pytest.mark.parametrize("corpus", ["../../../x", "/tmp/x", "..", "a/../../b", "a\nb", "C:\\x", "\ud800", "x" * 1000])
+def test_a_corpus_of_any_name_writes_into_the_reports_folder_alone(run_of, tmp_path, corpus):
+    for strategy, fold in product(("S1", "S3"), (1, 2)):
+        run_of(tmp_path / "given" / f"{strategy}-fold{fold}", strategy, fold, corpus=corpus, scheme=corpus)
+    out = tmp_path / "a" / "b" / "c" / "d" / "out"
+    before = {path for path in tmp_path.parent.rglob("*") if out not in path.parents}
+    report.write_report([tmp_path / "given"], out, [], report=lambda line: None)
+    after = {path for path in tmp_path.parent.rglob("*") if out not in path.parents}
+    assert after - before == {out, *out.parents} - before - {*tmp_path.parents}
+    drawings = sorted((out / "figures").iterdir())
+    assert drawings
+    assert all(re.fullmatch(r"[A-Za-z0-9_=-][A-Za-z0-9_.=-]*", path.name) for path in drawings)
+
+
+def test_names_that_are_made_safe_stay_apart():
+    names = {Panel(name, "", None).name for name in ("a/b", "a-b", "a?b", "..", ".")}
+    assert len(names) == 5
+    assert Panel("ravdess-complete-dddd-a1b2-uar", "", None).name == "ravdess-complete-dddd-a1b2-uar"
+
+
+def test_a_script_in_a_name_is_text(run_of, tmp_path):
+    script = "<script>alert(1)</script>"
+    for fold in (1, 2):
+        run_of(tmp_path / "given" / f"S1-fold{fold}", "S1", fold, corpus=f"`{script}``", data_hash=script)
+    report.write_report([tmp_path / "given"], tmp_path / "out", [], report=lambda line: None)
+    for name in ("report.md", "report.html"):
+        text = (tmp_path / "out" / name).read_text()
+        assert "<script" not in text
+        assert "&lt;script" in text
+
+
+def test_a_dollar_in_a_name_is_no_formula(tmp_path):
+    name = r"$\x{$"
+    with style():
+        drawing = curves({name: ([0, 1], [1, 2])}, looks_of([name]), "x", "y")
+        body = [Figure("Seen", [Panel("one", "one", drawing)])]
+        write_pages(Document("A", [], [Section("One", body)]), tmp_path, "the end")
+    assert name in (tmp_path / "figures" / "one.svg").read_text()
+
+
+def test_a_second_report_into_the_same_folder_is_refused(partial, tmp_path):
+    with alone_in(tmp_path), pytest.raises(UserError, match="another ser-tf command is at work in it"):
+        report.write_report([partial], tmp_path, [], report=print)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_link_that_leads_back_ends_the_search(run_of, tmp_path):
+    run_of(tmp_path / "deep" / "run", "S1", 1)
+    for name in ("one", "two"):
+        (tmp_path / "deep" / name).symlink_to(tmp_path)
+    assert len(find_sources([tmp_path]).evaluations[0].runs) == 1
+
+
+@pytest.mark.parametrize("text", ["", "epoch,validation_uar\n1,high\n", 'epoch,validation_uar\n1,"\n', "a,b\n1,2\n"])
+def test_a_damaged_log_is_refused_in_one_line(run_of, tmp_path, text):
+    folder = run_of(tmp_path / "run", "S1", 1)
+    (folder / "log.csv").write_text(text)
+    with pytest.raises(UserError, match=rf"{folder}/log.csv: expected .*train this run again$"):
+        composed(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "metrics", [[], {}, {"excluded": [], "unreadable": {}}, {"excluded": {"a": 1}, "unreadable": {}}]
+)
+def test_metrics_of_another_shape_are_refused_in_one_line(run_of, tmp_path, metrics):
+    folder = run_of(tmp_path / "run", "S1", 1)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(UserError, match=rf"^{folder.resolve()}/metrics.json: .*expected .*train this run again$"):
+        composed(tmp_path)

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from ser_tf.config import Config, TrainingConfig
+from ser_tf.documents import read_json
 from ser_tf.errors import UserError
-from ser_tf.training.run_folder import RunFolder, environment, read_json, write_json, write_text
+from ser_tf.training.run_folder import RunFolder, environment, write_json, write_text
 
 IDENTITY = {"strategy": "S5", "fold": 1, "train_speakers": ["ravdess:01"], "weights": None}
 
@@ -169,3 +170,42 @@ def test_json_comes_back(tmp_path):
     write_json(tmp_path / "metrics.json", value)
     assert read_json(tmp_path / "metrics.json", remedy="unused") == value
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.json"]
+
+
+@pytest.mark.parametrize(
+    ("identity", "problem"),
+    [
+        ([], "expected the identity of a run"),
+        (None, "expected the identity of a run"),
+        ({"corpus": 7}, "corpus: expected text. Received: 7"),
+        ({"fold": "1"}, "fold: expected a whole number. Received: '1'"),
+        ({"train_speakers": "ravdess:01"}, "train_speakers: expected a list"),
+        ({"test_speakers": [1]}, "test_speakers: expected text. Received: 1"),
+        ({"weights": "S3"}, "weights: expected a mapping or null. Received: 'S3'"),
+        ({"weights": {"afresh": 1}}, "weights: afresh: expected a list. Received: 1"),
+        ({"weights": {"started_from": {"strategy": []}}}, "weights: strategy: expected text"),
+        ({"left_out": {}}, "left_out: expected trained_on, tested_on. Received: no trained_on"),
+    ],
+)
+def test_an_identity_of_another_shape_is_refused(run, identity, problem):
+    run.path.mkdir(parents=True)
+    write_json(run.identity, {"identity": identity})
+    with pytest.raises(UserError, match=re.escape(f"{run.identity}: {problem}")):
+        run.read_identity()
+
+
+@pytest.mark.parametrize("made_with", [[], {"packages": []}, {"packages": {"keras": 3}}, {"commit": 1}])
+def test_what_made_a_run_may_be_missing_but_not_of_another_shape(begun, made_with):
+    content = {"identity": IDENTITY}
+    write_json(begun.identity, content)
+    assert begun.read_made_with() == {}
+    write_json(begun.identity, content | {"made_with": made_with})
+    with pytest.raises(UserError, match=rf"^{begun.identity}: made_with: .*expected .*; train this run again$"):
+        begun.read_made_with()
+
+
+def test_a_result_of_another_shape_is_refused(begun):
+    write_json(begun.metrics, {"test": {"wa": "high"}})
+    message = r"metrics.json: test: wa: expected a number. Received: 'high'; remove the folder and start again$"
+    with pytest.raises(UserError, match=message):
+        begun.result(print, {"test": {"wa": float}})

@@ -13,7 +13,7 @@ from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import PRESETS, VadConfig
 from ser_tf.errors import UserError
-from ser_tf.pipeline import Share, gather, inputs_of, training_crops, whole_utterances
+from ser_tf.pipeline import Share, damage_explained, gather, inputs_of, training_crops, whole_utterances
 from ser_tf.preparation.manifest import Shards
 from ser_tf.preparation.prepare import prepare
 from ser_tf.preparation.shards import write_shard
@@ -185,3 +185,53 @@ def test_what_cannot_be_trained_on_is_refused(opened):
         training_crops(opened, CONFIG, held_out_speakers=["voices:emil"])
     with pytest.raises(UserError, match=r"expected at least two speakers to train on and a batch .* 1 and 9; hold"):
         training_crops(opened, CONFIG, held_out_speakers=["voices:anna", "voices:cleo", "voices:dora"])
+
+
+def damaged_shard(corpus: Path, out: Path, damage: str) -> tuple[Shards, Path]:
+    """Shards of which one cannot be read: a flipped bit, or a record of another program, whose checksums are right."""
+    shards = Shards.open([prepared(corpus, out)], CONFIG)
+    path = shards.paths[3]
+    if damage == "a flipped bit":
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    else:
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            writer.write(b"another" if damage == "another record" else tf.train.Example().SerializeToString())
+    return shards, path
+
+
+@pytest.mark.parametrize("damage", ["a flipped bit", "another record", "no features"])
+def test_a_shard_with_a_damaged_record_is_named(corpus, tmp_path, damage):
+    shards, path = damaged_shard(corpus, tmp_path / "out", damage)
+    recordings = [utterance.sample_hash for utterance in shards.utterances()]
+    gathered = tmp_path / "utterances.tfrecord"
+    message = rf"^{path}: a record is damaged; remove the file and start the same ser-tf prepare command again$"
+    with pytest.raises(UserError, match=message), damage_explained(shards, gathered):
+        gather(shards, recordings, gathered)
+    crops = training_crops(shards, CONFIG)
+    with pytest.raises(UserError, match=message), damage_explained(shards, gathered):
+        batches(crops, crops.steps + 1)
+
+
+def test_gathered_utterances_with_a_damaged_record_are_named(opened, tmp_path):
+    path = tmp_path / "utterances.tfrecord"
+    recordings = [utterance.sample_hash for utterance in opened.utterances()]
+    gather(opened, recordings, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    message = rf"^{path}: a record is damaged; remove the file and start the same command again$"
+    with pytest.raises(UserError, match=message), damage_explained(opened, path):
+        list(whole_utterances(path, CONFIG, recordings))
+
+
+def test_an_error_of_ours_is_not_taken_for_damage(opened, tmp_path):
+    error = tf.errors.InvalidArgumentError(None, None, "a slip")
+    with pytest.raises(tf.errors.InvalidArgumentError), damage_explained(opened, tmp_path / "utterances.tfrecord"):
+        raise error
+
+
+def test_every_seed_of_32_bits_gives_crops(opened):
+    crops = training_crops(opened, with_training(seed=2**32 - 1))
+    assert len(batches(crops, 1)) == 1

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -203,3 +204,35 @@ def test_the_decoder_is_part_of_the_key(utterances, cache, monkeypatch):
         for item in prepare_speech(utterances, Config(audio=AudioConfig(backend)), cache).items
     }
     assert len(paths) == 6
+
+
+def test_a_flipped_bit_anywhere_in_a_cached_file_is_found(utterances, cache):
+    first = prepare_speech(utterances[:1], Config(), cache)
+    path = first.items[0].path
+    whole = path.read_bytes()
+    for place in (*range(2 * HEADER_WORDS), 2 * HEADER_WORDS + 5, len(whole) - 1):  # each byte of the header
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        assert prepare_speech(utterances[:1], Config(), cache) == first
+        assert path.read_bytes() == whole
+
+
+def test_a_cached_file_under_another_name_is_not_taken(utterances, cache):
+    first, second, _ = (item.path for item in prepare_speech(utterances, Config(), cache).items)
+    whole = second.read_bytes()
+    second.write_bytes(first.read_bytes())
+    prepare_speech(utterances, Config(), cache)
+    assert second.read_bytes() == whole
+
+
+def test_a_cache_of_an_older_version_is_written_anew(utterances, cache):
+    """Its CRC was over the samples alone."""
+    first = prepare_speech(utterances[:1], Config(), cache)
+    path = first.items[0].path
+    whole = path.read_bytes()
+    body = whole[2 * HEADER_WORDS :]
+    path.write_bytes(whole[:8] + zlib.crc32(body).to_bytes(4, "little") + whole[12:])
+    assert path.read_bytes() != whole
+    assert prepare_speech(utterances[:1], Config(), cache) == first
+    assert path.read_bytes() == whole

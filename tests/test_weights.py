@@ -11,6 +11,7 @@ from ser_tf.errors import UserError
 from ser_tf.network.layers import GhostVLAD, SqueezeExcitation
 from ser_tf.training.weights import (
     PROVENANCE,
+    RECORDINGS,
     ArrayFate,
     layers_afresh,
     load_weights,
@@ -308,3 +309,108 @@ def test_weights_whose_layers_have_no_names_are_refused(trained, path):
         del file["layers/ghost_vlad/vars"].attrs["name"]
     with pytest.raises(UserError, match=f"^{path}: expected weights whose layers are named"):
         take_weights(aggregator(), path)
+
+
+def external(file, secret):
+    shape, kind = (100,), np.uint64
+    file.create_dataset("layers/more/vars/0", shape, kind, external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
+
+
+def external_recordings(file, secret):
+    file.create_dataset(RECORDINGS, (100,), np.uint64, external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
+
+
+def virtual(file, secret):
+    layout = h5py.VirtualLayout((100,), np.float32)
+    layout[:] = h5py.VirtualSource(str(secret), "x", (100,))
+    file.create_virtual_dataset("layers/more", layout)
+
+
+def far_link(file, secret):
+    file["layers/more"] = h5py.ExternalLink(str(secret), "/")
+
+
+def soft_link(file, secret):
+    file["layers/more"] = h5py.SoftLink("/layers")
+
+
+def circle(file, secret):
+    file["layers/more"] = file["layers"]
+
+
+def absurd_size(file, secret):
+    file.create_dataset("layers/more/vars/0", (10**11,), np.float64, chunks=(1000,))
+
+
+def texts(file, secret):
+    file.create_dataset("layers/more/vars/0", data=["a", "b"])
+
+
+def references(file, secret):
+    file.create_dataset("layers/more/vars/0", (1,), h5py.ref_dtype)
+
+
+def named_type(file, secret):
+    file["layers/more"] = np.dtype("f8")
+
+
+def nothing(file, secret):
+    file.create_dataset("layers/more/vars/0", data=h5py.Empty("f4"))
+
+
+HOSTILE = (external, external_recordings, virtual, far_link, soft_link, circle)
+HOSTILE += (absurd_size, texts, references, named_type, nothing)
+
+
+@pytest.mark.parametrize("damage", HOSTILE)
+def test_weights_that_would_read_elsewhere_or_too_much_are_refused(damage, saved, path, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"a secret" * 100)
+    with h5py.File(path, "a") as file:
+        damage(file, secret)
+    for read in (
+        read_provenance,
+        read_recordings,
+        lambda path: load_weights(network(), path),
+        lambda path: take_weights(network(), path),
+    ):
+        with pytest.raises(UserError, match=r"expected nothing but arrays of numbers in the file itself") as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int64])
+def test_recordings_of_another_type_are_refused(kind, saved, path):
+    with h5py.File(path, "a") as file:
+        file[RECORDINGS] = np.arange(3, dtype=kind)
+    with pytest.raises(UserError, match=r"expected hashes of recordings, uint64 \[N\]"):
+        read_recordings(path)
+
+
+@pytest.mark.parametrize(
+    "provenance",
+    [
+        {"speakers": "a:b", "method": METHOD},
+        {"speakers": ["a:b", 1], "method": METHOD},
+        {"speakers": ["a:b"], "method": METHOD, "started_from": [1]},
+        {"speakers": ["a:b"], "method": METHOD, "started_from": {"strategy": 5}},
+        {"speakers": ["a:b"], "method": METHOD, "afresh": "ghost_vlad"},
+    ],
+)
+def test_a_provenance_of_another_shape_is_refused(provenance, path):
+    save_weights(network(), path, provenance)
+    with pytest.raises(UserError, match="expected weights written by ser-tf, which list the speakers"):
+        read_provenance(path)
+
+
+def test_flipped_bits_in_the_tables_of_weights_end_in_one_line(saved, path, rng):
+    whole = path.read_bytes()
+    for _ in range(60):
+        damaged = bytearray(whole)
+        damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        for read in (read_provenance, read_recordings, lambda path: take_weights(network(), path)):
+            try:
+                read(path)
+            except UserError as error:
+                assert str(path) in str(error)
