@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ser_tf.errors import UserError, quoted
+from ser_tf.errors import UserError, quoted, shortened
 
 LARGEST_JSON_BYTES = 32_000_000
 LARGEST_YAML_BYTES = 1_000_000
@@ -79,7 +79,7 @@ def read_yaml(path: Any, expected: str, loader: Any = SafeLoader) -> Any:
     try:
         return parse_yaml(read_bounded(path, LARGEST_YAML_BYTES), loader)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: expected {expected}; {' '.join(str(error).split())}") from error
+        raise UserError(f"{path}: expected {expected}; {shortened(' '.join(str(error).split()))}") from error
 
 
 def parse_yaml(text: str, loader: Any = SafeLoader) -> Any:

@@ -851,7 +851,7 @@ def test_a_script_in_a_name_is_text(run_of, tmp_path):
 def test_a_dollar_in_a_name_is_no_formula(tmp_path):
     name = r"$\x{$"
     with style():
-        drawing = curves({name: ([0, 1], [1, 2])}, looks_of([name]), "x", "y")
+        drawing = curves({name: ([0, 1], [1, 2]), "S1": ([0, 1], [2, 1])}, looks_of([name, "S1"]), "x", name)
         body = [Figure("Seen", [Panel("one", "one", drawing)])]
         write_pages(Document("A", [], [Section("One", body)]), tmp_path, "the end")
     assert name in (tmp_path / "figures" / "one.svg").read_text()

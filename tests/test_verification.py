@@ -140,6 +140,8 @@ def test_a_list_of_voxceleb_is_read(tmp_path):
             r"one recording id9/a/1.wav \(line 3\) in shards. "
             "Received: none; add its corpus",
         ),
+        ((*LINES, "1 / a.wav"), r"expected '1 PATH PATH' or '0 PATH PATH' in line 3. Received: \['1', '/', 'a.wav'\]"),
+        ((*LINES, "0 . a.wav"), r"expected '1 PATH PATH' or '0 PATH PATH' in line 3. Received: \['0', '.', "),
         ((*LINES, "2 a.wav b.wav"), r"expected '1 PATH PATH' or '0 PATH PATH' in line 3. Received: \['2', "),
         (
             ("0" + LINES[0][1:], LINES[1]),

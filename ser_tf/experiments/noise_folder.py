@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ser_tf.documents import misfit, read_json
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, shortened
 from ser_tf.training.run_folder import write_json, write_text
 
 NOISES = ("white", "pink", "babble")
@@ -107,7 +107,7 @@ class NoiseFolder:
                 raise ValueError(f"the columns {', '.join(rows.columns)}")
         except (OSError, ValueError) as error:
             raise UserError(
-                f"{self.table}: expected the columns {', '.join(COLUMNS)}. Received: {' '.join(str(error).split())}; "
+                f"{self.table}: expected the columns {', '.join(COLUMNS)}. Received: {shortened(' '.join(str(error).split()))}; "
                 f"{remedy}"
             ) from error
         names = rows["strategy"] + "-fold" + rows["fold"] + "-seed" + rows["seed"]

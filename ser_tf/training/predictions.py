@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, shortened
 
 FIRST_COLUMNS = ("side", "file", "speaker", "truth", "prediction")
 """Of a run's predictions.csv; a column of probabilities per emotion follows."""
@@ -38,7 +38,7 @@ def read_side(path: Path, side: str) -> tuple[tuple[str, ...], pd.DataFrame]:
     except (OSError, ValueError) as error:  # pandas's own errors of parsing are of the latter kind
         raise UserError(
             f"{path}: expected the predictions of a run: {', '.join(FIRST_COLUMNS)}, and a column of probabilities per "
-            f"emotion. Received: {' '.join(str(error).split())}; restore the file or train the run again"
+            f"emotion. Received: {shortened(' '.join(str(error).split()))}; restore the file or train the run again"
         ) from error
     labels = pd.CategoricalDtype(list(emotions))
     return emotions, rows.astype({"truth": labels, "prediction": labels})

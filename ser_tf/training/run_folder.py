@@ -186,9 +186,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file atomically: it stands whole or not at all."""
+    """Write a file atomically: it stands whole or not at all. What UTF-8 does not have is escaped."""
     unfinished = path.with_name(f"unfinished-{path.name}")
-    unfinished.write_text(text, encoding="utf-8")
+    unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
     unfinished.replace(path)
 
 

@@ -16,7 +16,7 @@ from ser_tf.config import PRESETS, Config
 from ser_tf.corpora import KNOWN_CORPORA, Corpus, Utterance
 from ser_tf.corpora.folds import CROSS_CORPUS, RANDOM_SPLIT, Scheme, load_scheme
 from ser_tf.documents import read_json
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, shortened
 from ser_tf.experiments.noise_folder import NoiseFolder
 from ser_tf.experiments.noise_summary import NoiseSummary, summarise_noise
 from ser_tf.experiments.predictions import PredictionTable, read_predictions
@@ -444,6 +444,6 @@ def _read_table(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame
         if lacking or rows.empty:
             raise ValueError(f"no column {lacking[0]}" if lacking else "no row")
     except (OSError, ValueError) as error:  # pandas's own errors of parsing are of the latter kind
-        reason = " ".join(str(error).split())
+        reason = shortened(" ".join(str(error).split()))
         raise UserError(f"{path}: expected a table of {', '.join(columns)}. Received: {reason}; {remedy}") from error
     return rows
