@@ -607,7 +607,7 @@ def test_a_warning_is_one_line_and_a_librarys_is_none(ser_tf, monkeypatch):
             (("describe", "--seconds", value), "seconds: expected 0.1 to 600 s")
             for value in (0, -1, "nan", "inf", "1e300")
         ),
-        (("describe", "--network.width", "1e9"), "width: expected at most 4. Received: width=1000000000.0"),
+        (("describe", "--network.width", "1e9"), "width: expected at most 2. Received: width=1000000000.0"),
         (("describe", "--network.head-units", 0), "head_units: expected at least 1. Received: head_units=0"),
         (("describe", "--training.seed", 2**32), f"seed: expected at most {2**32 - 1}. Received: seed={2**32}"),
         (

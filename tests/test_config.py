@@ -228,8 +228,8 @@ def test_a_seed_is_32_bits():
 
 
 def test_an_embedding_has_bounds(load):
-    with pytest.raises(UserError, match=r"network: clusters: expected at most 16 with descriptor_size=4096. Received"):
-        load("network: {clusters: 17, descriptor_size: 4096}")  # 16 * 4096 = 2**16
+    with pytest.raises(UserError, match=r"network: clusters: expected at most 16 with descriptor_size=2048. Received"):
+        load("network: {clusters: 17, descriptor_size: 2048}")  # 16 * 2048 = 2**15
 
 
 def test_the_ratios_of_noise_have_bounds(load):

@@ -886,3 +886,22 @@ def test_metrics_of_another_shape_are_refused_in_one_line(run_of, tmp_path, metr
     (folder / "metrics.json").write_text(json.dumps(metrics))
     with pytest.raises(UserError, match=rf"^{folder.resolve()}/metrics.json: .*expected .*train this run again$"):
         composed(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("best_validation_uar", "high"), ("best_validation_uar", "2"), ("fold", "one"), ("seed", "0.5")],
+)
+def test_a_sweep_of_other_numbers_is_refused_in_one_line(sweeps, tmp_path, column, value):
+    for name in ("sweep.json", "sweep.csv"):
+        (tmp_path / name).write_text((sweeps / "k" / name).read_text())
+    rows = pd.read_csv(tmp_path / "sweep.csv", dtype=str)
+    rows.loc[1, column] = value
+    rows.to_csv(tmp_path / "sweep.csv", index=False)
+    with pytest.raises(UserError, match=r"sweep.csv: expected folds and seeds in whole numbers, and UARs from 0 to 1;"):
+        find_sources([tmp_path])
+
+
+def test_speakers_of_any_name_are_told():
+    assert speakers_in_words(["ravdess:", "ravdess:x"]) == "ravdess:, x"
+    assert speakers_in_words(["ravdess:" + "9" * 5000]) == "9" * 5000

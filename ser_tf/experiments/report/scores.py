@@ -24,6 +24,8 @@ from ser_tf.experiments.report.sources import Evaluation, Line, preset_in_words,
 from ser_tf.experiments.statistics import Estimate, Spread, interval_in_words, points
 from ser_tf.experiments.summary import StrategySummary, summarise_strategy
 
+LONGEST_NUMBER = 10
+"""Digits; a name of more is no number that a range would make readable."""
 CORPUS_NAMES = {"ravdess": "RAVDESS", "crema_d": "CREMA-D", "synthetic": "synthetic corpus"}
 SCHEME_NOTES = {
     "complete": "every speaker is tested once",
@@ -466,7 +468,7 @@ def interval(estimate: Estimate) -> str:
 def speakers_in_words(speakers: Sequence[str]) -> str:
     """Names without their corpus; numbers in ranges, as in "1-18, 22"."""
     names = [speaker.partition(":")[2] or speaker for speaker in speakers]
-    if not all(name.isdecimal() for name in names):
+    if not all(name.isdecimal() and len(name) < LONGEST_NUMBER for name in names):
         return ", ".join(names)
     parts = []
     numbers = sorted(int(name) for name in names)
