@@ -7,7 +7,6 @@ and several processes may share the work, each with its own `--folds`.
 
 import csv
 import dataclasses
-import json
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -19,6 +18,7 @@ import tyro
 from ser_tf.config import Config, SpectrogramConfig, preset
 from ser_tf.corpora import Corpus, open_corpus
 from ser_tf.corpora.folds import Scheme, load_scheme
+from ser_tf.documents import read_json
 from ser_tf.training.finetune import FoldTask, train
 from ser_tf.training.run_folder import RunFolder, environment, write_json
 
@@ -72,7 +72,7 @@ def _validation_uars(corpus: Corpus, scheme: Scheme, fold: int, config: Config, 
             _, progress = train(task, run, print)
             write_json(finished, [epoch["validation_uar"] for epoch in progress.epochs])
             run.state.unlink()
-    return json.loads(finished.read_text())
+    return read_json(finished, "remove the file and start again", [float])
 
 
 def _write(rows: list[dict], run: Path, protocol: dict) -> None:
