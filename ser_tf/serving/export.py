@@ -1,7 +1,5 @@
 """A finished run as a SavedModel, in folders of versions as TensorFlow Serving watches them."""
 
-import errno
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,9 +13,9 @@ from ser_tf.errors import UserError
 from ser_tf.folder_lock import alone_in
 from ser_tf.serving.line_graph import LineGraph
 from ser_tf.serving.predict import CONFIG, LABELS, PREDICTIONS, UNFINISHED, export_versions, load_run
+from ser_tf.training.fitting import disk_error
 from ser_tf.training.run_folder import RunFolder, environment, write_json
 
-_CANNOT_WRITE = (tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError, tf.errors.NotFoundError)
 MODEL_CARD = "model_card.md"
 PROVENANCE = "provenance.json"
 
@@ -99,18 +97,15 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
     """Name the folder where TensorFlow cannot write.
 
     Raises:
-        OSError: the disk is full.
-        UserError: it cannot write for another reason.
+        OSError: the disk is full, or it cannot be written for another reason.
     """
     try:
         yield
     except tf.errors.OpError as error:
-        full = os.strerror(errno.ENOSPC)
-        if full in str(error):
-            raise OSError(errno.ENOSPC, full, str(folder)) from error
-        if not isinstance(error, _CANNOT_WRITE):
+        cannot_write = disk_error(error, folder)
+        if cannot_write is None:
             raise
-        raise UserError(f"{folder}: the export cannot be written there ({error.message}); choose another") from error
+        raise cannot_write from error
 
 
 @contextmanager
