@@ -97,23 +97,34 @@ class SpectrogramConfig:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """SpecAugment masks and additive noise on training crops; off unless counts or probability say otherwise."""
+    """Random changes of the spectrograms of training crops, drawn anew for each crop. 0 switches a change off."""
 
+    time_stretch: float = 0.0
+    """The speech lasts exp(u) times as long, u uniform within plus and minus this."""
+    frequency_warp: float = 0.0
+    """Every frequency is multiplied by exp(u), u uniform within plus and minus this."""
+    equaliser_tilt: float = 0.0
+    """Standard deviation of the gain from the lowest to the highest frequency, in nepers."""
+    equaliser_ripple: float = 0.0
+    """Standard deviation of the gain's first cosine over frequency, in nepers; the second has half
+    of it, the third a third."""
+    noise_probability: float = 0.0
+    """Share of crops that get the mean power of white or pink noise, each in half of the cases."""
+    noise_snr_db: tuple[float, float] = (5.0, 25.0)
+    """Range of the signal-to-noise ratio, drawn uniformly."""
     time_masks: int = 0
+    """SpecAugment (Park et al. 2019): bands of the normalised spectrogram set to 0, its mean."""
     time_mask_frames: int = 30
     """Longest time mask."""
     frequency_masks: int = 0
     frequency_mask_bins: int = 24
     """Widest frequency mask."""
-    noise_probability: float = 0.0
-    """Share of crops that get white noise."""
-    noise_snr_db: tuple[float, float] = (5.0, 25.0)
-    """Range of the signal-to-noise ratio, drawn uniformly."""
 
     def __post_init__(self) -> None:
         counts = ("time_masks", "time_mask_frames", "frequency_masks", "frequency_mask_bins")
         _expect(self, at_least=0, at_most=1000, names=counts)
-        _expect(self, at_least=0, at_most=1, names=("noise_probability",))
+        _expect(self, at_least=0, at_most=1, names=("noise_probability", "time_stretch", "frequency_warp"))
+        _expect(self, at_least=0, at_most=10, names=("equaliser_tilt", "equaliser_ripple"))
         if not all(-100 <= ratio <= 100 for ratio in self.noise_snr_db):
             raise UserError(f"noise_snr_db: expected -100 to 100. Received: noise_snr_db={self.noise_snr_db}")
 
@@ -124,6 +135,8 @@ class NetworkConfig:
 
     width: float = 1.0
     """Factor on the channels of every convolution before the descriptors."""
+    channel_multiple: int = 8
+    """Channels are rounded up to a multiple of this. CPUs compute multiples of 16 faster."""
     stem_stride: Literal[1, 2] = 1
     """Stride of the 7x7 convolution, in time and frequency."""
     final_pool_time_stride: Literal[1, 2] = 2
@@ -142,6 +155,11 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         _expect(self, at_least=NARROWEST_WIDTH, at_most=2, names=("width",))
         _expect(self, at_least=0, at_most=128, names=("squeeze_reduction", "ghost_clusters"))
+        if self.channel_multiple not in (8, 16, 32):
+            raise UserError(
+                "channel_multiple: expected 8, 16 or 32 (others corrupted the heap in TensorFlow 2.21 on a CPU). "
+                f"Received: channel_multiple={self.channel_multiple}"
+            )
         _expect(self, at_least=1, at_most=128, names=("clusters",))
         _expect(self, at_least=1, at_most=2048, names=("descriptor_size", "head_units"))
         if self.clusters * self.descriptor_size > LARGEST_EMBEDDING:
@@ -171,18 +189,39 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Schedule of one fine-tuning (paper, section 4.3)."""
+    """Schedule of one training (paper, section 4.3)."""
 
     batch_size: int = 32
-    batches: Literal["plain", "balanced"] = "balanced"
-    """`balanced`: every batch holds every emotion. The metric losses need it."""
+    batches: Literal["plain", "balanced", "corpora"] = "balanced"
+    """`balanced`: every batch holds every emotion. The metric losses need it. `corpora`: every batch is dealt evenly to
+    the corpora, and the share of each corpus to its emotions."""
+    schedule: Literal["step", "cosine"] = "step"
+    """`step`: the learning rate falls by a factor every few epochs; the epoch with the best validation score is kept.
+    `cosine`: the learning rate rises over `warm_up_steps` and falls to 0 as a cosine over `steps`; the last weights
+    are kept."""
     learning_rate: float = 1e-3
+    learning_rate_from_weights: float = 1e-3
+    """Takes the place of `learning_rate` where the network starts from given weights."""
     learning_rate_factor: float = 0.1
-    """The learning rate is multiplied by this every `learning_rate_epochs`."""
+    """Of `step`: the learning rate is multiplied by this every `learning_rate_epochs`."""
     learning_rate_epochs: int = 20
     maximum_epochs: int = 80
+    """Of `step`."""
     patience_epochs: int = 15
-    """Training stops after this many epochs without a better score."""
+    """Of `step`: training stops after this many epochs without a better score."""
+    steps: int = 4000
+    """Of `cosine`: batches, rounded up to whole epochs."""
+    steps_from_weights: int = 4000
+    """Takes the place of `steps` where the network starts from given weights."""
+    warm_up_steps: int = 100
+    """Of `cosine`."""
+    weight_decay: float = 0.0
+    """Of AdamW; normalisations and biases are left out."""
+    average_momentum: float = 0.0
+    """Above 0 an exponential moving average of the weights, with this momentum per step, is kept in their place. Of
+    `cosine` only."""
+    label_smoothing: float = 0.0
+    """Share of each target that the softmax loss spreads evenly over all classes."""
     crop_seconds: float = 2.5
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     seed: int = 0
@@ -190,10 +229,18 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         counts = ("batch_size", "learning_rate_epochs", "maximum_epochs", "patience_epochs")
         _expect(self, at_least=1, at_most=100_000, names=counts)
-        _expect(self, at_least=0, at_most=100, names=("learning_rate",))
-        _expect(self, at_least=0, at_most=1, names=("learning_rate_factor",))
+        _expect(self, at_least=1, at_most=10_000_000, names=("steps", "steps_from_weights"))
+        _expect(self, at_least=0, at_most=10_000_000, names=("warm_up_steps",))
+        _expect(self, at_least=0, at_most=100, names=("learning_rate", "learning_rate_from_weights"))
+        _expect(self, at_least=0, at_most=1, names=("learning_rate_factor", "weight_decay"))
+        _expect(self, at_least=0, at_most=0.9999, names=("average_momentum", "label_smoothing"))
         _expect(self, at_least=0, at_most=2**32 - 1, names=("seed",))
         _expect(self, at_least=SHORTEST_CROP_SECONDS, at_most=60, names=("crop_seconds",))
+        if self.average_momentum > 0 and self.schedule != "cosine":
+            raise UserError(
+                "average_momentum: expected 0 with the schedule step, which keeps the weights of one epoch. Received: "
+                f"average_momentum={self.average_momentum}; choose training.schedule cosine"
+            )
 
 
 @dataclass(frozen=True)
@@ -246,11 +293,26 @@ class Config:
         return _from_mapping(cls, {} if data is None else data, where=str(path))
 
 
+_AUGMENTATION = AugmentationConfig(
+    time_stretch=0.22,
+    frequency_warp=0.15,
+    equaliser_tilt=0.5,
+    equaliser_ripple=0.3,
+    noise_probability=0.5,
+    noise_snr_db=(5.0, 40.0),
+    time_masks=2,
+    time_mask_frames=25,
+    frequency_masks=2,
+    frequency_mask_bins=28,
+)
+
 PRESETS: dict[str, Config] = {
     "paper": Config(),
     "compact": Config(
         spectrogram=SpectrogramConfig(compression="log"),
-        network=NetworkConfig(width=0.25, stem_stride=2, final_pool_time_stride=1),
+        augmentation=_AUGMENTATION,
+        network=NetworkConfig(width=0.25, channel_multiple=16, stem_stride=2, final_pool_time_stride=1),
+        training=TrainingConfig(schedule="cosine", label_smoothing=0.1),
     ),
     "tiny": Config(
         spectrogram=SpectrogramConfig(compression="log"),

@@ -34,11 +34,25 @@ def spectrogram(
         The spectrogram, float32 [B, T, bins] with T = `config.frames(N)`, zero after the true end; and the true number
         of frames, int32 [B], by the same formula: 1 + (N - window) // hop where all frames lie inside.
     """
+    magnitude, frames = magnitudes(speech, samples, config, portable=portable)
+    return compressed_and_normalised(magnitude, frames, config, portable=portable), frames
+
+
+def magnitudes(
+    speech: tf.Tensor, samples: tf.Tensor, config: SpectrogramConfig, *, portable: bool = False
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The first half of `spectrogram`: magnitudes, float32 [B, T, bins], and the true number of frames, int32 [B]."""
     samples = tf.cast(samples, tf.int32)
     speech = _extended(tf.cast(speech, tf.float32), samples, config)
-    magnitude = _portable_magnitude(speech, config) if portable else _magnitude(speech, config)  # [B, T, bins]
-    frames = tf.maximum(config.frames(samples), 0)  # [B]
-    return _normalised(_compressed(magnitude, config, portable), frames, config), frames
+    magnitude = _portable_magnitude(speech, config) if portable else _magnitude(speech, config)
+    return magnitude, tf.maximum(config.frames(samples), 0)
+
+
+def compressed_and_normalised(
+    magnitude: tf.Tensor, frames: tf.Tensor, config: SpectrogramConfig, *, portable: bool = False
+) -> tf.Tensor:
+    """The second half of `spectrogram`: from magnitudes [B, T, bins] to what the network takes, of the same shape."""
+    return _normalised(_compressed(magnitude, config, portable), frames, config)
 
 
 def _magnitude(speech: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:

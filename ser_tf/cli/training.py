@@ -1,18 +1,21 @@
 """Commands that train: one fold, or all of them."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from ser_tf.cli.options import Method, TrainingOptions, import_tensorflow, open_folds
 from ser_tf.config import Config, PretrainingConfig
+from ser_tf.errors import UserError
 
 if TYPE_CHECKING:
     from ser_tf.experiments.summary import Summary
+    from ser_tf.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -86,32 +89,60 @@ class Evaluate(TrainingOptions):
 
 @dataclass(frozen=True)
 class Pretrain:
-    """Pre-train on speaker identity, resume it after an interruption, and verify speakers it has not heard."""
+    """Pre-train on the speakers or the emotions of other corpora; resume it after an interruption."""
 
     corpus: tuple[Path, ...]
-    """Folders of shards (ser-tf prepare), or of speakers, which are prepared first into a folder beside the run."""
+    """For speakers: folders of shards (ser-tf prepare), or of speakers, which are prepared first into a folder beside
+    the run. For emotions: corpora or tables as finetune takes them."""
+    task: Literal["speakers", "emotions"] = "speakers"
+    """What the network learns to tell apart."""
     exclude_speakers: tuple[str, ...] = ()
     """Leave these out, as ravdess:12 or ravdess:* for all of a corpus: those that fine-tuning will be tested on."""
     trial_list: Path | None = None
-    """Test on these trials (VoxCeleb1's form: 1 PATH PATH); by default on trials of speakers who are held out."""
+    """For speakers: test on these trials (VoxCeleb1's form: 1 PATH PATH); by default on trials of speakers who are held
+    out."""
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
-    """Run folder; by default runs/pretrain-CORPORA-PRESET-seedN."""
+    """Run folder; by default runs/pretrain-TASK-CORPORA-PRESET-seedN."""
     preset: str = "compact"
     """paper, compact, tiny, vggvox, or a configuration in YAML; the options below change single parameters."""
     pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
+    """For speakers."""
     config: Method = field(default_factory=Config)
 
     def run(self) -> None:
-        """Prepare what is no shards yet, train, and say how well speakers are told apart."""
+        """Train, and say how well speakers or emotions are told apart."""
+        from ser_tf.training.run_folder import RunFolder
+
+        names = "+".join(root.resolve().stem.lower() for root in self.corpus)
+        default = f"pretrain-{self.task}-{names}-{Path(self.preset).stem}-seed{self.config.training.seed}"
+        run = RunFolder(self.run_folder or Path("runs") / default)
+        learn = self._learn_speakers if self.task == "speakers" else self._learn_emotions
+        learn(run, partial(print, flush=True))
+        print(f"{run.weights}: for finetune and evaluate --weights")
+
+    def _learn_emotions(self, run: "RunFolder", report: Callable[[str], None]) -> None:
+        from ser_tf.corpora import open_corpus
+
+        if self.trial_list is not None:
+            raise UserError("trial_list: expected --task speakers, which verifies speakers. Received: --task emotions")
+        corpora = [open_corpus(root) for root in self.corpus]
+        import_tensorflow()
+        from ser_tf.training.pretrain_emotions import EmotionTask, pretrain_emotions
+
+        task = EmotionTask.of(corpora, self.config, self.exclude_speakers)
+        recordings = sum(content["recordings"] for content in task.corpora().values())
+        report(
+            f"{run.path}: trained on {recordings:,} recordings of {len(task.fold.train):,} speakers, "
+            f"{len(task.corpus.emotions)} emotions; {len(task.fold.validation)} speakers held out"
+        )
+        for name, held_out in pretrain_emotions(task, run, report)["held_out"].items():
+            report(f"{name}, held out: {held_out['utterances']} utterances, UAR {held_out['uar']:.1%}")
+
+    def _learn_speakers(self, run: "RunFolder", report: Callable[[str], None]) -> None:
         from ser_tf.preparation.manifest import Shards
         from ser_tf.preparation.prepare import shards_of
         from ser_tf.training.cluster import Place
-        from ser_tf.training.run_folder import RunFolder
 
-        report = partial(print, flush=True)
-        names = "+".join(root.resolve().stem.lower() for root in self.corpus)
-        default = Path("runs") / f"pretrain-{names}-{Path(self.preset).stem}-seed{self.config.training.seed}"
-        run = RunFolder(self.run_folder or default)
         beside = run.path.parent / "shards"
         place = Place.told()
         if place.hosts > 1:
@@ -134,8 +165,8 @@ class Pretrain:
         costs = ", ".join(f"minDCF({prior}) {cost:.3f}" for prior, cost in test["min_dcf"].items())
         print(
             f"{len(result['test_speakers'])} speakers not trained on, {test['trials']:,} trials: equal error rate "
-            f"{test['eer']:.1%} (untrained {untrained['eer']:.1%}, chance 50.0%), {costs}; best epoch "
-            f"{result['best_epoch']} of {result['epochs']}\n{run.weights}: for finetune and evaluate --weights"
+            f"{test['eer']:.1%} (untrained {untrained['eer']:.1%}, chance 50.0%), {costs}; epoch "
+            f"{result['best_epoch']} of {result['epochs']}"
         )
 
 
@@ -146,7 +177,7 @@ def summary_of(result: dict[str, Any]) -> str:
         f"{result['strategy']} from {result['start']}, {result['corpus']} {result['scheme']} fold {result['fold']}, "
         f"{test['utterances']} test utterances: WA {test['wa']:.1%}, UAR {test['uar']:.1%}, "
         f"macro-F1 {test['macro_f1']:.1%} (validation UAR {result['validation']['uar']:.1%}, "
-        f"best epoch {result['best_epoch']} of {result['epochs']})",
+        f"epoch {result['best_epoch']} of {result['epochs']})",
         f"left out by default: {len(result['excluded'])}; unreadable: {len(result['unreadable'])}; "
         f"kept whole for lack of speech: {result['whole_waveform_kept']}",
     ]

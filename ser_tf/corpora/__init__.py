@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from ser_tf.corpora import crema_d, ravdess, synthetic
+from ser_tf.corpora import crema_d, emovo, nemo, ravdess, synthetic
 from ser_tf.errors import UserError
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -119,6 +119,8 @@ KNOWN_CORPORA: tuple[CorpusKind, ...] = (
         crema_d.published_names,
         16_000,
     ),
+    CorpusKind(emovo.NAME, emovo.EMOTIONS, emovo.parse, emovo.speaker_of, published_rate_hz=48_000),
+    CorpusKind(nemo.NAME, nemo.EMOTIONS, nemo.parse, nemo.speaker_of, published_rate_hz=24_000),
     CorpusKind(synthetic.NAME, synthetic.EMOTIONS, synthetic.parse, synthetic.speaker_of),
 )
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ser_tf.corpora import crema_d, ravdess, synthetic
+from ser_tf.corpora import crema_d, emovo, nemo, ravdess, synthetic
 from ser_tf.corpora.speakers import LIBRISPEECH, VOXCELEB1, VOXCELEB2
 
 
@@ -31,6 +31,18 @@ KNOWN_FACTS: dict[str, CorpusFacts] = {
         licence="ODbL 1.0",
         terms="name the source; a database derived from it stays under the same licence",
         speech="91 actors, 43 women and 48 men of 20 to 74 years, speak twelve sentences in English with acted emotion",
+    ),
+    emovo.NAME: CorpusFacts(
+        title="EMOVO (Costantini et al. 2014)",
+        licence="free for research with citation; none stated in copies",
+        terms="research only; name the authors",
+        speech="6 actors, 3 women and 3 men, speak 14 sentences in Italian with acted emotion",
+    ),
+    nemo.NAME: CorpusFacts(
+        title="nEMO (Christop 2024)",
+        licence="CC BY-NC-SA 4.0",
+        terms="no commercial use; name the authors; share alike",
+        speech="9 actors speak sentences in Polish with acted emotion",
     ),
     LIBRISPEECH: CorpusFacts(
         title="LibriSpeech (Panayotov et al. 2015)",

@@ -1,4 +1,5 @@
-"""The metric losses: triplet (paper, eq. 4) and emotion triplet (eq. 5 to 7), with in-batch mining; additive margin.
+"""The metric losses: triplet (paper, eq. 4) and emotion triplet (eq. 5 to 7), with in-batch mining; additive
+margin; cross-entropy with label smoothing.
 
 Every sample of a batch is an anchor once. The functions give one value per anchor and say which anchors count; the
 classes average over those and go into `compile(loss=...)`. All of it runs in float32 on any Keras backend.
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ser_tf.config import LossConfig, PretrainingConfig
+from ser_tf.config import LossConfig, PretrainingConfig, TrainingConfig
 from ser_tf.errors import UserError
 from ser_tf.network.mining import Tensor, Term, check_mining, mined_hinge, squared_distances
 
@@ -372,6 +373,33 @@ class AdditiveMarginSoftmax(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor; the reduction is not one of them."""
         return {"margin": self.margin, "scale": self.scale, "name": self.name}
+
+
+@keras.saving.register_keras_serializable(package="ser_tf")
+class SmoothedCrossEntropy(keras.losses.CategoricalCrossentropy):
+    """Cross-entropy of class numbers and logits, with label smoothing, averaged over the batch.
+
+    Args:
+        label_smoothing: share of each target that is spread evenly over all classes.
+        name: name in logs.
+
+    Call arguments:
+        y_true: class numbers [B] or [B, 1].
+        y_pred: logits [B, C].
+    """
+
+    def __init__(self, label_smoothing: float = TrainingConfig.label_smoothing, name: str = "cross_entropy") -> None:
+        super().__init__(from_logits=True, label_smoothing=label_smoothing, name=name)
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Values [B]."""
+        labels = ops.reshape(ops.cast(y_true, "int32"), (-1,))
+        return super().call(ops.one_hot(labels, y_pred.shape[-1]), y_pred)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {"label_smoothing": self.label_smoothing, "name": self.name}
 
 
 def _triplet_terms(labels: Tensor, margin: float) -> tuple[Term, ...]:

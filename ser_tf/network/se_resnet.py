@@ -23,7 +23,15 @@ from keras import layers
 
 from ser_tf.config import SAMPLE_RATE_HZ, Config, NetworkConfig
 from ser_tf.errors import UserError
-from ser_tf.network.layers import Cosines, GhostVLAD, MinimumTime, SqueezeExcitation, TimeMask, VggvoxVLAD
+from ser_tf.network.layers import (
+    Cosines,
+    FusedBatchNormalization,
+    GhostVLAD,
+    MinimumTime,
+    SqueezeExcitation,
+    TimeMask,
+    VggvoxVLAD,
+)
 from ser_tf.network.vggvox import vggvox_embedding
 
 
@@ -44,10 +52,6 @@ STAGES = (
     Stage(narrow=256, wide=512, blocks=3, stride=2),
 )
 """At width 1. The stride of a stage is that of its first block, in time and frequency."""
-
-CHANNEL_MULTIPLE = 8
-"""Channels are rounded up to a multiple of this: with 6, 7 or 12 of them, convolutions of TensorFlow 2.21 corrupted the
-heap on a CPU."""
 
 SOFTMAX_HEAD = "softmax_head"
 """Name of the layer that `with_softmax_head` adds; it can be saved alone."""
@@ -121,6 +125,28 @@ def with_cosine_head(network: keras.Model, classes: int) -> keras.Model:
     """
     cosines = Cosines(classes, name=COSINE_HEAD)(network.output["embedding"])
     return keras.Model(network.input, {**network.output, "cosines": cosines}, name=f"{network.name}_cosine")
+
+
+def without_padding(network: keras.Model) -> keras.Model:
+    """The same network for batches whose utterances all fill their spectrograms, as training crops do.
+
+    It has no time masks, which saves passes over the memory.
+
+    Args:
+        network: From `embedding_network`, with a head or without; its layers are shared, not copied.
+
+    Returns:
+        A model with the same inputs and outputs.
+    """
+
+    def call(layer: keras.layers.Layer, *inputs: Any, **arguments: Any) -> Any:
+        if isinstance(layer, TimeMask):
+            return inputs[0]
+        if isinstance(layer, SqueezeExcitation):
+            return layer(inputs[0])
+        return layer(*inputs, **arguments)
+
+    return keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=call)
 
 
 @contextmanager
@@ -261,11 +287,11 @@ def _convolution(maps: Any, channels: int, kernel: int, name: str, stride: int =
         kernel_initializer="he_normal",
         name=name,
     )(maps)
-    return layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_norm")(maps)
+    return FusedBatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_norm")(maps)
 
 
 def _channels(at_width_1: int, config: NetworkConfig) -> int:
-    return math.ceil(at_width_1 * config.width / CHANNEL_MULTIPLE) * CHANNEL_MULTIPLE
+    return math.ceil(at_width_1 * config.width / config.channel_multiple) * config.channel_multiple
 
 
 def _rounded_up(size: Any, stride: int) -> Any:

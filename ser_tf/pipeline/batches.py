@@ -1,6 +1,7 @@
 """Which utterances stand together in a training batch: a pure function of seed and epoch (no TensorFlow)."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -12,7 +13,7 @@ def epoch_batches(
     speakers: Sequence[str] | np.ndarray,
     *,
     batch_size: int,
-    balanced: bool,
+    batches: Literal["plain", "balanced", "corpora"],
     seed: int,
     epoch: int,
 ) -> np.ndarray:
@@ -21,13 +22,14 @@ def epoch_batches(
     A plain epoch is a permutation, whose last batch is filled up from its own start. In a balanced one every batch
     holds every label: the seats are dealt evenly and the remainder by rotation (32 seats among 6 emotions: 6 x 5 + 2).
     The utterances of a label come in shuffled order and are shuffled again when all had their turn; each label shows at
-    least two speakers in each batch.
+    least two speakers in each batch. With `corpora` the seats are dealt evenly to the corpora, and those of a corpus to
+    its labels, each time by rotation.
 
     Args:
         labels: [N], the emotion of each utterance, as name or number.
-        speakers: [N], who speaks.
+        speakers: [N], who speaks, as `corpus:id`.
         batch_size: seats of each batch.
-        balanced: whether every batch holds every label.
+        batches: how they are dealt.
         seed: seed of the training.
         epoch: number of the epoch, from 0.
 
@@ -35,8 +37,8 @@ def epoch_batches(
         int32 [ceil(N / batch_size), batch_size], rows of utterance numbers.
 
     Raises:
-        UserError: fewer utterances than seats; and for balanced batches, too few seats, or a label that has too few
-            utterances or one speaker only.
+        UserError: fewer utterances than seats; and unless batches are plain, too few seats, or a label that has too few
+            utterances or, in balanced batches, one speaker only.
     """
     labels, speakers = np.asarray(labels), np.asarray(speakers)
     if len(labels) < batch_size:
@@ -46,10 +48,14 @@ def epoch_batches(
         )
     steps = -(-len(labels) // batch_size)
     generator = np.random.default_rng([seed, epoch])
-    if balanced:
-        return _balanced(labels, speakers, steps, batch_size, generator)
-    order = generator.permutation(len(labels))
-    return np.resize(order, (steps, batch_size)).astype(np.int32)  # `resize` goes on from the start
+    if batches == "plain":
+        order = generator.permutation(len(labels))
+        return np.resize(order, (steps, batch_size)).astype(np.int32)  # `resize` goes on from the start
+    if batches == "balanced":
+        dealt = _balanced(labels, speakers, steps, batch_size, generator)
+    else:
+        dealt = _by_corpora(labels, speakers, steps, batch_size, generator)
+    return generator.permuted(dealt, axis=1)  # several devices take slices of a batch, which must not be one emotion
 
 
 def _balanced(
@@ -61,17 +67,58 @@ def _balanced(
             f"batch_size: expected at least {2 * len(names)}, two seats for each of {len(names)} emotions. "
             f"Received: batch_size={batch_size}"
         )
-    base, remainder = divmod(batch_size, len(names))
     decks = [_Deck(np.flatnonzero(labels == name), speakers, generator) for name in names]
     for name, deck in zip(names, decks, strict=True):
-        deck.check(name, most_seats=base + (remainder > 0))
-    start = generator.integers(len(names))
+        deck.check(name, most_seats=-(-batch_size // len(names)))
+        deck.check_speakers(name)
+    turns = _Turns(len(names), generator)
     batches = np.empty((steps, batch_size), np.int32)
     for step in range(steps):
-        turns = (start + step * remainder + np.arange(remainder)) % len(names)
-        seats = base + np.isin(np.arange(len(names)), turns)
-        batches[step] = np.concatenate([deck.deal(count) for deck, count in zip(decks, seats, strict=True)])
-    return generator.permuted(batches, axis=1)  # several devices take slices of a batch, which must not be one emotion
+        batches[step] = _dealt(decks, turns.seats(batch_size))
+    return batches
+
+
+def _by_corpora(
+    labels: np.ndarray, speakers: np.ndarray, steps: int, batch_size: int, generator: np.random.Generator
+) -> np.ndarray:
+    corpus_of = np.array([speaker.partition(":")[0] for speaker in speakers])
+    corpora = np.unique(corpus_of)
+    most_seats = -(-batch_size // len(corpora))
+    decks: list[list[_Deck]] = []
+    for corpus in corpora:
+        names = np.unique(labels[corpus_of == corpus])
+        decks.append(
+            [_Deck(np.flatnonzero((corpus_of == corpus) & (labels == name)), speakers, generator) for name in names]
+        )
+        for name, deck in zip(names, decks[-1], strict=True):
+            deck.check(f"{name} of {corpus}", most_seats=-(-most_seats // len(names)))
+    turns = _Turns(len(corpora), generator)
+    turns_of_each = [_Turns(len(of_corpus), generator) for of_corpus in decks]
+    batches = np.empty((steps, batch_size), np.int32)
+    for step in range(steps):
+        seats = turns.seats(batch_size)
+        hands = (_dealt(decks[place], turns_of_each[place].seats(count)) for place, count in enumerate(seats))
+        batches[step] = np.concatenate(list(hands))
+    return batches
+
+
+class _Turns:
+    """Deals seats evenly among players, and what is left by rotation."""
+
+    def __init__(self, players: int, generator: np.random.Generator):
+        self._players = players
+        self._next = int(generator.integers(players))
+
+    def seats(self, count: int) -> np.ndarray:
+        """How many of `count` seats each player gets, int [players]."""
+        base, remainder = divmod(count, self._players)
+        turns = (self._next + np.arange(remainder)) % self._players
+        self._next = (self._next + remainder) % self._players
+        return base + np.isin(np.arange(self._players), turns)
+
+
+def _dealt(decks: list["_Deck"], seats: np.ndarray) -> np.ndarray:
+    return np.concatenate([deck.deal(count) for deck, count in zip(decks, seats, strict=True)]).astype(np.int32)
 
 
 class _Deck:
@@ -89,6 +136,8 @@ class _Deck:
                 f"emotion {name}: expected at least {most_seats} training utterances, so that none stands twice "
                 f"in a balanced batch. Received: {len(self._utterances)}; lower batch_size or choose plain batches"
             )
+
+    def check_speakers(self, name: str | int) -> None:
         if len(set(self._speakers[self._utterances])) < 2:
             raise UserError(
                 f"emotion {name}: expected at least two speakers in the training part. "

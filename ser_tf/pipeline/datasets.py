@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 import tensorflow as tf
 
-from ser_tf.audio.spectrogram import spectrogram
+from ser_tf.audio.spectrogram import compressed_and_normalised, magnitudes, spectrogram
 from ser_tf.audio.vad import INT16_SCALE, check_speech_length
 from ser_tf.config import SAMPLE_RATE_HZ, Config, TrainingConfig
-from ser_tf.pipeline.augmentation import with_masks, with_noise
+from ser_tf.pipeline.augmentation import draws, source_frames, with_changes, with_masks
 from ser_tf.pipeline.batches import epoch_batches
 from ser_tf.pipeline.speech_cache import HEADER_WORDS, SpeechFile
 
@@ -47,8 +47,7 @@ def training_dataset(
         UserError: such batches cannot be dealt from this speech.
     """
     training = config.training
-    crop_samples = round(training.crop_seconds * SAMPLE_RATE_HZ)
-    deal(speech, training, first_epoch)  # what cannot be dealt is said now, not by a thread of the pipeline
+    deal(speech, training, first_epoch)  # a worker thread of the pipeline would report it too late
 
     def epochs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         epoch = first_epoch
@@ -60,23 +59,15 @@ def training_dataset(
 
     paths = tf.constant([str(file.path) for file in speech])
     classes = tf.constant(labels, tf.int32)
+    samples = crop_samples(config)
 
     def crop(utterance: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        crop_seed, noise_seed, mask_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
-        cropped = random_crop(_read(tf.gather(paths, utterance)), crop_samples, crop_seed)
-        return with_noise(cropped, noise_seed, config.augmentation), mask_seed, tf.gather(classes, utterance)
+        crop_seed, change_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+        cropped = random_crop(_read(tf.gather(paths, utterance)), samples, crop_seed)
+        return cropped, draws(change_seed, config.augmentation), tf.gather(classes, utterance)
 
-    def batch(
-        crops: tf.Tensor, mask_seeds: tf.Tensor, batch_labels: tf.Tensor
-    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        inputs = padded_inputs(crops, tf.fill([training.batch_size], crop_samples), config)
-        if config.augmentation.time_masks or config.augmentation.frequency_masks:
-            inputs["spectrogram"] = tf.map_fn(
-                lambda pair: with_masks(pair[0], pair[1], config.augmentation),
-                (inputs["spectrogram"], mask_seeds),
-                fn_output_signature=tf.TensorSpec(inputs["spectrogram"].shape[1:], tf.float32),
-            )
-        return inputs, batch_labels
+    def batch(crops: tf.Tensor, numbers: tf.Tensor, batch_labels: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        return crop_inputs(crops, numbers, config), batch_labels
 
     signature = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, 2], tf.int64))
     return (
@@ -90,6 +81,34 @@ def training_dataset(
     )
 
 
+def crop_samples(config: Config) -> int:
+    """Samples of a training crop before its changes: some spare ones where its time may be stretched."""
+    signal = config.spectrogram
+    samples = round(config.training.crop_seconds * SAMPLE_RATE_HZ)
+    spare = source_frames(signal.frames(samples), config.augmentation) - signal.frames(samples)
+    return samples + spare * signal.hop_samples // (2 if signal.reversal == "appended" else 1)
+
+
+def crop_inputs(crops: tf.Tensor, numbers: tf.Tensor, config: Config) -> dict[str, tf.Tensor]:
+    """What the network takes of a batch of training crops.
+
+    Args:
+        crops: float32 [B, `crop_samples`].
+        numbers: float32 [B, D], from `draws`.
+        config: crop, spectrogram, augmentation.
+
+    Returns:
+        {"spectrogram": float32 [B, T, bins], "frames": int32 [B], all T}.
+    """
+    batch = tf.shape(crops)[0]
+    magnitude, _ = magnitudes(crops, tf.fill([batch], crops.shape[1]), config.spectrogram)
+    frames = config.spectrogram.frames(round(config.training.crop_seconds * SAMPLE_RATE_HZ))
+    magnitude = with_changes(magnitude, numbers, frames, config.augmentation)
+    true_frames = tf.fill([batch], frames)
+    values = compressed_and_normalised(magnitude, true_frames, config.spectrogram)
+    return {"spectrogram": with_masks(values, numbers, config.augmentation), "frames": true_frames}
+
+
 def deal(speech: Sequence[SpeechFile], training: TrainingConfig, epoch: int) -> np.ndarray:
     """Who comes with whom in an epoch of `training_dataset`: places in `speech`, int [batches, B].
 
@@ -100,7 +119,7 @@ def deal(speech: Sequence[SpeechFile], training: TrainingConfig, epoch: int) -> 
         [file.utterance.emotion for file in speech],
         [file.utterance.speaker for file in speech],
         batch_size=training.batch_size,
-        balanced=training.batches == "balanced",
+        batches=training.batches,
         seed=training.seed,
         epoch=epoch,
     )

@@ -1,7 +1,9 @@
 """Fine-tune one fold, and name the emotions of its test speakers (paper, section 4.3)."""
 
+import math
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,23 @@ from ser_tf.corpora.folds import Fold, Scheme
 from ser_tf.corpora.speakers import identities
 from ser_tf.errors import UserError
 from ser_tf.metrics import unweighted_average_recall
-from ser_tf.network.losses import EmotionTripletLoss, TripletLoss
-from ser_tf.network.se_resnet import SOFTMAX_HEAD, embedding_network, precision, with_softmax_head
+from ser_tf.network.losses import EmotionTripletLoss, SmoothedCrossEntropy, TripletLoss
+from ser_tf.network.se_resnet import (
+    SOFTMAX_HEAD,
+    embedding_network,
+    precision,
+    with_softmax_head,
+    without_padding,
+)
 from ser_tf.pipeline import PreparedSpeech, SpeechFile, deal, evaluation_batches, prepare_speech, training_dataset
-from ser_tf.training.fitting import Display, exhaustion_explained, learning_rate, make_deterministic, write_log
+from ser_tf.training.fitting import (
+    Display,
+    Schedule,
+    exhaustion_explained,
+    make_deterministic,
+    optimizer_of,
+    write_log,
+)
 from ser_tf.training.monitor import CollapseMonitor, metric_monitors
 from ser_tf.training.progress import Progress
 from ser_tf.training.results import WRITTEN, Side, side_of, write_results
@@ -122,6 +137,12 @@ class FoldTask:
         """
         return side_of(self.corpus, self.prepared, speakers)
 
+    def schedule(self) -> Schedule:
+        """When its training stops, and which epoch it keeps."""
+        training = self.config.training
+        batches = -(-len(self.side(self.fold.train).labels) // training.batch_size)
+        return Schedule(training, from_weights=self.weights is not None, batches=batches)
+
     def identity(self) -> dict[str, Any]:
         """What decides the result, beside the configuration."""
         return {
@@ -138,6 +159,16 @@ class FoldTask:
             "weights": self.started_from(),
             **self.protocol,
         }
+
+    def provenance(self) -> dict[str, Any]:
+        """What the file of weights says: whom the network has heard, and how it was trained."""
+        speakers = {*self.fold.train, *heard_speakers(self.side(self.fold.train).speech)}
+        provenance = {"strategy": self.strategy_name, "method": method_of(self.config)}
+        before = self.started_from()
+        if before is not None:
+            speakers.update(before["speakers"])
+            provenance["started_from"] = before
+        return {"speakers": sorted(speakers), **provenance}
 
     def started_from(self) -> dict[str, Any] | None:
         """Provenance of the weights it starts from, and `afresh`, the layers that do not, where there are such."""
@@ -157,7 +188,7 @@ class FoldNetwork:
 
     Attributes:
         embedding: spectrogram -> embedding and ghost share.
-        trained: spectrogram -> the outputs that have a loss; compiled.
+        trained: spectrogram -> the outputs that have a loss; compiled, and for batches without padding.
         features: spectrogram -> embedding, and logits where there is a softmax head.
     """
 
@@ -190,11 +221,12 @@ class FoldNetwork:
             self.loss = _metric_loss(task)
             losses["embedding"], weights["embedding"] = self.loss, 1.0
         if self.head is not None:
-            losses["logits"] = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            losses["logits"] = SmoothedCrossEntropy(config.training.label_smoothing)
             weights["logits"] = config.loss.softmax_weight if strategy.metric else 1.0
-        self.trained = keras.Model(self.features.inputs, {name: self.features.output[name] for name in losses})
+        unpadded = without_padding(self.features)
+        self.trained = keras.Model(unpadded.inputs, {name: unpadded.output[name] for name in losses})
         self.trained.compile(
-            optimizer=keras.optimizers.Adam(config.training.learning_rate),
+            optimizer=optimizer_of(config.training, from_weights=task.weights is not None),
             loss=losses,
             loss_weights=weights,
             metrics={"embedding": metric_monitors(self.loss)} if self.loss is not None else None,
@@ -205,6 +237,21 @@ class FoldNetwork:
     def state(self) -> list[keras.Variable]:
         """Every variable that training changes."""
         return [*self.trained.variables, *self.trained.optimizer.variables]
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the trained weights are their moving averages, where the optimizer keeps such."""
+        optimizer, variables = self.trained.optimizer, self.trained.trainable_variables
+        if not optimizer.use_ema:
+            yield
+            return
+        latest = [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
+        optimizer.finalize_variable_values(variables)
+        try:
+            yield
+        finally:
+            for variable, value in zip(variables, latest, strict=True):
+                variable.assign(value)
 
     def describe(self, speech: Sequence[SpeechFile], config: Config) -> dict[str, np.ndarray]:
         """Embeddings [N, K*D], and logits [N, C] where there is a softmax head, in the order of `speech`."""
@@ -242,19 +289,19 @@ def finetune(
 def train(
     task: FoldTask, run: RunFolder, report: Callable[[str], None], network: FoldNetwork | None = None
 ) -> tuple[FoldNetwork, Progress]:
-    """Train on the fold's training speakers until convergence; keep the epoch with the best validation UAR.
+    """Train on the fold's training speakers to the end of the schedule.
 
     Returns:
-        The network with the weights of the best epoch, and all epochs.
+        The network with the weights that the schedule keeps, and all epochs.
 
     Raises:
         UserError: the weights or the saved state do not fit the network, or the loss needs to know more of the corpus.
     """
-    schedule = task.config.training
     training, validation = task.side(task.fold.train), task.side(task.fold.validation)
+    schedule = task.schedule()
     network = network or FoldNetwork(task)
     network.reset(task)
-    make_deterministic(schedule.seed)
+    make_deterministic(task.config.training.seed)
     if task.weights is not None:
         fates = take_weights(network.embedding, task.weights, task.afresh)
         report(f"weights from {task.weights}:\n{table_of_fates(fates)}")
@@ -263,10 +310,10 @@ def train(
     if run.state.is_file():
         progress = Progress.restore(run.state, network.state())
         report(f"resumed after epoch {len(progress.epochs)}")
-    if not progress.finished(maximum_epochs=schedule.maximum_epochs, patience_epochs=schedule.patience_epochs):
+    if not schedule.is_finished(progress):
         first = len(progress.epochs)
         callbacks: list[keras.callbacks.Callback] = [
-            learning_rate(schedule),
+            *schedule.callbacks(),
             _EpochEnd(task, run, network, progress, training, validation),
             keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
             Display("validation_uar"),
@@ -280,8 +327,8 @@ def train(
         network.trained.fit(
             batches.map(lambda inputs, labels: (inputs, dict.fromkeys(network.trained.output, labels))),
             initial_epoch=first,
-            epochs=schedule.maximum_epochs,
-            steps_per_epoch=-(-len(training.labels) // schedule.batch_size),
+            epochs=schedule.epochs,
+            steps_per_epoch=schedule.batches,
             shuffle=False,  # it has its own order
             verbose=1 if sys.stdout.isatty() else 2,  # a bar, or one line per epoch
             callbacks=callbacks,
@@ -323,11 +370,13 @@ def judge(
         **{key: task.identity()[key] for key in ("strategy", "corpus", "scheme", "fold", "weights", *task.protocol)},
         "seed": task.config.training.seed,
         "start": task.start(),
-        "best_epoch": progress.best_epoch + 1,
+        "best_epoch": task.schedule().kept_epoch(progress) + 1,
         "epochs": len(progress.epochs),
         "svm": chosen or None,
         "inverse_temperature": classifier.inverse_temperature,
-        "validation_served_for": "best epoch, temperature" + (", C, gamma" if task.strategy.metric else ""),
+        "validation_served_for": "best epoch, " * (task.config.training.schedule == "step")
+        + "temperature"
+        + ", C, gamma" * task.strategy.metric,
     }
     return write_results(run, task.corpus, task.prepared, sides, probabilities, about)
 
@@ -338,7 +387,7 @@ def heard_speakers(speech: Sequence[SpeechFile]) -> set[str]:
 
 
 class _EpochEnd(keras.callbacks.Callback):
-    """Scores the epoch on the validation speakers, keeps the best weights, saves the state, stops in time."""
+    """Scores the epoch on the validation speakers, keeps the weights, saves the state, stops in time."""
 
     def __init__(
         self, task: FoldTask, run: RunFolder, network: FoldNetwork, progress: Progress, training: Side, validation: Side
@@ -346,34 +395,29 @@ class _EpochEnd(keras.callbacks.Callback):
         super().__init__()
         self.task, self.run, self.network, self.progress = task, run, network, progress
         self.training, self.validation = training, validation
+        self.schedule = task.schedule()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {} if logs is None else logs
-        logs["validation_uar"] = self._validation_uar()
-        self.progress.epochs.append({name: float(value) for name, value in logs.items()})
-        if self.progress.best_epoch == epoch:
-            speakers = {*self.task.fold.train, *heard_speakers(self.training.speech)}
-            recordings = np.array([file.sample_hash for file in self.training.speech], np.uint64)
-            provenance: dict[str, Any] = {
-                "speakers": sorted(speakers),
-                "strategy": self.task.strategy_name,
-                "method": method_of(self.task.config),
-            }
-            before = self.task.started_from()
-            if before is not None and self.task.weights is not None:
-                provenance["speakers"] = sorted(speakers.union(before["speakers"]))
-                provenance["started_from"] = before
-                heard = read_recordings(self.task.weights)
-                recordings = recordings if heard is None else np.union1d(recordings, heard)
-            save_weights(self.network.embedding, self.run.weights, provenance, recordings)
-            if self.network.head is not None:
-                save_weights(self.network.head, self.run.head_weights, provenance, recordings)
+        logs["learning_rate"] = float(self.network.trained.optimizer.learning_rate)
+        with self.network.averaged():
+            is_scored = self.schedule.is_scored(epoch)
+            logs["validation_uar"] = self._validation_uar() if is_scored else math.nan
+            self.progress.epochs.append({name: float(value) for name, value in logs.items()})
+            if is_scored and self.schedule.kept_epoch(self.progress) == epoch:
+                self._save_weights()
         write_log(self.run, self.progress)
         self.progress.save(self.run.state, self.network.state())  # last: what stands before it is written again
-        schedule = self.task.config.training
-        self.model.stop_training = self.progress.finished(
-            maximum_epochs=schedule.maximum_epochs, patience_epochs=schedule.patience_epochs
-        )
+        self.model.stop_training = self.schedule.is_finished(self.progress)
+
+    def _save_weights(self) -> None:
+        provenance = self.task.provenance()
+        recordings = np.array([file.sample_hash for file in self.training.speech], np.uint64)
+        heard = read_recordings(self.task.weights) if self.task.weights is not None else None
+        recordings = recordings if heard is None else np.union1d(recordings, heard)
+        save_weights(self.network.embedding, self.run.weights, provenance, recordings)
+        if self.network.head is not None:
+            save_weights(self.network.head, self.run.head_weights, provenance, recordings)
 
     def _validation_uar(self) -> float:
         features = self.network.describe(self.validation.speech, self.task.config)

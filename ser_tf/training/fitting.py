@@ -5,10 +5,13 @@
 import csv
 import errno
 import io
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -53,11 +56,81 @@ def disk_error(error: tf.errors.OpError, place: Path) -> OSError | None:
     return next((OSError(number, os.strerror(number), str(place)) for number in numbers), None)
 
 
-def learning_rate(schedule: TrainingConfig) -> keras.callbacks.Callback:
-    """Sets the learning rate of each epoch, a function of its number alone."""
-    return keras.callbacks.LearningRateScheduler(
-        lambda epoch: schedule.learning_rate * schedule.learning_rate_factor ** (epoch // schedule.learning_rate_epochs)
-    )
+@dataclass(frozen=True)
+class Schedule:
+    """When a training changes its learning rate, scores an epoch, stops, and which epoch it keeps.
+
+    Attributes:
+        training: its parameters.
+        from_weights: whether the network starts from given weights.
+        batches: of an epoch.
+    """
+
+    training: TrainingConfig
+    from_weights: bool
+    batches: int
+
+    @property
+    def epochs(self) -> int:
+        """At most."""
+        if self.training.schedule == "step":
+            return self.training.maximum_epochs
+        return math.ceil(_steps(self.training, self.from_weights) / self.batches)
+
+    def is_scored(self, epoch: int) -> bool:
+        """Whether epoch number `epoch`, from 0, is scored: each that may be kept, and with `cosine` ten in all."""
+        if self.training.schedule == "step":
+            return True
+        return 10 * (epoch + 1) // self.epochs > 10 * epoch // self.epochs
+
+    def kept_epoch(self, progress: Progress) -> int:
+        """Number of the epoch whose weights are kept so far, from 0; -1 before any."""
+        return progress.best_epoch if self.training.schedule == "step" else len(progress.epochs) - 1
+
+    def is_finished(self, progress: Progress) -> bool:
+        """Whether all epochs are there, or `patience_epochs` passed without a better score."""
+        if self.training.schedule == "step" and progress.epochs:
+            waited = len(progress.epochs) - 1 - progress.best_epoch
+            if waited >= self.training.patience_epochs:
+                return True
+        return len(progress.epochs) >= self.epochs
+
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        """Sets the learning rate of each epoch, where it is a function of the epoch's number."""
+        training = self.training
+        if training.schedule == "cosine":
+            return []
+        first = _learning_rate(training, self.from_weights)
+        factor, epochs = training.learning_rate_factor, training.learning_rate_epochs
+        return [keras.callbacks.LearningRateScheduler(lambda epoch: first * factor ** (epoch // epochs))]
+
+
+def optimizer_of(training: TrainingConfig, *, from_weights: bool) -> keras.optimizers.Optimizer:
+    """Adam, or AdamW where there is a weight decay, with the learning rate of the cosine schedule."""
+    rate: Any = _learning_rate(training, from_weights)
+    if training.schedule == "cosine":
+        steps = _steps(training, from_weights)
+        warm_up = min(training.warm_up_steps, steps - 1)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warm_up else rate,
+            decay_steps=steps - warm_up,
+            warmup_target=rate if warm_up else None,
+            warmup_steps=warm_up,
+        )
+    average = {"use_ema": training.average_momentum > 0, "ema_momentum": training.average_momentum}
+    if training.weight_decay == 0:
+        return keras.optimizers.Adam(rate, **average)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=training.weight_decay, **average)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+    return optimizer
+
+
+def _learning_rate(training: TrainingConfig, from_weights: bool) -> float:
+    return training.learning_rate_from_weights if from_weights else training.learning_rate
+
+
+def _steps(training: TrainingConfig, from_weights: bool) -> int:
+    return training.steps_from_weights if from_weights else training.steps
 
 
 def write_log(run: RunFolder, progress: Progress) -> None:
@@ -66,7 +139,8 @@ def write_log(run: RunFolder, progress: Progress) -> None:
     writer = csv.writer(text, lineterminator="\n")
     names = list(progress.epochs[0])
     writer.writerow(["epoch", *names])
-    writer.writerows([index + 1, *(epoch[name] for name in names)] for index, epoch in enumerate(progress.epochs))
+    for index, epoch in enumerate(progress.epochs):
+        writer.writerow([index + 1, *("" if math.isnan(epoch[name]) else epoch[name] for name in names)])
     write_text(run.log, text.getvalue())
 
 

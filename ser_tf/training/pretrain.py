@@ -27,11 +27,18 @@ from ser_tf.corpora.facts import facts_of
 from ser_tf.documents import read_json
 from ser_tf.errors import UserError
 from ser_tf.metrics import VerificationScores, verification
-from ser_tf.network.losses import AdditiveMarginSoftmax
+from ser_tf.network.losses import AdditiveMarginSoftmax, SmoothedCrossEntropy
 from ser_tf.network.se_resnet import embedding_network, precision, with_cosine_head, with_softmax_head
 from ser_tf.pipeline import WHOLE, Share, SpeakerCrops, damage_explained, gather, training_crops, whole_utterances
 from ser_tf.preparation.manifest import Shards
-from ser_tf.training.fitting import Display, exhaustion_explained, learning_rate, make_deterministic, write_log
+from ser_tf.training.fitting import (
+    Display,
+    Schedule,
+    exhaustion_explained,
+    make_deterministic,
+    optimizer_of,
+    write_log,
+)
 from ser_tf.training.hosts import Hosts, absence_explained
 from ser_tf.training.progress import VerificationProgress
 from ser_tf.training.run_folder import RunFolder, write_text
@@ -121,6 +128,10 @@ class PretrainTask:
     def crops(self, first_epoch: int = 0, share: Share = WHOLE) -> SpeakerCrops:
         """The batches of the training."""
         return training_crops(self.shards, self.config, {*self.held_out, *self.excluded}, first_epoch, share)
+
+    def schedule(self) -> Schedule:
+        """When its training stops, and which epoch it keeps."""
+        return Schedule(self.config.training, from_weights=False, batches=self.crops().steps)
 
     def recordings(self, speakers: Iterable[str]) -> np.ndarray:
         """Sample hashes of all recordings of these speakers."""
@@ -235,7 +246,7 @@ class SpeakerNetwork:
             loss = AdditiveMarginSoftmax(pretraining.margin, pretraining.scale)
         else:
             features = with_softmax_head(embedding, len(task.trained), config.network.head_units)
-            loss, output = keras.losses.SparseCategoricalCrossentropy(from_logits=True), "logits"
+            loss, output = SmoothedCrossEntropy(config.training.label_smoothing), "logits"
         if synchronized:
             for layer in embedding.layers:
                 if isinstance(layer, keras.layers.BatchNormalization):
@@ -243,7 +254,7 @@ class SpeakerNetwork:
         self.head = features.layers[-1]
         self.trained = keras.Model(features.inputs, {output: features.output[output]})
         self.trained.compile(
-            optimizer=keras.optimizers.Adam(config.training.learning_rate),
+            optimizer=optimizer_of(config.training, from_weights=False),
             loss={output: loss},
             metrics={output: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]},
             jit_compile=keras.backend.backend() != "tensorflow",  # XLA is slower on a CPU
@@ -326,23 +337,23 @@ def train(
     task: PretrainTask, run: RunFolder, network: SpeakerNetwork, report: Callable[[str], None], hosts: Hosts
 ) -> VerificationProgress:
     """Train until convergence, and keep the epoch with the lowest equal error rate on the validation speakers."""
-    schedule = task.config.training
+    schedule = task.schedule()
     progress = VerificationProgress()
     if run.state.is_file():
         progress = VerificationProgress.restore(run.state, network.state())
         report(f"resumed after epoch {len(progress.epochs)}")
     if hosts.mean(len(progress.epochs)) != len(progress.epochs):
         raise UserError(f"{run.state}: expected the same file on every host; {SHARED}")
-    if not progress.finished(maximum_epochs=schedule.maximum_epochs, patience_epochs=schedule.patience_epochs):
+    if not schedule.is_finished(progress):
         first = len(progress.epochs)
         crops = task.crops(first, hosts.share)
-        callbacks = [learning_rate(schedule), _EpochEnd(task, run, network, progress, hosts)]
+        callbacks = [*schedule.callbacks(), _EpochEnd(task, run, network, progress, hosts)]
         if hosts.first:
             callbacks += [keras.callbacks.TensorBoard(run.tensorboard, write_graph=False), Display(progress.SCORE)]
         hosts.fit(
             network.trained,
             network.batches(crops),
-            range(first, schedule.maximum_epochs),
+            range(first, schedule.epochs),
             crops.steps,
             callbacks,
             verbose=1 if sys.stdout.isatty() else 2,  # a bar, or one line per epoch
@@ -384,9 +395,9 @@ def judge(
         "seed": task.config.training.seed,
         "hosts": hosts.place.hosts,
         "devices": hosts.devices,
-        "best_epoch": progress.best_epoch + 1,
+        "best_epoch": task.schedule().kept_epoch(progress) + 1,
         "epochs": len(progress.epochs),
-        "validation_served_for": "best epoch",
+        "validation_served_for": "best epoch" if task.config.training.schedule == "step" else "nothing",
         **result,
     }
     run.finish(content)
@@ -406,6 +417,7 @@ class _EpochEnd(keras.callbacks.Callback):
         super().__init__()
         self.task, self.run, self.network, self.progress, self.hosts = task, run, network, progress, hosts
         self.heard = task.heard
+        self.schedule = task.schedule()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {} if logs is None else logs
@@ -419,13 +431,12 @@ class _EpochEnd(keras.callbacks.Callback):
         logs[self.progress.SCORE] = found.eer
         logs |= {f"validation_min_dcf_{prior}": cost for prior, cost in found.min_dcf.items()}
         self.progress.epochs.append({name: float(value) for name, value in logs.items()})
-        if self.progress.best_epoch == epoch:
+        if self.schedule.kept_epoch(self.progress) == epoch:
             provenance = self.task.provenance({"validation": dataclasses.asdict(found)})
             save_weights(self.network.embedding, self.run.weights, provenance, self.heard)
         write_log(self.run, self.progress)
         self.progress.save(self.run.state, self.network.state())  # last: what stands before it is written again
-        schedule = self.task.config.training
-        return self.progress.finished(maximum_epochs=schedule.maximum_epochs, patience_epochs=schedule.patience_epochs)
+        return self.schedule.is_finished(self.progress)
 
 
 def _matching(shards: Shards, names: Iterable[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from ser_tf.errors import UserError
 
 
 class Progress:
-    """The epochs trained so far; stopping and the best epoch follow from them alone.
+    """The epochs trained so far; the `Schedule` reads from them when to stop and which one to keep.
 
     Attributes:
         epochs: one mapping of logged values per finished epoch.
@@ -29,14 +29,9 @@ class Progress:
 
     @property
     def best_epoch(self) -> int:
-        """Number of the first epoch with the best score, from 0; -1 before any."""
+        """Number of the first epoch with the best score, from 0; -1 before any. Epochs without a score have NaN."""
         scores = [self.SIGN * epoch[self.SCORE] for epoch in self.epochs]
-        return int(np.argmax(scores)) if scores else -1
-
-    def finished(self, *, maximum_epochs: int, patience_epochs: int) -> bool:
-        """Whether the schedule is through, or `patience_epochs` passed without a better score."""
-        waited = len(self.epochs) - 1 - self.best_epoch
-        return len(self.epochs) >= maximum_epochs or (bool(self.epochs) and waited >= patience_epochs)
+        return -1 if np.all(np.isnan(scores)) else int(np.nanargmax(scores))
 
     def save(self, path: Path, variables: Sequence[keras.Variable]) -> None:
         """Write the epochs and the value of every variable into one `.npz`, atomically."""
