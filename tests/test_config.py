@@ -70,7 +70,7 @@ def test_numbers_take_the_type_of_their_parameter(load):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("network: {widht: 1.0}", "network: unknown parameter 'widht'; expected one of width, stem_stride, "),
+        ("network: {widht: 1.0}", "network: unknown parameter 'widht'; expected one of width, channel_multiple, "),
         ("networks: {}", "unknown parameter 'networks'; expected one of audio, vad, spectrogram, "),
         ("network:", "network: expected a mapping of parameters. Received: None"),
         ("network: {width: wide}", "network: width: expected a number. Received: 'wide'"),

@@ -110,6 +110,8 @@ class Sweep:
             with run.alone():
                 _, progress = train(task, run, report)
                 uars = [epoch["validation_uar"] for epoch in progress.epochs]
+                if task.config.training.schedule == "cosine":
+                    uars = uars[-1:]  # the one epoch that may be kept
                 outcome = Outcome(task.fold.number, task.config.training.seed, point, uars)
                 write_json(run.path / FINISHED, dataclasses.asdict(outcome))
                 run.state.unlink()
@@ -204,14 +206,14 @@ class Sweep:
             "start": start,
             "afresh": list(task.afresh),
             "parameters": _plain(dict(self.grid)),
-            "epochs": self.config.training.maximum_epochs,
+            "epochs": task.schedule().epochs,
             "judged_on": "validation speakers",
             "configuration": configuration,
         }
         path = self.folder / "sweep.json"
         if path.is_file():
             before = read_json(path, "choose another --run", dict)
-            other = [key for key in about if before.get(key) != about[key]]
+            other = [key for key in about if before.get(key) != about[key] and key != "epochs"]  # of a fold's size
             if other:
                 raise UserError(f"{self.folder}: holds a sweep with another {', '.join(other)}; choose another --run")
             return
