@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_tf.config import Config
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, printable
 from ser_tf.folder_lock import alone_in
 
 MODULES = ("tensorflow", "keras", "numpy", "sklearn", "soundfile", "soxr", "webrtcvad")
@@ -139,9 +139,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file atomically: it stands whole or not at all."""
+    """Write a file atomically: it stands whole or not at all; bytes of names that are not UTF-8 are escaped."""
     unfinished = path.with_name(f"unfinished-{path.name}")
-    unfinished.write_text(text, encoding="utf-8")
+    unfinished.write_text(printable(text), encoding="utf-8")
     unfinished.replace(path)
 
 
