@@ -1,5 +1,6 @@
 """file -> blocks of samples: the one decoder of recordings, short or long, for training, audit and prediction."""
 
+import io
 import re
 import stat
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ def read_content(path: Path) -> bytes:
 
 
 @contextmanager
-def open_content(path: Path, maximum_bytes: int = LARGEST_FILE_BYTES) -> Iterator[BinaryIO]:
+def open_content(path: Path, maximum_bytes: int = LARGEST_FILE_BYTES) -> Iterator[io.BufferedReader]:
     """The file of a recording.
 
     Raises:
