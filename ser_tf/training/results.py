@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ser_tf.corpora import Corpus
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, printable
 from ser_tf.metrics import Scores, score
 from ser_tf.pipeline import PreparedSpeech, SpeechFile
 from ser_tf.training.predictions import FIRST_COLUMNS
@@ -109,7 +109,7 @@ def _write_predictions(
     for name, distributions in probabilities.items():
         for item, distribution in zip(sides[name].speech, distributions, strict=True):
             utterance = item.utterance
-            file = os.path.relpath(utterance.path, root)
+            file = printable(os.path.relpath(utterance.path, root))
             prediction = emotions[int(distribution.argmax())]
             shares = (f"{share:.6f}" for share in distribution)
             writer.writerow([name, file, utterance.speaker, utterance.emotion, prediction, *shares])
