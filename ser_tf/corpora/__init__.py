@@ -7,7 +7,7 @@ names (like `ravdess.py`) and one line in `KNOWN_CORPORA`.
 import os
 from collections import Counter
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,9 @@ class Corpus:
     polarities: tuple[str, ...]
     """Per emotion "negative", "positive" or "neutral"; "" where a table's own word has none."""
     exclusions: tuple[Exclusion, ...]
-    """What the default exclusion list took out; already absent from `utterances`."""
+    """What is left out by default; already absent from `utterances`."""
+    keep_excluded: bool = False
+    """Whether the user asked for what would be left out by default."""
 
     @property
     def speakers(self) -> tuple[str, ...]:
@@ -152,7 +154,8 @@ def open_corpus(root: Path, *, keep_excluded: bool = False) -> Corpus:
 
     Args:
         root: directory of recordings at any depth, or a CSV table (see `ser_tf.corpora.table`).
-        keep_excluded: keep the utterances on the default exclusion list (`exclusions.yaml`).
+        keep_excluded: keep the utterances on the default exclusion list (`exclusions.yaml`), and in training those
+            that the corpus has under two emotions.
 
     Returns:
         The corpus. An utterance stored several times counts once: of its files the first in the order of
@@ -165,7 +168,7 @@ def open_corpus(root: Path, *, keep_excluded: bool = False) -> Corpus:
     if is_table(root):
         from ser_tf.corpora.table import read_table  # it builds on this module
 
-        return check_variety(read_table(root))
+        return check_variety(replace(read_table(root), keep_excluded=keep_excluded))
     listing = list_corpus(root)
     for path, problem in listing.unknown.items():
         raise UserError(f"{path}: {problem}. Rename or remove the file")
@@ -178,6 +181,7 @@ def open_corpus(root: Path, *, keep_excluded: bool = False) -> Corpus:
         emotions=listing.kind.emotions,
         polarities=tuple(POLARITIES[emotion] for emotion in listing.kind.emotions),
         exclusions=exclusions,
+        keep_excluded=keep_excluded,
     )
     return check_variety(corpus)
 

@@ -55,6 +55,7 @@ def joined(corpora: Sequence[Corpus]) -> Corpus:
         emotions=emotions,
         polarities=tuple(polarities[emotion] for emotion in emotions),
         exclusions=tuple(exclusion for corpus in named for exclusion in corpus.exclusions),
+        keep_excluded=all(corpus.keep_excluded for corpus in named),
     )
 
 
