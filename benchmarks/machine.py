@@ -11,7 +11,7 @@ def provenance() -> dict[str, Any]:
     """Machine, load before the run, and versions. It imports TensorFlow."""
     import tensorflow as tf
 
-    from ser_tf.training.run_folder import environment
+    from ser_tf.runs.provenance import environment
 
     made_with = environment()
     made_with["packages"]["librosa"] = metadata.version("librosa")

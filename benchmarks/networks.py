@@ -13,11 +13,12 @@ from ser_tf.corpora.folds import load_scheme
 from ser_tf.corpora.synthetic import EMOTIONS
 from ser_tf.network.se_resnet import embedding_network
 from ser_tf.pipeline import training_dataset
+from ser_tf.runs.files import write_json, write_text
+from ser_tf.runs.folder import RunFolder
+from ser_tf.runs.predictions import FIRST_COLUMNS
+from ser_tf.runs.weights import save_weights
 from ser_tf.training.finetune import FoldNetwork, FoldTask
 from ser_tf.training.fitting import make_deterministic
-from ser_tf.training.predictions import FIRST_COLUMNS
-from ser_tf.training.run_folder import RunFolder, write_json, write_text
-from ser_tf.training.weights import save_weights
 
 SVM_UTTERANCES = 1024
 """As many as a fold of RAVDESS trains on. Random embeddings make all of them support vectors, the costliest case."""

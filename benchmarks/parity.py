@@ -54,8 +54,8 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from ser_tf.audio.waveform import read_waveform
+    from ser_tf.runs.folder import RunFolder
     from ser_tf.serving.predict import load_run
-    from ser_tf.training.run_folder import RunFolder
 
     live = load_run(arguments.run)
     corpora = [open_corpus(path) for path in arguments.corpora]

@@ -20,8 +20,8 @@ from benchmarks.measuring import Ratio, Row, in_new_process
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import SAMPLE_RATE_HZ, Config, preset
 from ser_tf.corpora import Corpus
-from ser_tf.preparation.manifest import Shards
-from ser_tf.preparation.prepare import Prepared, prepare
+from ser_tf.pretraining.manifest import Shards
+from ser_tf.pretraining.prepare import Prepared, prepare
 
 VOXCELEB2_HOURS = 2400
 MACHINES = 16
@@ -105,7 +105,7 @@ def _resident(root: Path, out: Path) -> tuple[float, float]:
 
 
 def _crops_per_second(shards: Shards, config: Config) -> float:
-    from ser_tf.pipeline import training_crops
+    from ser_tf.pretraining.shard_reader import training_crops
 
     batches = iter(training_crops(shards, config).dataset)
     for _ in range(WARM_UP_STEPS):

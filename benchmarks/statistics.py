@@ -35,15 +35,15 @@ def _measure_seconds(folders: list[Path]) -> list[Row]:
 
 
 def _read(folders: list[Path]) -> None:
-    from ser_tf.experiments.predictions import read_predictions
+    from ser_tf.statistics.table import read_predictions
 
     read_predictions(folders)
 
 
 def _summarise(folders: list[Path]) -> None:
     from ser_tf.corpora.demographics import demographics_of
-    from ser_tf.experiments.predictions import read_predictions
-    from ser_tf.experiments.summary import summarise
+    from ser_tf.statistics.summary import summarise
+    from ser_tf.statistics.table import read_predictions
 
     table = read_predictions(folders)
     summarise(table, demographics_of(table.corpus, table.rows["speaker"].unique().tolist()))
@@ -53,7 +53,8 @@ def _write_runs(folders: list[Path]) -> None:
     import pandas as pd
 
     from ser_tf.config import preset
-    from ser_tf.training.run_folder import RunFolder, write_json
+    from ser_tf.runs.files import write_json
+    from ser_tf.runs.folder import RunFolder
 
     generator = np.random.default_rng(0)
     shared = {"strategy": "S1", "corpus": "table", "scheme": "complete", "scheme_hash": "", "data_hash": ""}

@@ -17,9 +17,9 @@ import soundfile
 from ser_tf.config import PRESETS, Config
 
 if TYPE_CHECKING:
-    from ser_tf.experiments.predictions import PredictionTable
+    from ser_tf.runs.folder import RunFolder
+    from ser_tf.statistics.table import PredictionTable
     from ser_tf.training.finetune import FoldTask
-    from ser_tf.training.run_folder import RunFolder
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 REAL = (
@@ -129,8 +129,8 @@ def finetuned(task_of, small, tmp_path_factory) -> Callable[[str], "RunFolder"]:
 
     S5 starts from the weights of S3 and trains with a softmax term beside the metric loss.
     """
+    from ser_tf.runs.folder import RunFolder
     from ser_tf.training.finetune import finetune
-    from ser_tf.training.run_folder import RunFolder
 
     folder = tmp_path_factory.mktemp("runs")
 
@@ -153,7 +153,7 @@ def table_of() -> Callable[..., "PredictionTable"]:
 
     Each speaker is tested in one fold, two speakers a fold, and has 4 to 7 utterances of each emotion.
     """
-    from ser_tf.experiments.predictions import PredictionTable
+    from ser_tf.statistics.table import PredictionTable
 
     emotions = ("neutral", "happy", "sad")
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ser_tf.experiments.noise_folder import COLUMNS, CONDITIONS, NoiseFolder
-from ser_tf.training.run_folder import write_json
+from ser_tf.runs.files import write_json
+from ser_tf.statistics.noise_folder import COLUMNS, CONDITIONS, NoiseFolder
 
 EMOTIONS = ("happy", "sad")
 SPEAKERS = tuple(f"ravdess:{number:02d}" for number in range(1, 11))

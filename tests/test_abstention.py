@@ -7,8 +7,9 @@ import pytest
 
 from ser_tf.config import Config
 from ser_tf.errors import UserError
+from ser_tf.runs.files import write_json
+from ser_tf.runs.folder import RunFolder
 from ser_tf.serving.abstention import Abstention, Outcome, lowest_threshold
-from ser_tf.training.run_folder import RunFolder, write_json
 
 FALLING = np.linspace(0.99, 0.5, 50)
 

@@ -26,7 +26,7 @@ from ser_tf.cli.training import _table_of_folds
 from ser_tf.config import PRESETS, Config
 from ser_tf.corpora.demographics import Demographics
 from ser_tf.errors import UserError
-from ser_tf.experiments.summary import summarise
+from ser_tf.statistics.summary import summarise
 from ser_tf.training import finetune as finetuning
 from ser_tf.training import monitor
 from ser_tf.training.monitor import CollapseWarning
@@ -127,8 +127,8 @@ def test_describe_counts(ser_tf):
 
 
 def test_pretrain_takes_folders_of_speakers_and_shards(ser_tf, small, monkeypatch, rng):
-    from ser_tf.preparation import prepare
-    from ser_tf.preparation.shards import write_shard
+    from ser_tf.pretraining import prepare
+    from ser_tf.pretraining.shard_writer import write_shard
 
     monkeypatch.setattr(prepare, "run_on_cores", lambda tasks, workers, prologue, report: map(write_shard, tasks))
     for number in range(18):

@@ -10,9 +10,9 @@ from scipy.stats import ttest_ind
 from sklearn.metrics import balanced_accuracy_score
 
 from ser_tf.errors import UserError
-from ser_tf.experiments.comparison import Comparison, compare_strategies, difference_of_uar, holm, permutation_p
-from ser_tf.experiments.predictions import PredictionTable
-from ser_tf.experiments.statistics import score_confusions
+from ser_tf.statistics.comparison import Comparison, compare_strategies, difference_of_uar, holm, permutation_p
+from ser_tf.statistics.scores import score_confusions
+from ser_tf.statistics.table import PredictionTable
 
 TAKES = 10
 

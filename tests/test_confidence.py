@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from sklearn.calibration import calibration_curve
 
-from ser_tf.experiments.confidence import calibration, risk_coverage
-from ser_tf.experiments.predictions import PredictionTable
 from ser_tf.metrics import expected_calibration_error
+from ser_tf.statistics.confidence import calibration, risk_coverage
+from ser_tf.statistics.table import PredictionTable
 
 
 def with_confidences(confidences: list[float], hits: list[int]) -> PredictionTable:

@@ -396,7 +396,7 @@ def test_a_table_writes_letters_in_one_way(tmp_path):
 
 def test_no_emotion_is_named_like_a_column():
     from ser_tf.corpora.table import RESERVED
-    from ser_tf.training.predictions import FIRST_COLUMNS
+    from ser_tf.runs.predictions import FIRST_COLUMNS
 
     assert set(FIRST_COLUMNS) < RESERVED
 

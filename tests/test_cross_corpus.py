@@ -10,10 +10,10 @@ from ser_tf.corpora.folds import load_scheme
 from ser_tf.documents import read_json
 from ser_tf.errors import UserError
 from ser_tf.experiments.cross_corpus import CROSS_CORPUS, cross_corpus_task, join
-from ser_tf.experiments.predictions import read_predictions
 from ser_tf.network.se_resnet import embedding_network
-from ser_tf.training.run_folder import RunFolder
-from ser_tf.training.weights import method_of, save_weights
+from ser_tf.runs.folder import RunFolder
+from ser_tf.runs.weights import method_of, save_weights
+from ser_tf.statistics.table import read_predictions
 
 pytestmark = pytest.mark.usefixtures("shallow")
 

@@ -14,9 +14,9 @@ from ser_tf.corpora.folds import load_scheme
 from ser_tf.errors import UserError
 from ser_tf.experiments import cross_validation
 from ser_tf.experiments.cross_validation import CrossValidation
+from ser_tf.runs.folder import RunFolder
 from ser_tf.training.finetune import finetune
 from ser_tf.training.progress import Progress
-from ser_tf.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("shallow")
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ser_tf.experiments.embeddings import Space, embed
+from ser_tf.serving.embeddings import Space, embed
 
 
 def space(degrees: list[float], emotions: str, speakers: str) -> Space:

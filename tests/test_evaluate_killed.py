@@ -7,7 +7,7 @@ from pathlib import Path
 
 import h5py
 
-from ser_tf.training.run_folder import RunFolder
+from ser_tf.runs.folder import RunFolder
 
 LIVES = """
 import os, random, signal, sys

@@ -21,7 +21,7 @@ from ser_tf.audio.waveform import read_waveform
 from ser_tf.classifier import Classifier
 from ser_tf.config import Config
 from ser_tf.errors import UserError
-from ser_tf.folder_lock import alone_in
+from ser_tf.runs.lock import alone_in
 from ser_tf.serving import export as exporting
 from ser_tf.serving.export import MODEL_CARD, PROVENANCE, export
 from ser_tf.serving.predict import CONFIG, LABELS, PREDICTIONS, UNFINISHED, load, load_run

@@ -18,7 +18,7 @@ from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import Config
 from ser_tf.corpora import open_corpus
 from ser_tf.errors import UserError
-from ser_tf.folder_lock import alone_in
+from ser_tf.runs.lock import alone_in
 from ser_tf.serving import engines
 from ser_tf.serving.engines import calibration_speech, export_litert, export_onnx
 from ser_tf.serving.export import MODEL_CARD, PROVENANCE

@@ -22,10 +22,10 @@ from ser_tf.corpora import open_corpus
 from ser_tf.corpora.folds import load_scheme
 from ser_tf.errors import UserError
 from ser_tf.network.se_resnet import precision
+from ser_tf.runs.folder import RunFolder
+from ser_tf.runs.weights import read_provenance
 from ser_tf.training import finetune as finetuning
 from ser_tf.training.finetune import FoldTask, finetune, train
-from ser_tf.training.run_folder import RunFolder
-from ser_tf.training.weights import read_provenance
 
 pytestmark = pytest.mark.usefixtures("shallow")
 

@@ -100,8 +100,8 @@ def test_averages_need_the_cosine_schedule():
 
 
 def test_an_epoch_without_a_score_is_blank_in_the_log(tmp_path):
+    from ser_tf.runs.folder import RunFolder
     from ser_tf.training.fitting import write_log
-    from ser_tf.training.run_folder import RunFolder
 
     write_log(RunFolder(tmp_path), progress_of(math.nan, 0.5))
     assert (tmp_path / "log.csv").read_text().splitlines() == ["epoch,loss,validation_uar", "1,1.0,", "2,1.0,0.5"]

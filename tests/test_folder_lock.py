@@ -4,9 +4,9 @@ import sys
 import pytest
 
 from ser_tf.errors import UserError
-from ser_tf.folder_lock import alone_in
+from ser_tf.runs.lock import alone_in
 
-HOLD = "import sys; from pathlib import Path; from ser_tf.folder_lock import alone_in\n"
+HOLD = "import sys; from pathlib import Path; from ser_tf.runs.lock import alone_in\n"
 HOLD += "with alone_in(Path(sys.argv[1])): print('held', flush=True); input()"
 
 

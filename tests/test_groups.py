@@ -4,8 +4,8 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from ser_tf.corpora.demographics import Demographics, demographics_of
-from ser_tf.experiments.groups import exclusion_effect, group_scores
-from ser_tf.experiments.statistics import strategy_scores
+from ser_tf.statistics.groups import exclusion_effect, group_scores
+from ser_tf.statistics.scores import strategy_scores
 
 NOBODY = Demographics({}, {}, ("nothing is known",))
 LISTED = "03-01-03-01-02-02-07"

@@ -20,8 +20,8 @@ from ser_tf.errors import UserError
 from ser_tf.network.layers import SqueezeExcitation
 from ser_tf.network.se_resnet import embedding_network
 from ser_tf.pipeline import inputs_of
-from ser_tf.training.import_vggvox import import_vggvox
-from ser_tf.training.weights import layers_afresh, read_provenance, refuse_leak, table_of_fates, take_weights
+from ser_tf.pretraining.import_vggvox import import_vggvox
+from ser_tf.runs.weights import layers_afresh, read_provenance, refuse_leak, table_of_fates, take_weights
 
 NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 BLOCKS = {  # channels of the three convolutions, and the stride

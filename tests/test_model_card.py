@@ -8,8 +8,8 @@ import pytest
 from ser_tf.corpora import KNOWN_CORPORA
 from ser_tf.corpora.facts import KNOWN_FACTS, facts_of
 from ser_tf.errors import UserError
-from ser_tf.experiments.model_card import model_card
-from ser_tf.training.run_folder import RunFolder
+from ser_tf.runs.folder import RunFolder
+from ser_tf.serving.model_card import model_card
 
 pytestmark = pytest.mark.usefixtures("shallow")
 

@@ -20,9 +20,9 @@ from ser_tf.corpora import open_corpus
 from ser_tf.errors import UserError
 from ser_tf.experiments import noise
 from ser_tf.experiments.noise import NOISE_SEED, draw_talkers, heard_utterance, measure
-from ser_tf.experiments.noise_folder import CLEAN, CONDITIONS, NoiseFolder
 from ser_tf.pipeline import prepare_speech
 from ser_tf.pipeline.speech_cache import default_directory
+from ser_tf.statistics.noise_folder import CLEAN, CONDITIONS, NoiseFolder
 
 pytestmark = pytest.mark.usefixtures("shallow")
 

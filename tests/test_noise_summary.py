@@ -7,9 +7,9 @@ import pytest
 from noise_measurement import SPEAKERS, Lost, always, write_measurement
 
 from ser_tf.errors import UserError
-from ser_tf.experiments.noise_folder import CONDITIONS, NoiseFolder
-from ser_tf.experiments.noise_summary import noise_text, summarise_noise
-from ser_tf.training.run_folder import write_json
+from ser_tf.runs.files import write_json
+from ser_tf.statistics.noise import noise_text, summarise_noise
+from ser_tf.statistics.noise_folder import CONDITIONS, NoiseFolder
 
 
 @pytest.fixture

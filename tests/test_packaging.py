@@ -17,9 +17,9 @@ DATA = {
     "ser_tf/py.typed",
     "ser_tf/corpora/folds.yaml",
     "ser_tf/corpora/exclusions.yaml",
-    "ser_tf/experiments/report/page.html",
-    "ser_tf/experiments/report/style.css",
-    "ser_tf/experiments/report/timeline.css",
+    "ser_tf/report/page.html",
+    "ser_tf/report/style.css",
+    "ser_tf/report/timeline.css",
 }
 
 

@@ -13,9 +13,9 @@ import soundfile
 
 import ser_tf
 from ser_tf.errors import UserError
+from ser_tf.runs.files import write_json
 from ser_tf.serving.export import export
 from ser_tf.serving.predict import UNFINISHED, load
-from ser_tf.training.run_folder import write_json
 
 pytestmark = pytest.mark.usefixtures("shallow")
 

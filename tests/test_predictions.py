@@ -15,10 +15,11 @@ import pytest
 from ser_tf.config import Config, LossConfig, TrainingConfig
 from ser_tf.corpora import Corpus, Utterance
 from ser_tf.errors import UserError
-from ser_tf.experiments.predictions import read_predictions
-from ser_tf.experiments.statistics import strategy_scores
+from ser_tf.runs.files import write_json
+from ser_tf.runs.folder import RunFolder
+from ser_tf.statistics.scores import strategy_scores
+from ser_tf.statistics.table import read_predictions
 from ser_tf.training.results import _write_predictions
-from ser_tf.training.run_folder import RunFolder, write_json
 
 ROWS = (
     "side,file,speaker,truth,prediction,neutral,happy\n"

@@ -24,11 +24,12 @@ from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import Config, VadConfig
 from ser_tf.errors import UserError
-from ser_tf.preparation import shards, workers
-from ser_tf.preparation.manifest import Shards
-from ser_tf.preparation.plan import Plan
-from ser_tf.preparation.prepare import Prepared, failures, prepare
-from ser_tf.preparation.shards import ShardTask, write_shard
+from ser_tf.pretraining import shard_writer as shards
+from ser_tf.pretraining import workers
+from ser_tf.pretraining.manifest import Shards
+from ser_tf.pretraining.plan import Plan
+from ser_tf.pretraining.prepare import Prepared, failures, prepare
+from ser_tf.pretraining.shard_writer import ShardTask, write_shard
 
 SPEAKERS, TAKES = 5, 8
 CONFIG = Config()
@@ -56,7 +57,7 @@ def voices_copy(voices, tmp_path) -> Path:
 @pytest.fixture
 def in_process(monkeypatch):
     """Shards are written by this process: no test of what is written waits for TensorFlow in others."""
-    from ser_tf.preparation import prepare as module
+    from ser_tf.pretraining import prepare as module
 
     def one_after_another(tasks, workers, prologue, report):
         return map(write_shard, tasks)
@@ -158,7 +159,7 @@ def test_a_copy_of_the_corpus_gives_the_same_shards(in_process, voices, voices_c
 
 
 def test_the_plan_does_not_depend_on_the_order_of_the_files(voices, monkeypatch):
-    from ser_tf.preparation import plan
+    from ser_tf.pretraining import plan
 
     straight = list(Plan(voices))
     original = plan.find_recordings
@@ -199,7 +200,7 @@ def test_planning_takes_no_more_memory_for_more_recordings(monkeypatch):
     import tracemalloc
 
     from ser_tf.corpora.speakers import SpeakerRecording
-    from ser_tf.preparation import plan
+    from ser_tf.pretraining import plan
 
     def peak(recordings: int) -> int:
         def endless(root):
@@ -267,7 +268,7 @@ def test_what_fails_is_listed_and_the_others_go_on(in_process, voices_copy, tmp_
 
 
 def test_a_recording_that_stops_its_decoder_is_listed_and_the_others_go_on(in_process, voices, tmp_path, monkeypatch):
-    from ser_tf.preparation import shards
+    from ser_tf.pretraining import shard_writer as shards
 
     def speech_of(content, name, *arguments, original=shards.speech_of):
         if name.endswith("speaker-2/take-0.wav"):
@@ -361,7 +362,7 @@ def test_a_folder_of_something_else_is_refused(voices, tmp_path):
 
 
 def test_two_at_once_are_refused(in_process, voices, tmp_path, monkeypatch):
-    from ser_tf.preparation import prepare as module
+    from ser_tf.pretraining import prepare as module
 
     def another(tasks, workers, prologue, report):
         with pytest.raises(UserError, match="another ser-tf command is at work in it; wait for it"):

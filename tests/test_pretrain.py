@@ -21,15 +21,15 @@ from ser_tf.audio.recording import sample_hash
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import Config, PretrainingConfig
 from ser_tf.errors import UserError
-from ser_tf.preparation.manifest import Shards
-from ser_tf.preparation.prepare import prepare, shards_of
-from ser_tf.preparation.shards import write_shard
-from ser_tf.training.cluster import Place
+from ser_tf.pretraining.cluster import Place
+from ser_tf.pretraining.hosts import Hosts
+from ser_tf.pretraining.manifest import Shards
+from ser_tf.pretraining.prepare import prepare, shards_of
+from ser_tf.pretraining.shard_writer import write_shard
+from ser_tf.pretraining.speakers import PretrainTask, SpeakerNetwork, pretrain
+from ser_tf.runs.folder import RunFolder
+from ser_tf.runs.weights import read_provenance, read_recordings, save_weights
 from ser_tf.training.finetune import FoldNetwork, finetune
-from ser_tf.training.hosts import Hosts
-from ser_tf.training.pretrain import PretrainTask, SpeakerNetwork, pretrain
-from ser_tf.training.run_folder import RunFolder
-from ser_tf.training.weights import read_provenance, read_recordings, save_weights
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
@@ -60,7 +60,7 @@ def voices(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def in_process():
     """Shards are written by this process: no test waits for TensorFlow in others."""
-    from ser_tf.preparation import prepare as module
+    from ser_tf.pretraining import prepare as module
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "run_on_cores", lambda tasks, workers, prologue, report: map(write_shard, tasks))
@@ -188,7 +188,7 @@ def test_a_killed_training_ends_as_the_undisturbed_one(pretrained, shards, sched
     undisturbed = pretrained(MARGIN)
     run = RunFolder(tmp_path / "run")
     task = PretrainTask.make(shards, schedule, MARGIN)
-    from ser_tf.training import pretrain as module
+    from ser_tf.pretraining import speakers as module
 
     write_log = module.write_log
 
@@ -310,11 +310,11 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from ser_tf.network import se_resnet
 se_resnet.STAGES = (se_resnet.STAGES[0]._replace(blocks=1),)
-from ser_tf.training import pretrain as module
-from ser_tf.training.hosts import Hosts
+from ser_tf.pretraining import speakers as module
+from ser_tf.pretraining.hosts import Hosts
 from ser_tf.config import Config, PretrainingConfig
-from ser_tf.preparation.manifest import Shards
-from ser_tf.training.run_folder import RunFolder
+from ser_tf.pretraining.manifest import Shards
+from ser_tf.runs.folder import RunFolder
 from pathlib import Path
 folder = Path(sys.argv[1])
 config = Config.load(folder / "config.yaml")
@@ -396,16 +396,16 @@ import os, sys
 from pathlib import Path
 import keras, numpy as np, tensorflow as tf
 from ser_tf.errors import UserError
-from ser_tf.training.cluster import Place
-from ser_tf.training.hosts import Hosts
+from ser_tf.pretraining.cluster import Place
+from ser_tf.pretraining.hosts import Hosts
 hosts = Hosts.join(Place.told(), print)
 from ser_tf.network import se_resnet
 se_resnet.STAGES = (se_resnet.STAGES[0]._replace(blocks=1),)
 from ser_tf.config import Config, PretrainingConfig
-from ser_tf.preparation.manifest import Shards
-from ser_tf.training import pretrain as module
+from ser_tf.pretraining.manifest import Shards
+from ser_tf.pretraining import speakers as module
 from ser_tf.training.progress import VerificationProgress
-from ser_tf.training.run_folder import RunFolder
+from ser_tf.runs.folder import RunFolder
 config, run, killed_after = Config.load(Path(sys.argv[1])), RunFolder(Path(sys.argv[3])), int(sys.argv[4])
 shards = Shards.open([Path(sys.argv[2])], config)
 task = module.PretrainTask.make(shards, config, PretrainingConfig(held_out=4))

@@ -10,11 +10,11 @@ import soundfile
 
 from ser_tf.corpora import open_corpus
 from ser_tf.errors import UserError
+from ser_tf.pretraining.emotions import EmotionTask, pretrain_emotions
+from ser_tf.runs.folder import RunFolder
+from ser_tf.runs.weights import read_provenance, read_recordings
 from ser_tf.training.finetune import finetune
-from ser_tf.training.pretrain_emotions import EmotionTask, pretrain_emotions
 from ser_tf.training.progress import Progress
-from ser_tf.training.run_folder import RunFolder
-from ser_tf.training.weights import read_provenance, read_recordings
 
 pytestmark = pytest.mark.usefixtures("shallow")
 

@@ -12,10 +12,10 @@ import pytest
 import soundfile
 
 from ser_tf.config import Config
-from ser_tf.preparation import prepare as module
-from ser_tf.preparation import ray_engine
-from ser_tf.preparation.prepare import prepare
-from ser_tf.preparation.shards import write_shard
+from ser_tf.pretraining import prepare as module
+from ser_tf.pretraining import ray_engine
+from ser_tf.pretraining.prepare import prepare
+from ser_tf.pretraining.shard_writer import write_shard
 
 ray = pytest.importorskip("ray", reason="Ray is not there; the extra [ray] brings it")
 cluster_utils = pytest.importorskip("ray.cluster_utils")

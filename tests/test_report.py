@@ -14,25 +14,25 @@ import pandas as pd
 import pytest
 from noise_measurement import SPEAKERS, always, write_measurement
 
-from ser_tf import cli
+from ser_tf import cli, report
 from ser_tf.config import PRESETS, Config
 from ser_tf.corpora import ravdess
 from ser_tf.corpora.folds import CROSS_CORPUS, RANDOM_SPLIT
 from ser_tf.errors import UserError
-from ser_tf.experiments import report
-from ser_tf.experiments.noise_folder import Condition
-from ser_tf.experiments.noise_summary import summarise_noise
-from ser_tf.experiments.report import paper
-from ser_tf.experiments.report.compose import compose
-from ser_tf.experiments.report.confusions import CLAIMS, FAILS, HOLDS, OPEN, UNANSWERED
-from ser_tf.experiments.report.document import Bullets, Document, Figure, Notice, Panel, Paragraph, Section, Table
-from ser_tf.experiments.report.figures import curves, looks_of, style
-from ser_tf.experiments.report.page import write_pages
-from ser_tf.experiments.report.scores import interval, lead, score, speakers_in_words
-from ser_tf.experiments.report.sources import find_sources, preset_in_words, scheme_of
-from ser_tf.experiments.statistics import PooledScores, points, pooled_scores
-from ser_tf.folder_lock import alone_in
-from ser_tf.training.run_folder import RunFolder, write_json
+from ser_tf.report import paper
+from ser_tf.report.compose import compose
+from ser_tf.report.confusions import CLAIMS, FAILS, HOLDS, OPEN, UNANSWERED
+from ser_tf.report.document import Bullets, Document, Figure, Notice, Panel, Paragraph, Section, Table
+from ser_tf.report.figures import curves, looks_of, style
+from ser_tf.report.page import write_pages
+from ser_tf.report.results import interval, lead, score, speakers_in_words
+from ser_tf.report.sources import find_sources, preset_in_words, scheme_of
+from ser_tf.runs.files import write_json
+from ser_tf.runs.folder import RunFolder
+from ser_tf.runs.lock import alone_in
+from ser_tf.statistics.noise import summarise_noise
+from ser_tf.statistics.noise_folder import Condition
+from ser_tf.statistics.scores import PooledScores, points, pooled_scores
 
 COMPACT = PRESETS["compact"]
 MADE_WITH = {"ser_tf": "0.1.0", "commit": "abc", "python": "3.11", "packages": {}, "backend": "tensorflow"}
@@ -697,7 +697,7 @@ def test_weights_that_are_gone_are_told(partial, tmp_path):
 
     missing: list[str] = []
     (evaluation,) = find_sources([partial]).evaluations
-    from ser_tf.experiments.report.spaces import spaces
+    from ser_tf.report.spaces import spaces
 
     assert spaces(score(evaluation, None), Corpus("ravdess", tmp_path, (), (), (), ()), missing) is None
     assert "need the weights (`embedding.weights.h5`)" in missing[0]
@@ -816,7 +816,7 @@ def test_a_missing_matplotlib_is_told_in_one_line(ser_tf, sweeps, tmp_path, monk
 
 
 def test_a_report_without_recordings_needs_no_tensorflow():
-    code = "import sys, ser_tf.experiments.report.compose; print(*{'tensorflow', 'keras'} & sys.modules.keys())"
+    code = "import sys, ser_tf.report.compose; print(*{'tensorflow', 'keras'} & sys.modules.keys())"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.split() == []
 

@@ -14,28 +14,36 @@ PACKAGE = Path(ser_tf.__file__).parent
 GROUND = {"config", "documents", "errors"}
 """Every room may know its parameters, how a file of a stranger is read, and what a user can cause."""
 
-LINE = {"folder_lock", "audio", "corpora", "preparation", "pipeline", "network", "metrics", "classifier", "training"}
+LINE = {"runs", "strategies", "audio", "corpora", "pipeline", "network", "metrics", "classifier"}
+"""From a recording to an emotion, and what a run leaves behind."""
 MAY_KNOW: dict[str, set[str]] = {
     "errors": set(),
     "interruption": set(),
-    "folder_lock": {"errors"},
     "documents": {"errors"},
     "config": {"errors", "documents"},
+    "strategies": GROUND,
+    "runs": GROUND,
     "audio": GROUND,
     "corpora": GROUND | {"audio"},
-    "preparation": GROUND | {"folder_lock", "audio", "corpora"},
-    "pipeline": GROUND | {"audio", "corpora", "preparation"},
+    "pipeline": GROUND | {"audio", "corpora"},
     "network": GROUND,
     "metrics": GROUND,
     "classifier": GROUND | {"metrics"},
-    "training": GROUND | {"folder_lock", "corpora", "preparation", "pipeline", "network", "metrics", "classifier"},
-    "serving": GROUND | LINE,
-    "experiments": GROUND | LINE | {"serving"},
-    "cli": GROUND | LINE | {"serving", "experiments", "interruption"},
+    "training": GROUND | LINE,
+    "pretraining": GROUND | LINE | {"training"},
+    "statistics": GROUND | {"runs", "strategies", "corpora", "metrics"},
+    "serving": GROUND | LINE | {"statistics"},
+    "report": GROUND | {"runs", "strategies", "corpora", "metrics", "statistics", "serving"},
+    "experiments": GROUND | LINE | {"training", "statistics", "serving"},
+    "cli": GROUND
+    | LINE
+    | {"training", "pretraining", "statistics", "serving", "report", "experiments", "interruption"},
     "__main__": {"cli", "interruption"},
     "__init__": {"errors", "serving"},  # what `import ser_tf` offers
 }
 
+SAME_IN_EVERY_CORPUS = {"parse", "speaker_of", "published_names"}
+"""Functions that each module of a corpus offers."""
 FUSED_KERNEL = "ser_tf/network/batch_normalisation.py"
 """Calls TensorFlow on TensorFlow, and Keras's own layer on every other backend."""
 HEAVY = ("tensorflow", "keras", "sklearn", "matplotlib", "jax", "pandas")
@@ -47,6 +55,7 @@ FORBIDDEN_LIBRARIES: dict[str, tuple[str, ...]] = {
     "corpora": ("tensorflow", "keras", "sklearn"),
     "network": ("tensorflow", "jax", "torch"),  # keras.ops: it runs on every backend
     "metrics": ("tensorflow", "keras"),
+    "statistics": ("tensorflow", "keras"),
     "classifier": ("tensorflow", "keras", "pickle", "joblib"),
 }
 
@@ -104,10 +113,54 @@ def test_a_room_leaves_these_libraries_alone(room):
         assert name.split(".")[0] not in FORBIDDEN_LIBRARIES[room], f"{where}: {room} may not import {name}"
 
 
-@pytest.mark.parametrize("room", [room for room in MAY_KNOW if room != "experiments"])
-def test_only_experiments_draw(room):
+@pytest.mark.parametrize("room", [room for room in MAY_KNOW if room != "report"])
+def test_only_the_report_draws(room):
     for where, name in imports_of(room):
         assert name.split(".")[0] != "matplotlib", f"{where}: {room} may not import {name}"
+
+
+def modules() -> dict[str, Path]:
+    """Every module by its full name."""
+    return {
+        ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in PACKAGE.rglob("*.py")
+    }
+
+
+def test_no_import_leads_back_to_where_it_started():
+    files = modules()
+    knows = {
+        module: {known for _, name in imported(file) for known in (name, name.rpartition(".")[0]) if known in files}
+        for module, file in files.items()
+    }
+
+    def walk(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path, module])
+        if module not in done:
+            for known in sorted(knows[module] - {module}):
+                walk(known, (*path, module))
+            done.add(module)
+
+    done: set[str] = set()
+    for module in sorted(files):
+        walk(module, ())
+
+
+def test_a_package_says_what_it_is_and_no_more():
+    for file in PACKAGE.rglob("__init__.py"):
+        assert len(file.read_text().splitlines()) <= 40, file
+
+
+def test_no_public_name_stands_twice():
+    places: dict[str, list[str]] = {}
+    for file in PACKAGE.rglob("*.py"):
+        if "cli" in file.parts:
+            continue  # each command is named after what it calls
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(file.relative_to(PACKAGE)))
+    twice = {name: files for name, files in places.items() if len(files) > 1}
+    assert not {name: files for name, files in twice.items() if name not in SAME_IN_EVERY_CORPUS}
 
 
 def test_there_is_no_room_for_what_has_no_name():

@@ -9,7 +9,9 @@ import pytest
 from ser_tf.config import Config, TrainingConfig
 from ser_tf.documents import read_json
 from ser_tf.errors import UserError
-from ser_tf.training.run_folder import RunFolder, environment, write_json, write_text
+from ser_tf.runs.files import write_json, write_text
+from ser_tf.runs.folder import RunFolder
+from ser_tf.runs.provenance import environment
 
 IDENTITY = {"strategy": "S5", "fold": 1, "train_speakers": ["ravdess:01"], "weights": None}
 

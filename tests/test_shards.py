@@ -13,10 +13,11 @@ from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import PRESETS, VadConfig
 from ser_tf.errors import UserError
-from ser_tf.pipeline import Share, damage_explained, gather, inputs_of, training_crops, whole_utterances
-from ser_tf.preparation.manifest import Shards
-from ser_tf.preparation.prepare import prepare
-from ser_tf.preparation.shards import write_shard
+from ser_tf.pipeline import inputs_of
+from ser_tf.pretraining.manifest import Shards
+from ser_tf.pretraining.prepare import prepare
+from ser_tf.pretraining.shard_reader import Share, damage_explained, gather, training_crops, whole_utterances
+from ser_tf.pretraining.shard_writer import write_shard
 
 TINY = PRESETS["tiny"]
 CONFIG = dataclasses.replace(TINY, training=dataclasses.replace(TINY.training, batch_size=4, crop_seconds=0.5))
@@ -38,7 +39,7 @@ def corpus(tmp_path_factory) -> Path:
 
 def prepared(root: Path, out: Path) -> Path:
     """Shards of a folder of speakers, written by this process."""
-    from ser_tf.preparation import prepare as module
+    from ser_tf.pretraining import prepare as module
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "run_on_cores", lambda tasks, workers, prologue, report: map(write_shard, tasks))

@@ -16,8 +16,8 @@ from ser_tf.corpora.speakers import voice
 from ser_tf.errors import UserError
 from ser_tf.experiments.splits import honest_splits, random_splits
 from ser_tf.pipeline import prepare_speech
+from ser_tf.pretraining.emotions import EmotionTask
 from ser_tf.training.finetune import FoldTask
-from ser_tf.training.pretrain_emotions import EmotionTask
 from ser_tf.training.sides import without_contradictions
 
 EMOTIONS = ("happy", "sad")

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import classification_report, confusion_matrix
 
-from ser_tf.experiments.predictions import PredictionTable
-from ser_tf.experiments.statistics import Estimate, Spread, pooled_scores, score_confusions, strategy_scores
+from ser_tf.statistics.scores import Estimate, Spread, pooled_scores, score_confusions, strategy_scores
+from ser_tf.statistics.table import PredictionTable
 
 EMOTIONS = ("neutral", "happy", "sad")
 SCORES = ("wa", "uar", "macro_f1")

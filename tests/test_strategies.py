@@ -5,7 +5,7 @@ import pytest
 
 from ser_tf.config import PRESETS, Config, NetworkConfig, TrainingConfig
 from ser_tf.errors import UserError
-from ser_tf.training.strategies import STRATEGIES, configure, start_in_words
+from ser_tf.strategies import STRATEGIES, configure, start_in_words
 
 
 def test_the_table_is_the_papers():

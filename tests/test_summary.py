@@ -5,9 +5,9 @@ import pytest
 
 from ser_tf.corpora.demographics import demographics_of
 from ser_tf.errors import UserError
-from ser_tf.experiments.comparison import compare_strategies
-from ser_tf.experiments.statistics import strategy_scores
-from ser_tf.experiments.summary import summarise
+from ser_tf.statistics.comparison import compare_strategies
+from ser_tf.statistics.scores import strategy_scores
+from ser_tf.statistics.summary import summarise
 
 
 def test_a_summary_holds_everything_and_can_be_written_as_json(table_of):

@@ -17,9 +17,10 @@ from ser_tf.errors import UserError
 from ser_tf.experiments import sweep
 from ser_tf.experiments.sweep import FLATTERING, Sweep, parse_grid
 from ser_tf.network.se_resnet import embedding_network
+from ser_tf.runs.files import write_json
+from ser_tf.runs.folder import RunFolder
+from ser_tf.runs.weights import method_of, save_weights
 from ser_tf.training.progress import Progress
-from ser_tf.training.run_folder import RunFolder, write_json
-from ser_tf.training.weights import method_of, save_weights
 
 pytestmark = pytest.mark.usefixtures("shallow")
 

@@ -20,7 +20,7 @@ from ser_tf.audio.vad import as_int16
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import VadConfig
 from ser_tf.errors import UserError
-from ser_tf.experiments.report.timeline import clock, timeline_page
+from ser_tf.report.timeline import clock, timeline_page
 from ser_tf.serving import timeline as cutting
 from ser_tf.serving.abstention import Abstention, Outcome
 from ser_tf.serving.predict import Prediction

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ser_tf.errors import UserError
-from ser_tf.preparation.manifest import ShardUtterance
-from ser_tf.training.verification import draw_trials, hold_out, read_trials
+from ser_tf.pretraining.manifest import ShardUtterance
+from ser_tf.pretraining.trials import draw_trials, hold_out, read_trials
 
 SEX = {f"a:{number}": ("female", "male")[number % 2] for number in range(8)}
 

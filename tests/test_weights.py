@@ -9,7 +9,7 @@ import pytest
 from ser_tf.config import Config, NetworkConfig, SpectrogramConfig
 from ser_tf.errors import UserError
 from ser_tf.network.layers import GhostVLAD, SqueezeExcitation
-from ser_tf.training.weights import (
+from ser_tf.runs.weights import (
     PROVENANCE,
     RECORDINGS,
     ArrayFate,

@@ -24,7 +24,7 @@ from ser_tf.errors import UserError
 from ser_tf.experiments.splits import RANDOM_SPLIT, SPEAKER_INDEPENDENT, random_splits
 from ser_tf.experiments.yardsticks import choose, compare
 from ser_tf.pipeline import prepare_speech
-from ser_tf.training.run_folder import RunFolder
+from ser_tf.runs.folder import RunFolder
 
 EMOTIONS = ["happy", "sad", "angry"]  # the order of ser_tf.corpora.EMOTIONS
 METHODS = ("majority", "mfcc_svm")

@@ -57,7 +57,7 @@ class Noise:
         corpus = open_corpus(self.corpus, keep_excluded=self.keep_excluded)
         import_tensorflow()
         from ser_tf.experiments.noise import measure
-        from ser_tf.experiments.noise_summary import noise_text, summarise_noise
+        from ser_tf.statistics.noise import noise_text, summarise_noise
 
         out = self.run_folder or Path("runs") / f"{corpus.name}-noise"
         folder = measure(corpus, self.runs, out, report=partial(print, flush=True))
@@ -138,8 +138,8 @@ class CrossCorpus:
         scheme = load_scheme(self.scheme, trained_on)
         import_tensorflow()
         from ser_tf.experiments.cross_corpus import cross_corpus_task
+        from ser_tf.runs.folder import RunFolder
         from ser_tf.training.finetune import finetune
-        from ser_tf.training.run_folder import RunFolder
 
         task = cross_corpus_task(trained_on, tested_on, scheme, self.fold, self.strategy, self.config, self.weights)
         name = f"{task.corpus.name}-fold{self.fold}-{self.strategy}-{Path(self.preset).stem}"
@@ -166,6 +166,6 @@ class Report:
         """Write it."""
         if self.corpus:
             import_tensorflow()
-        from ser_tf.experiments.report import write_report
+        from ser_tf.report import write_report
 
         write_report(self.runs, self.out, self.corpus, report=partial(print, flush=True))

@@ -27,7 +27,7 @@ class Prepare:
 
     def run(self) -> None:
         """Write what is missing, and say what the shards hold and how many recordings failed."""
-        from ser_tf.preparation.prepare import failures, prepare
+        from ser_tf.pretraining.prepare import failures, prepare
 
         prepared = prepare(
             self.corpus,

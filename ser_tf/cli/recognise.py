@@ -141,10 +141,10 @@ def _write_timeline(
 ) -> None:
     """Print a line per utterance as soon as it is named, and write all of them to the folder."""
     from ser_tf.audio.long_recording import read_long_recording
-    from ser_tf.experiments.report.timeline import clock, timeline_page
-    from ser_tf.folder_lock import alone_in
+    from ser_tf.report.timeline import clock, timeline_page
+    from ser_tf.runs.files import write_text
+    from ser_tf.runs.lock import alone_in
     from ser_tf.serving.timeline import Timeline, cut, judge, write_timeline
-    from ser_tf.training.run_folder import write_text
 
     samples = read_long_recording(file)
     cuts = cut(samples, recogniser.config.vad)

@@ -35,9 +35,9 @@ class Export:
                 f"calibrate-on: expected --format litert, which has an int8 network. Received: --format {self.format}"
             )
         import_tensorflow()
-        from ser_tf.experiments.model_card import model_card
+        from ser_tf.runs.folder import RunFolder
         from ser_tf.serving.export import MODEL_CARD
-        from ser_tf.training.run_folder import RunFolder
+        from ser_tf.serving.model_card import model_card
 
         written = self._write(model_card(RunFolder(self.run_folder)))
         (card,) = written.rglob(MODEL_CARD)

@@ -14,8 +14,8 @@ from ser_tf.config import Config, PretrainingConfig
 from ser_tf.errors import UserError
 
 if TYPE_CHECKING:
-    from ser_tf.experiments.summary import Summary
-    from ser_tf.training.run_folder import RunFolder
+    from ser_tf.runs.folder import RunFolder
+    from ser_tf.statistics.summary import Summary
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Finetune(TrainingOptions):
         """Train and test."""
         corpus, scheme = open_folds(self)
         import_tensorflow()
+        from ser_tf.runs.folder import RunFolder
         from ser_tf.training.finetune import FoldTask, finetune
-        from ser_tf.training.run_folder import RunFolder
 
         name = f"{corpus.name}-{self.scheme}-fold{self.fold}-{self.strategy}-{Path(self.preset).stem}"
         folder = self.run_folder or Path("runs") / f"{name}-seed{self.config.training.seed}"
@@ -111,7 +111,7 @@ class Pretrain:
 
     def run(self) -> None:
         """Train, and say how well speakers or emotions are told apart."""
-        from ser_tf.training.run_folder import RunFolder
+        from ser_tf.runs.folder import RunFolder
 
         names = "+".join(root.resolve().stem.lower() for root in self.corpus)
         default = f"pretrain-{self.task}-{names}-{Path(self.preset).stem}-seed{self.config.training.seed}"
@@ -127,7 +127,7 @@ class Pretrain:
             raise UserError("trial_list: expected --task speakers, which verifies speakers. Received: --task emotions")
         corpora = [open_corpus(root) for root in self.corpus]
         import_tensorflow()
-        from ser_tf.training.pretrain_emotions import EmotionTask, pretrain_emotions
+        from ser_tf.pretraining.emotions import EmotionTask, pretrain_emotions
 
         task = EmotionTask.of(corpora, self.config, self.exclude_speakers)
         recordings = sum(content["recordings"] for content in task.corpora().values())
@@ -139,9 +139,9 @@ class Pretrain:
             report(f"{name}, held out: {held_out['utterances']} utterances, UAR {held_out['uar']:.1%}")
 
     def _learn_speakers(self, run: "RunFolder", report: Callable[[str], None]) -> None:
-        from ser_tf.preparation.manifest import Shards
-        from ser_tf.preparation.prepare import shards_of
-        from ser_tf.training.cluster import Place
+        from ser_tf.pretraining.cluster import Place
+        from ser_tf.pretraining.manifest import Shards
+        from ser_tf.pretraining.prepare import shards_of
 
         beside = run.path.parent / "shards"
         place = Place.told()
@@ -151,8 +151,8 @@ class Pretrain:
             folders = [shards_of(root, beside, self.config, report, import_tensorflow) for root in self.corpus]
         shards = Shards.open(folders, self.config)
         import_tensorflow()  # not earlier: the workers of a preparation would repeat its remarks
-        from ser_tf.training.hosts import Hosts
-        from ser_tf.training.pretrain import PretrainTask, pretrain
+        from ser_tf.pretraining.hosts import Hosts
+        from ser_tf.pretraining.speakers import PretrainTask, pretrain
 
         hosts = Hosts.join(place, report)
         task = PretrainTask.make(shards, self.config, self.pretraining, self.exclude_speakers, self.trial_list)

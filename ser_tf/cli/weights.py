@@ -24,8 +24,8 @@ class ImportVggvox:
     def run(self) -> None:
         """Convert them, and print what was taken."""
         import_tensorflow()
-        from ser_tf.training.import_vggvox import LICENCE, SOURCE, import_vggvox
-        from ser_tf.training.weights import table_of_fates
+        from ser_tf.pretraining.import_vggvox import LICENCE, SOURCE, import_vggvox
+        from ser_tf.runs.weights import table_of_fates
 
         print(table_of_fates(import_vggvox(self.weights, self.out, preset(self.preset))))
         print(f"{self.out}: for finetune --preset {self.preset} --weights; {SOURCE}, {LICENCE}")

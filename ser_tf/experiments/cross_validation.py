@@ -14,13 +14,14 @@ from ser_tf.corpora import Corpus
 from ser_tf.corpora.demographics import demographics_of
 from ser_tf.corpora.folds import Scheme
 from ser_tf.errors import UserError
-from ser_tf.experiments.predictions import read_predictions
-from ser_tf.experiments.summary import Summary, summarise
 from ser_tf.pipeline import prepare_speech
+from ser_tf.runs.files import write_json
+from ser_tf.runs.folder import RunFolder
+from ser_tf.statistics.summary import Summary, summarise
+from ser_tf.statistics.table import read_predictions
+from ser_tf.strategies import configure, start_in_words
 from ser_tf.training.finetune import FoldNetwork, FoldTask, finetune
-from ser_tf.training.run_folder import RunFolder, write_json
 from ser_tf.training.sides import without_contradictions
-from ser_tf.training.strategies import configure, start_in_words
 
 
 @dataclasses.dataclass(frozen=True)

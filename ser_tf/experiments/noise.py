@@ -29,7 +29,12 @@ from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import Config
 from ser_tf.corpora import Corpus, Utterance
 from ser_tf.errors import UserError
-from ser_tf.experiments.noise_folder import (
+from ser_tf.network.se_resnet import descriptor_count, frames_per_descriptor
+from ser_tf.pipeline import PreparedSpeech, SpeechFile, inputs_of_each, prepare_speech
+from ser_tf.runs.folder import RunFolder
+from ser_tf.runs.provenance import environment
+from ser_tf.serving.predict import Recogniser, load_run
+from ser_tf.statistics.noise_folder import (
     CLEAN,
     COLUMNS,
     CONDITIONS,
@@ -40,11 +45,7 @@ from ser_tf.experiments.noise_folder import (
     Condition,
     NoiseFolder,
 )
-from ser_tf.experiments.predictions import PredictionTable, read_predictions
-from ser_tf.network.se_resnet import descriptor_count, frames_per_descriptor
-from ser_tf.pipeline import PreparedSpeech, SpeechFile, inputs_of_each, prepare_speech
-from ser_tf.serving.predict import Recogniser, load_run
-from ser_tf.training.run_folder import RunFolder, environment
+from ser_tf.statistics.table import PredictionTable, read_predictions
 from ser_tf.training.sides import without_contradictions
 
 TALKERS = 6

@@ -22,8 +22,10 @@ from ser_tf.documents import parse_yaml, read_json
 from ser_tf.errors import UserError
 from ser_tf.experiments.cross_validation import time_to_go
 from ser_tf.pipeline import PreparedSpeech, prepare_speech
+from ser_tf.runs.files import write_json, write_text
+from ser_tf.runs.folder import RunFolder
+from ser_tf.runs.provenance import environment
 from ser_tf.training.finetune import FoldTask, train
-from ser_tf.training.run_folder import RunFolder, environment, write_json, write_text
 from ser_tf.training.sides import without_contradictions
 
 FLATTERING = (

@@ -27,8 +27,8 @@ from ser_tf.corpora.folds import Scheme
 from ser_tf.errors import UserError
 from ser_tf.experiments.splits import RANDOM_SPLIT, SPEAKER_INDEPENDENT, Split, honest_splits, random_splits
 from ser_tf.pipeline import PreparedSpeech, SpeechFile
-from ser_tf.training.results import WRITTEN, write_results
-from ser_tf.training.run_folder import RunFolder
+from ser_tf.runs.folder import WRITTEN, RunFolder
+from ser_tf.training.results import write_results
 from ser_tf.training.sides import without_contradictions
 
 TIE_HANDICAP = 1e-5

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ser_tf.errors import UserError
+from ser_tf.runs.folder import RunFolder
+from ser_tf.runs.predictions import confidence_and_hit, read_side
 from ser_tf.serving.predict import PREDICTIONS, exported_version, is_portable
-from ser_tf.training.predictions import confidence_and_hit, read_side
-from ser_tf.training.run_folder import RunFolder
 
 FEWEST_ANSWERED = 30
 """A threshold that answers fewer validation recordings is not taken: 30 without an error may still hide a risk of a

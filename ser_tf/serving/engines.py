@@ -18,12 +18,12 @@ from ser_tf.audio.spectrogram import spectrogram
 from ser_tf.config import Config, SpectrogramConfig
 from ser_tf.corpora import Corpus
 from ser_tf.errors import UserError, import_extra
-from ser_tf.folder_lock import alone_in
 from ser_tf.pipeline import SpeechFile, prepare_speech
+from ser_tf.runs.folder import RunFolder
+from ser_tf.runs.lock import alone_in
 from ser_tf.serving.export import full_disk_explained, require_tensorflow, write_assets
 from ser_tf.serving.line_graph import LENGTH, WAVEFORM, Tensors, scores_of
 from ser_tf.serving.predict import UNFINISHED, Recogniser, load_run
-from ser_tf.training.run_folder import RunFolder
 
 ONNX = "emotion.onnx"
 LITERT = "emotion.tflite"

@@ -10,11 +10,12 @@ import keras
 import tensorflow as tf
 
 from ser_tf.errors import UserError, encodable, printable
-from ser_tf.folder_lock import alone_in
+from ser_tf.runs.files import disk_error, write_json
+from ser_tf.runs.folder import RunFolder
+from ser_tf.runs.lock import alone_in
+from ser_tf.runs.provenance import environment
 from ser_tf.serving.line_graph import LineGraph
 from ser_tf.serving.predict import CONFIG, LABELS, PREDICTIONS, UNFINISHED, export_versions, load_run
-from ser_tf.training.fitting import disk_error
-from ser_tf.training.run_folder import RunFolder, environment, write_json
 
 MODEL_CARD = "model_card.md"
 PROVENANCE = "provenance.json"

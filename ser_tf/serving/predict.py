@@ -23,8 +23,8 @@ from ser_tf.network.se_resnet import (
     with_softmax_head,
 )
 from ser_tf.pipeline import inputs_of
-from ser_tf.training.run_folder import RunFolder
-from ser_tf.training.weights import load_weights
+from ser_tf.runs.folder import RunFolder
+from ser_tf.runs.weights import load_weights
 
 SAVED_MODEL = "saved_model.pb"
 """The file that makes a folder a SavedModel."""

@@ -18,9 +18,9 @@ import numpy as np
 from ser_tf.audio.vad import voiced_samples
 from ser_tf.config import SAMPLE_RATE_HZ, VadConfig
 from ser_tf.errors import printable
+from ser_tf.runs.files import write_json, write_text
 from ser_tf.serving.abstention import Abstention
 from ser_tf.serving.predict import ExportedRecogniser, Prediction, Recogniser
-from ser_tf.training.run_folder import write_json, write_text
 
 PAUSE_SECONDS = 0.3
 """Silence that ends an utterance. Shorter ones belong to speaking: stops, and breath within a phrase."""

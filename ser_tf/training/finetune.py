@@ -27,21 +27,8 @@ from ser_tf.network.se_resnet import (
     without_padding,
 )
 from ser_tf.pipeline import PreparedSpeech, SpeechFile, deal, evaluation_batches, prepare_speech, training_dataset
-from ser_tf.training.fitting import (
-    Display,
-    Schedule,
-    exhaustion_explained,
-    make_deterministic,
-    optimizer_of,
-    write_log,
-)
-from ser_tf.training.monitor import CollapseMonitor, metric_monitors
-from ser_tf.training.progress import Progress
-from ser_tf.training.results import WRITTEN, write_results
-from ser_tf.training.run_folder import RunFolder
-from ser_tf.training.sides import Side, refuse_shared, require_emotions, side_of, without_contradictions
-from ser_tf.training.strategies import Strategy, configure
-from ser_tf.training.weights import (
+from ser_tf.runs.folder import WRITTEN, RunFolder
+from ser_tf.runs.weights import (
     layers_afresh,
     load_weights,
     method_of,
@@ -52,6 +39,19 @@ from ser_tf.training.weights import (
     table_of_fates,
     take_weights,
 )
+from ser_tf.strategies import Strategy, configure
+from ser_tf.training.fitting import (
+    Display,
+    Schedule,
+    exhaustion_explained,
+    make_deterministic,
+    optimizer_of,
+    write_log,
+)
+from ser_tf.training.monitor import CollapseMonitor, metric_monitors
+from ser_tf.training.progress import Progress
+from ser_tf.training.results import write_results
+from ser_tf.training.sides import Side, refuse_shared, require_emotions, side_of, without_contradictions
 
 RESULT = {
     **WRITTEN,

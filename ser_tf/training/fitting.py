@@ -3,14 +3,11 @@
 # ruff: noqa: D102 - what Keras calls, the docstring of the class describes.
 
 import csv
-import errno
 import io
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -18,10 +15,9 @@ import tensorflow as tf
 
 from ser_tf.config import TrainingConfig
 from ser_tf.errors import UserError
+from ser_tf.runs.files import disk_error, write_text
+from ser_tf.runs.folder import RunFolder
 from ser_tf.training.progress import Progress
-from ser_tf.training.run_folder import RunFolder, write_text
-
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 def make_deterministic(seed: int) -> None:
@@ -48,12 +44,6 @@ def exhaustion_explained(run: RunFolder) -> Iterator[None]:
         raise UserError(
             "out of memory; lower training.batch_size or training.crop_seconds, or choose a smaller preset"
         ) from error
-
-
-def disk_error(error: tf.errors.OpError, place: Path) -> OSError | None:
-    """What the operating system said where TensorFlow could not write; None of another error."""
-    numbers = (number for number in _DISK if os.strerror(number) in str(error))
-    return next((OSError(number, os.strerror(number), str(place)) for number in numbers), None)
 
 
 @dataclass(frozen=True)

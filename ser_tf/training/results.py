@@ -13,17 +13,10 @@ from ser_tf.corpora import Corpus
 from ser_tf.errors import printable
 from ser_tf.metrics import Scores, score
 from ser_tf.pipeline import PreparedSpeech
-from ser_tf.training.predictions import FIRST_COLUMNS
-from ser_tf.training.run_folder import RunFolder, write_text
+from ser_tf.runs.files import write_text
+from ser_tf.runs.folder import RunFolder
+from ser_tf.runs.predictions import FIRST_COLUMNS
 from ser_tf.training.sides import Side
-
-_SCORES = {"utterances": int, **dict.fromkeys(("wa", "uar", "macro_f1", "ece"), float)}
-WRITTEN = {
-    **dict.fromkeys(("test", "validation"), _SCORES),
-    **{key: {str: str} for key in ("excluded", "unreadable")},
-    "whole_waveform_kept": int,
-}
-"""What `write_results` leaves in every `metrics.json`, as `ser_tf.documents.misfit` takes it."""
 
 
 def write_results(

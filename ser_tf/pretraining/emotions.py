@@ -1,0 +1,211 @@
+"""Pre-train on the emotions of other corpora: one softmax network over the emotions that any of them has.
+
+The training is that of a fold: its training side is every speaker but a few of each corpus, its validation side those
+few. Nothing is chosen on them, and they are not part of what the network has heard.
+"""
+
+import csv
+import dataclasses
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from ser_tf.config import Config
+from ser_tf.corpora import Corpus
+from ser_tf.corpora.facts import facts_of
+from ser_tf.corpora.folds import Fold, Scheme
+from ser_tf.corpora.joined import joined
+from ser_tf.errors import UserError
+from ser_tf.metrics import score
+from ser_tf.pipeline import PreparedSpeech, SpeechFile, deal, prepare_speech
+from ser_tf.runs.files import write_text
+from ser_tf.runs.folder import RunFolder
+from ser_tf.runs.predictions import FIRST_COLUMNS
+from ser_tf.runs.weights import method_of
+from ser_tf.strategies import Strategy
+from ser_tf.training.finetune import FoldTask, train
+from ser_tf.training.fitting import exhaustion_explained
+from ser_tf.training.sides import Side, refuse_shared, require_emotions, without_contradictions
+
+NAME = "emotions"
+HELD_OUT = 0.08
+"""Share of the speakers of each corpus who are held out; at least one."""
+RESULT = {"held_out": {str: {"utterances": int, "uar": float, "wa": float}}, "epochs": int}
+"""What `metrics.json` must hold, as `ser_tf.documents.misfit` takes it."""
+
+
+@dataclass(frozen=True)
+class EmotionTask(FoldTask):
+    """A fold over several corpora, without a test side."""
+
+    @classmethod
+    def of(cls, corpora: Sequence[Corpus], config: Config, exclude_speakers: Sequence[str] = ()) -> "EmotionTask":
+        """Join the corpora and choose who is held out.
+
+        Args:
+            corpora: with labelled emotions.
+            config: its batches are dealt evenly to the corpora.
+            exclude_speakers: as in "ravdess:12", or "ravdess:*" for all of a corpus; nothing of them is heard.
+
+        Raises:
+            UserError: the corpora do not go together, an excluded speaker is not there, too little is left, or a
+                speaker or a recording is in two corpora or on two of these sides: trained on, held out, excluded.
+        """
+        whole = joined(corpora)
+        apart = _excluded(whole, exclude_speakers)
+        whole, heard = without_contradictions(whole, prepare_speech(whole.utterances, config))
+        corpus = replace(whole, utterances=tuple(each for each in whole.utterances if each.speaker not in apart))
+        config = replace(config, training=replace(config.training, batches="corpora"))
+        held_out = tuple(speaker for of_corpus in _speakers_of_each(corpus).values() for speaker in _chosen(of_corpus))
+        fold = Fold(
+            number=1,
+            train=tuple(speaker for speaker in corpus.speakers if speaker not in held_out),
+            validation=held_out,
+            test=(),
+        )
+        scheme = Scheme(
+            name="held-out speakers",
+            corpus=corpus.name,
+            folds=(fold,),
+            notes=(),
+            speakers=corpus.speakers,
+            missing_speakers=(),
+        )
+        task = cls(
+            corpus=corpus,
+            scheme=scheme,
+            fold=fold,
+            prepared=PreparedSpeech(
+                items=tuple(item for item in heard.items if item.utterance.speaker not in apart),
+                failures=tuple(failure for failure in heard.failures if failure[0].speaker not in apart),
+            ),
+            strategy_name=NAME,
+            strategy=Strategy(pretrained=False, ghosts=config.network.ghost_clusters > 0, loss="softmax"),
+            config=config,
+            weights=None,
+        )
+        sides: dict[str, list[SpeechFile]] = {}
+        for item in heard.items:
+            of_corpus, speaker = item.utterance.speaker.partition(":")[0], item.utterance.speaker
+            side = "excluded" if speaker in apart else "held out" if speaker in held_out else "trained on"
+            sides.setdefault(f"{of_corpus}, {side}", []).append(item)
+        refuse_shared(sides, str(corpus.root))
+        training = task.side(fold.train)
+        require_emotions(training, "training", corpus, str(corpus.root))
+        deal(training.speech, config.training, epoch=0)  # refuses batches that cannot be dealt
+        return task
+
+    def corpora(self) -> dict[str, dict[str, Any]]:
+        """Name of each corpus -> its licence, and how many speakers and recordings of it are trained on."""
+        training = [item.utterance for item in self.side(self.fold.train).speech]
+        recordings = Counter(utterance.speaker.partition(":")[0] for utterance in training)
+        speakers = Counter(speaker.partition(":")[0] for speaker in {utterance.speaker for utterance in training})
+        return {
+            corpus: {
+                "licence": facts_of(corpus).licence,
+                "speakers": speakers[corpus],
+                "recordings": recordings[corpus],
+            }
+            for corpus in sorted(recordings)
+        }
+
+    def provenance(self) -> dict[str, Any]:
+        """What the file of weights says."""
+        return {
+            "speakers": super().provenance()["speakers"],
+            "corpora": self.corpora(),
+            "data_hash": self.prepared.data_hash,
+            "pretraining": {"task": NAME, "emotions": list(self.corpus.emotions)},
+            "configuration": dataclasses.asdict(self.config),
+            "method": method_of(self.config),
+        }
+
+
+def pretrain_emotions(task: EmotionTask, run: RunFolder, report: Callable[[str], None]) -> dict[str, Any]:
+    """Train, or resume, or find it finished; then score the speakers held out, corpus by corpus.
+
+    Args:
+        task: what to train on.
+        run: its folder; a finished one is left as it is.
+        report: takes one line about what goes on.
+
+    Returns:
+        What `metrics.json` holds.
+    """
+    with run.alone(), exhaustion_explained(run):
+        if run.finished:
+            run.begin(task.identity(), task.config)
+            return run.result(report, RESULT)
+        network, progress = train(task, run, report)
+        side = task.side(task.fold.validation)
+        probabilities = softmax(network.describe(side.speech, task.config)["logits"].astype("float64"), axis=1)
+        _write_predictions(run, task, side, probabilities)
+        corpus_of = np.array([item.utterance.speaker.partition(":")[0] for item in side.speech])
+        held_out = {
+            corpus: dataclasses.asdict(score(side.labels[of_corpus], probabilities[of_corpus], task.corpus.emotions))
+            for corpus in sorted({*corpus_of})
+            if (of_corpus := corpus_of == corpus).any()
+        }
+        result = {
+            "task": NAME,
+            "corpora": task.corpora(),
+            "emotions": list(task.corpus.emotions),
+            "held_out_speakers": list(task.fold.validation),
+            "held_out": held_out,
+            "seed": task.config.training.seed,
+            "best_epoch": task.schedule().kept_epoch(progress) + 1,
+            "epochs": len(progress.epochs),
+            "excluded": {exclusion.name: exclusion.reason for exclusion in task.corpus.exclusions},
+            "unreadable": {utterance.name: reason for utterance, reason in task.prepared.failures},
+        }
+        run.finish(result)
+        return result
+
+
+def _speakers_of_each(corpus: Corpus) -> dict[str, list[str]]:
+    speakers: dict[str, list[str]] = {}
+    for speaker in corpus.speakers:
+        speakers.setdefault(speaker.partition(":")[0], []).append(speaker)
+    return speakers
+
+
+def _chosen(speakers: Sequence[str]) -> list[str]:
+    """Who of a corpus is held out: the same on any machine."""
+    ordered = sorted(speakers, key=lambda speaker: hashlib.blake2b(speaker.encode()).digest())
+    return sorted(ordered[: max(1, round(HELD_OUT * len(speakers)))])
+
+
+def _excluded(corpus: Corpus, names: Sequence[str]) -> set[str]:
+    """The speakers that these names mean."""
+    apart: set[str] = set()
+    for name in names:
+        found = {
+            speaker
+            for speaker in corpus.speakers
+            if speaker == name or (name.endswith(":*") and speaker.startswith(name.removesuffix("*")))
+        }
+        if not found:
+            raise UserError(
+                f"exclude_speakers: expected speakers such as {corpus.speakers[0]}, or a corpus as in "
+                f"{corpus.speakers[0].partition(':')[0]}:*. Received: {name}"
+            )
+        apart |= found
+    return apart
+
+
+def _write_predictions(run: RunFolder, task: EmotionTask, side: Side, probabilities: np.ndarray) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    emotions = task.corpus.emotions
+    writer.writerow([*FIRST_COLUMNS, *emotions])
+    for item, row in zip(side.speech, probabilities, strict=True):
+        who = item.utterance
+        shares = (f"{share:.6f}" for share in row)
+        writer.writerow(["held out", who.name, who.speaker, who.emotion, emotions[int(row.argmax())], *shares])
+    write_text(run.predictions, text.getvalue())

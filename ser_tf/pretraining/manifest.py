@@ -1,0 +1,342 @@
+"""What a folder of shards holds: `preparation.json` from its start, `manifest.parquet` and `failed.csv` at its end.
+
+`manifest.parquet.sha256` is the checksum of the manifest, as `sha256sum -c` takes it.
+"""
+
+import csv
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ser_tf.audio.recording import speech_key
+from ser_tf.config import SAMPLE_RATE_HZ, Config
+from ser_tf.corpora.speakers import RECOGNISED, SpeakerLists
+from ser_tf.documents import misfit, parse_json, read_json
+from ser_tf.errors import UserError
+from ser_tf.pretraining.shard_writer import read_page
+
+DESCRIPTION = "preparation.json"
+MANIFEST = "manifest.parquet"
+CHECKSUM = "manifest.parquet.sha256"
+FAILED = "failed.csv"
+_OTHER_VERSION = "prepared by another version of ser-tf; prepare the corpus into another folder, or remove this one"
+_SIZES = "shard_bytes"
+"""In the manifest's metadata: the size of each shard."""
+_ROWS_AT_ONCE = 16_384
+"""Rows of the manifest in memory while it is written."""
+
+
+def describe(root: Path, shards: int, config: Config) -> dict[str, Any]:
+    """The content of `preparation.json`: what all shards of a folder have in common."""
+    return {
+        "root": str(root.resolve()),
+        "shards": shards,
+        "speech_key": speech_key(config),
+        "configuration": {room: dataclasses.asdict(getattr(config, room)) for room in ("audio", "vad")},
+    }
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read `preparation.json`.
+
+    Raises:
+        UserError: the folder has none, a damaged one, or one of another version.
+    """
+    path, remedy = folder / DESCRIPTION, "give a folder made by ser-tf prepare"
+    try:
+        description = read_json(path, remedy, dict)
+    except UserError as error:
+        raise UserError(f"{path}: expected the description of shards; {remedy}") from error
+    shape = {"root": str, "shards": int, "speech_key": str, "configuration": {str: dict}}
+    if not description.keys() >= shape.keys():
+        raise UserError(f"{folder}: {_OTHER_VERSION}")
+    problem = misfit(description, shape)
+    if problem:
+        raise UserError(f"{path}: {problem}; {remedy}")
+    return description
+
+
+def refuse_other_configuration(description: dict[str, Any], config: Config, folder: Path) -> None:
+    """Refuse shards whose speech was decoded or freed of silence in another way.
+
+    Raises:
+        UserError: they are; the line names the first parameter that differs.
+    """
+    now = describe(Path(), 0, config)
+    for room, parameters in now["configuration"].items():
+        for name, value in parameters.items():
+            before = description["configuration"].get(room, {}).get(name)
+            if before != value:
+                raise UserError(
+                    f"{folder}: these shards were prepared with {room}.{name} {before}, and this run has {value}; "
+                    "choose the same option, or prepare the corpus into another folder"
+                )
+    if description["speech_key"] != now["speech_key"]:
+        raise UserError(f"{folder}: {_OTHER_VERSION}")
+
+
+def write_manifest(
+    out: Path,
+    description: dict[str, Any],
+    pages: Iterable[Path],
+    problems: Iterable[tuple[str, str]],
+    lists: SpeakerLists,
+) -> dict[str, Any]:
+    """Gather the pages of all shards in `manifest.parquet`, and what failed in `failed.csv`, which stands only then.
+
+    Args:
+        out: the folder.
+        description: also goes into the manifest's metadata, under the key `ser_tf`.
+        pages: of the shards, in their order.
+        problems: path and reason of what is in no shard.
+        lists: tell the sex of speakers.
+
+    Returns:
+        The sums: utterances, failed, speakers, speakers_with_one, seconds (of speech), recorded_seconds.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = _schema().with_metadata({"ser_tf": json.dumps(description)})
+    speakers = Counter[str]()
+    sums = Counter[str](failed=0)
+    sizes: list[int] = []
+    rows: list[dict[str, Any]] = []
+    unfinished, unfinished_failed = (out / f"unfinished-{name}" for name in (MANIFEST, FAILED))
+    with (
+        pyarrow.parquet.ParquetWriter(unfinished, schema) as writer,
+        unfinished_failed.open("w", newline="", encoding="utf-8") as file,
+    ):
+        failures = csv.writer(file, lineterminator="\n")
+        failures.writerow(["path", "reason"])
+
+        def fail(failed: Iterable[Sequence[str]]) -> None:
+            for path, reason in failed:
+                failures.writerow([path, reason])
+                sums["failed"] += 1
+
+        def flush() -> None:
+            writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+            rows.clear()
+
+        fail(problems)
+        for number, path in enumerate(pages):
+            page = read_page(path)
+            fail(page["failed"])
+            sizes.append(page["bytes"])
+            for place, utterance in enumerate(page["utterances"]):
+                speaker = utterance["speaker"]
+                rows.append({"shard": number, "place": place, "sex": lists.sex.get(speaker)} | utterance)
+                speakers[speaker] += 1
+                sums["samples"] += utterance["samples"]
+                sums["recorded_seconds"] += utterance["recorded_seconds"]
+            if len(rows) >= _ROWS_AT_ONCE:
+                flush()
+        flush()
+        writer.add_key_value_metadata({_SIZES: json.dumps(sizes)})
+    checksum = out / f"unfinished-{CHECKSUM}"
+    checksum.write_text(f"{_sha256(unfinished)}  {MANIFEST}\n")
+    checksum.replace(out / CHECKSUM)
+    unfinished.replace(out / MANIFEST)
+    if sums["failed"]:
+        unfinished_failed.replace(out / FAILED)
+    else:
+        unfinished_failed.unlink()
+        (out / FAILED).unlink(missing_ok=True)
+    return {
+        "utterances": speakers.total(),
+        "failed": sums["failed"],
+        "speakers": len(speakers),
+        "speakers_with_one": sum(count == 1 for count in speakers.values()),
+        "seconds": sums["samples"] / SAMPLE_RATE_HZ,
+        "recorded_seconds": sums["recorded_seconds"],
+    }
+
+
+def _schema() -> Any:
+    import pyarrow
+
+    def told(name: str, kind: Any) -> Any:
+        return pyarrow.field(name, kind, nullable=name == "sex")
+
+    return pyarrow.schema(
+        [
+            told("shard", pyarrow.int32()),
+            told("place", pyarrow.int32()),
+            told("name", pyarrow.string()),
+            told("speaker", pyarrow.string()),
+            told("sex", pyarrow.string()),
+            told("path", pyarrow.string()),
+            told("sample_hash", pyarrow.uint64()),
+            told("samples", pyarrow.int32()),
+            told("recorded_seconds", pyarrow.float32()),
+            told("kept_whole", pyarrow.bool_()),
+        ]
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sizes(folder: Path) -> list[int]:
+    """The size of each shard, by a manifest that is whole, as far as its version can tell.
+
+    Raises:
+        Exception: it is not.
+    """
+    import pyarrow.parquet
+
+    path, checksum = folder / MANIFEST, folder / CHECKSUM
+    if checksum.is_file() and checksum.read_text() != f"{_sha256(path)}  {MANIFEST}\n":  # older manifests have none
+        raise ValueError("another checksum")
+    with pyarrow.parquet.ParquetFile(path) as file:
+        found = {field.name: field.type for field in file.schema_arrow}
+        if found != {field.name: field.type for field in _schema()}:
+            raise ValueError("other columns")
+        sizes = parse_json(file.metadata.metadata[_SIZES.encode()].decode())
+    if misfit(sizes, [int]):
+        raise ValueError("no sizes of shards")
+    return sizes
+
+
+@contextmanager
+def _damage_explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # Arrow has many words for it
+        raise UserError(
+            f"{folder / MANIFEST}: damaged; start the same ser-tf prepare command again and it is redone"
+        ) from error
+
+
+class ShardUtterance(NamedTuple):
+    """What a manifest tells of an utterance."""
+
+    name: str
+    speaker: str
+    sex: str | None
+    path: str
+    """Relative to the root of its corpus."""
+    sample_hash: int
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The shards of one or several corpora, ready to be read.
+
+    Attributes:
+        folders: as `ser-tf prepare` left them.
+        paths: the shards.
+    """
+
+    folders: tuple[Path, ...]
+    paths: tuple[Path, ...]
+
+    @classmethod
+    def open(cls, folders: Sequence[Path], config: Config) -> "Shards":
+        """Open finished folders.
+
+        Raises:
+            UserError: one is unfinished, lacks a shard or holds a cut one, was prepared with another configuration, or
+                is named twice; or two name a speaker alike who may be two people.
+        """
+        again = "start the same ser-tf prepare command again"
+        paths: list[Path] = []
+        for number, folder in enumerate(folders):
+            description = read_description(folder)
+            refuse_other_configuration(description, config, folder)
+            if not (folder / MANIFEST).is_file():
+                raise UserError(f"{folder}: not finished; {again} and it goes on")
+            if any(folder.samefile(other) for other in folders[:number]):
+                raise UserError(f"{folder}: expected each folder of shards once. Received: it twice")
+            with _damage_explained(folder):
+                sizes = _sizes(folder)
+            for shard, size in enumerate(sizes):
+                path = folder / f"shard-{shard:05d}.tfrecord"
+                if not path.is_file():
+                    raise UserError(f"{path}: missing; {again} and it is redone")
+                if path.stat().st_size != size:
+                    raise UserError(
+                        f"{path}: expected {size:,} bytes. Received: {path.stat().st_size:,}; {again} and it is redone"
+                    )
+                paths.append(path)
+        opened = cls(tuple(folders), tuple(paths))
+        if len(folders) > 1:
+            opened._refuse_namesakes()
+        return opened
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Speaker -> number of utterances, sorted by speaker."""
+        return dict(sorted(Counter(name for speakers in self._columns("speaker") for name in speakers).items()))
+
+    @property
+    def failed(self) -> int:
+        """Recordings that could not be used; the `failed.csv` of their folder names them."""
+        failed = 0
+        for folder in self.folders:
+            if (folder / FAILED).is_file():
+                with (folder / FAILED).open(newline="", encoding="utf-8") as file:
+                    failed += sum(1 for _ in csv.DictReader(file))
+        return failed
+
+    def utterances(self) -> Iterator[ShardUtterance]:
+        """Every utterance, in the order of the shards."""
+        for columns in self._columns(*ShardUtterance._fields):
+            yield from map(ShardUtterance._make, zip(*columns, strict=True))
+
+    def sample_hashes(self, without_speakers: Iterable[str] = ()) -> np.ndarray:
+        """Sample hashes of the recordings, uint64 [N], for the provenance of weights trained on them.
+
+        Args:
+            without_speakers: whose recordings are left out.
+        """
+        absent = set(without_speakers)
+        return np.array(
+            [
+                sample_hash
+                for speakers, hashes in self._columns("speaker", "sample_hash")
+                for speaker, sample_hash in zip(speakers, hashes, strict=True)
+                if speaker not in absent
+            ],
+            np.uint64,
+        )
+
+    def _refuse_namesakes(self) -> None:
+        """Refuse speakers of equal names from two roots, unless a known corpus names them."""
+        root_of: dict[str, str] = {}
+        for folder in self.folders:
+            root = read_description(folder)["root"]
+            for speaker in Shards((folder,), ()).counts:
+                corpus = speaker.partition(":")[0]
+                if corpus not in RECOGNISED and root_of.setdefault(speaker, root) != root:
+                    raise UserError(
+                        f"{folder}: expected other people under other names. Received: {speaker} from {root} and from "
+                        f"{root_of[speaker]}; rename one of these two (in a table: its speakers) and prepare it again, "
+                        "or a folder that holds both if they are the same people"
+                    )
+
+    def _columns(self, *names: str) -> Iterator[Any]:
+        """Columns of the manifests as lists, batch by batch; a single one comes by itself."""
+        import pyarrow.parquet
+
+        for folder in self.folders:
+            with _damage_explained(folder), pyarrow.parquet.ParquetFile(folder / MANIFEST) as file:
+                for batch in file.iter_batches(columns=list(names)):
+                    if any(batch.column(name).null_count for name in names if name != "sex"):
+                        raise ValueError("a value is missing")
+                    columns = [batch.column(name).to_pylist() for name in names]
+                    yield columns[0] if len(names) == 1 else columns

@@ -1,0 +1,92 @@
+"""Shards on a Ray cluster, the extra `[ray]`: the same function, one task per shard, one core each.
+
+Every node sees the corpus and the shards under the same paths, on a file system that they share.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ser_tf.errors import UserError, import_extra
+from ser_tf.pretraining.shard_writer import ShardTask, write_shard
+
+MOST_ATTEMPTS = 5
+"""A shard that is lost as many times ends the command."""
+TASKS_PER_CORE = 2
+"""Tasks that wait in the cluster, so that no core has to wait for this process."""
+
+
+def require() -> None:
+    """Make sure that Ray is there.
+
+    Raises:
+        UserError: it is not; the line names the extra.
+    """
+    import_extra("ray", "engine ray: needs Ray on every node", "ray")
+
+
+def run_on_ray(
+    tasks: Iterator[ShardTask], workers: int | None, prologue: Callable[[], None], report: Callable[[str], None]
+) -> Iterator[int]:
+    """Write shards on the cluster that RAY_ADDRESS names or that runs on this machine; otherwise Ray starts here.
+
+    Args:
+        tasks: the shards; no more of them are taken than the cluster works on or keeps waiting.
+        workers: shards at a time; None for all cores of the cluster.
+        prologue: what each process does first.
+        report: takes one line about a shard that was lost with its worker or node.
+
+    Yields:
+        The numbers of the shards, as they are finished.
+
+    Raises:
+        UserError: a shard cannot be written, was lost several times, or does not appear where this process looks.
+    """
+    require()
+    import ray
+
+    started_here = not ray.is_initialized()
+    if started_here:
+        ray.init(log_to_driver=False, logging_level="warning")
+    at_work: dict[Any, tuple[ShardTask, int]] = {}
+    try:
+        remote = ray.remote(num_cpus=1, max_retries=0)(_write)
+
+        def submit(task: ShardTask, attempt: int) -> None:
+            at_work[remote.remote(task, prologue)] = task, attempt
+
+        while True:
+            most = workers or TASKS_PER_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
+            while len(at_work) < most and (task := next(tasks, None)) is not None:
+                submit(task, attempt=1)
+            if not at_work:
+                return
+            (done,), _ = ray.wait(list(at_work))
+            task, attempt = at_work.pop(done)
+            try:
+                number = ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from error
+            except ray.exceptions.RayError as error:
+                reason = type(error).__name__
+                if attempt == MOST_ATTEMPTS:
+                    raise UserError(
+                        f"{task.records.name}: lost {MOST_ATTEMPTS} times with the worker that had it ({reason}); see "
+                        "the logs of Ray, and mind the memory of its nodes"
+                    ) from error
+                report(f"{task.records.name} was lost with its worker ({reason}); it is redone")
+                submit(task, attempt + 1)
+                continue
+            if not task.finished():
+                raise UserError(
+                    f"{task.records}: written by a node of the cluster and not seen here; choose an --out on a file "
+                    "system that all nodes share"
+                )
+            yield number
+    finally:
+        if started_here:
+            ray.shutdown()
+
+
+def _write(task: ShardTask, prologue: Callable[[], None]) -> int:
+    prologue()
+    return write_shard(task)

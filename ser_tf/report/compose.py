@@ -1,0 +1,84 @@
+"""From what was read to the report as data: which section stands where, and what is missing."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ser_tf.corpora import Corpus
+from ser_tf.report.confusions import confusions
+from ser_tf.report.details import confidence, speakers, trainings
+from ser_tf.report.document import Block, Bullets, Document, Notice, Paragraph, Section
+from ser_tf.report.noise import noise
+from ser_tf.report.provenance import missing_data, provenance
+from ser_tf.report.results import Scored, cross_corpus, lead, main_result, random_split, results, score
+from ser_tf.report.sources import Sources
+from ser_tf.report.spaces import spaces
+from ser_tf.report.sweeps import sweep
+
+
+def compose(sources: Sources, recordings: Mapping[str, Corpus], report: Callable[[str], None]) -> Document:
+    """Lay out a report.
+
+    Args:
+        sources: what was found.
+        recordings: by name of the corpus.
+        report: takes one line about what goes on.
+
+    Raises:
+        UserError: predictions are damaged.
+    """
+    scored = []
+    places = [(evaluation.corpus, evaluation.scheme) for evaluation in sources.evaluations if evaluation.scored]
+    for evaluation in sources.evaluations:
+        if evaluation.scored:
+            report(f"{evaluation.corpus}, {evaluation.scheme}: {len(evaluation.runs)} runs")
+            corpus = recordings.get(evaluation.corpus)
+            has_twin = places.count((evaluation.corpus, evaluation.scheme)) > 1
+            scored.append(score(evaluation, corpus.root if corpus else None, has_twin=has_twin))
+    honest = [one for one in scored if not one.evaluation.random_split and not one.evaluation.cross_corpus]
+    missing: list[str] = []
+    parts = [(one, _sections(one, recordings.get(one.evaluation.corpus), missing, report)) for one in honest]
+    if len(parts) == 1:
+        ((only, sections),) = parts
+        opening = lead(only)
+    else:
+        sections = [Section(one.title, lead(one), own) for one, own in parts]
+        opening = [Paragraph(f"{one.title}{' (partial)' * one.partial}: {main_result(one)}") for one in honest]
+    sections += [
+        Section(f"{one.corpus}, random split (speaker-dependent, not comparable)", random_split(one, honest))
+        for one in scored
+        if one.evaluation.random_split
+    ]
+    sections += [cross_corpus(one) for one in scored if one.evaluation.cross_corpus]
+    sections += [sweep(one, number) for number, one in enumerate(sources.sweeps, start=1)]
+    sections += [noise(one, number) for number, one in enumerate(sources.noise_tests, start=1)]
+    sections.append(provenance(sources))
+    missing += missing_data(sources)
+    if missing:
+        sections.append(Section("What is missing here, and how to get it", [Bullets(missing)]))
+    return Document(_title(honest), opening or _without_scores(sources), sections)
+
+
+def _sections(
+    scored: Scored, corpus: Corpus | None, missing: list[str], report: Callable[[str], None]
+) -> list[Section]:
+    if corpus is not None:
+        report(f"{scored.title}: embeddings")
+    found = (
+        results(scored),
+        confusions(scored),
+        confidence(scored),
+        speakers(scored),
+        spaces(scored, corpus, missing),
+        trainings(scored),
+    )
+    return [section for section in found if section is not None]
+
+
+def _title(scored: Sequence[Scored]) -> str:
+    corpora = list(dict.fromkeys(one.corpus for one in scored))
+    return "Speech emotion recognition" + (f" on {' and '.join(corpora)}" if corpora else "")
+
+
+def _without_scores(sources: Sources) -> list[Block]:
+    if sources.sweeps or sources.noise_tests or sources.evaluations:
+        return [Paragraph("No evaluation within a corpus was given.")]
+    return [Notice("No run is finished yet: nothing was measured.")]

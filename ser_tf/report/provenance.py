@@ -1,0 +1,99 @@
+"""Where the numbers come from, and what a report lacks."""
+
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from typing import Any
+
+from ser_tf.report.document import Bullets, Section, Table
+from ser_tf.report.sources import Evaluation, Run, Sources
+from ser_tf.runs.provenance import commit
+
+
+def provenance(sources: Sources) -> Section:
+    """Commit, versions, hashes, machine and seeds of all runs, and of the report itself."""
+    rows = [
+        [
+            f"{evaluation.corpus}, {evaluation.scheme}",
+            line.label,
+            _folders(line.runs),
+            ", ".join(sorted({str(run.seed) for run in line.runs})),
+            _all(run.made_with.get("commit") for run in line.runs),
+            evaluation.data_hash,
+            evaluation.scheme_hash,
+        ]
+        for evaluation in sources.evaluations
+        for line in evaluation.lines
+    ]
+    runs = [run for evaluation in sources.evaluations for run in evaluation.runs]
+    made = {_environment(run.made_with): None for run in runs}
+    told = [f"The runs: {text}." for text in made]
+    told.append(f"This report: ser_tf {metadata.version('ser_tf')}, commit {commit()}.")
+    starts = sorted(
+        {
+            f"{run.strategy}, fold {run.fold}, seed {run.seed} starts from `{run.identity['weights']['sha256']}`."
+            for run in runs
+            if run.identity["weights"] and "sha256" in run.identity["weights"]
+        }
+    )
+    others = [f"`{path}` belongs to no evaluation and was left out." for path in sources.others]
+    columns = ["evaluation", "method", "folders", "seeds", "commit", "data hash", "folds hash"]
+    return Section("Provenance", [Table("Runs.", columns, rows), Bullets([*told, *starts, *others])])
+
+
+def missing_data(sources: Sources) -> Iterator[str]:
+    """What no folder held, and the command that makes it."""
+    honest = [one for one in sources.evaluations if not one.random_split and not one.cross_corpus]
+    corpora = {evaluation.corpus for evaluation in honest}
+    for corpus, name in (("ravdess", "RAVDESS"), ("crema_d", "CREMA-D")):
+        if corpus not in corpora:
+            yield (
+                f"{name}: `ser-tf evaluate --corpus {name} --strategies S1 S3`, then S4 and S5 with `--start-from S3`; "
+                f"`ser-tf yardsticks --corpus {name}`."
+            )
+    for evaluation in honest:
+        there = {line.strategy for line in evaluation.lines}
+        where = f"{evaluation.corpus}, {evaluation.scheme}"
+        lacking = [name for name in ("S1", "S2", "S3", "S4", "S5") if name not in there]
+        if lacking:
+            more = " (S2 needs pre-trained weights: `--weights`)" if "S2" in lacking else ""
+            yield f"{where}: {', '.join(lacking)}; `ser-tf evaluate --strategies {' '.join(lacking)}`{more}."
+        if not any(not line.network for line in evaluation.lines):
+            yield f"{where}: simple methods on the same folds; `ser-tf yardsticks --scheme {evaluation.scheme}`."
+        yield from _unfinished(evaluation)
+    swept = {name for sweep in sources.sweeps for name in sweep.parameters}
+    if not {"network.clusters", "network.ghost_clusters"} <= swept:
+        yield "Figure 10, K and G: `ser-tf sweep` over `network.clusters` and `network.ghost_clusters`."
+    if not {"loss.alpha", "loss.beta"} <= swept:
+        yield "Figure 11, alpha and beta: `ser-tf sweep` over `loss.alpha` and `loss.beta`."
+    if not sources.noise_tests:
+        yield "Robustness to noise: `ser-tf noise` on finished runs with weights (a folder with `noise.csv`)."
+
+
+def _unfinished(evaluation: Evaluation) -> Iterator[str]:
+    for line in evaluation.lines:
+        total = len(evaluation.folds.folds) if evaluation.folds else 0
+        if len(line.folds) < total:
+            left = sorted(set(range(1, total + 1)) - set(line.folds))
+            yield (
+                f"{evaluation.corpus}, {evaluation.scheme}: {line.label} lacks folds {', '.join(map(str, left))}; "
+                "start the same command again, and what is finished is kept."
+            )
+
+
+def _folders(runs: Sequence[Run]) -> str:
+    """Their folder, or the folder that holds them all."""
+    if len(runs) == 1:
+        return f"`{runs[0].folder.path}`"
+    return ", ".join(dict.fromkeys(f"`{run.folder.path.parent}`" for run in runs))
+
+
+def _all(values: Iterator[Any]) -> str:
+    return ", ".join(sorted({str(value) for value in values if value is not None})) or "not known"
+
+
+def _environment(made_with: dict[str, Any]) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in made_with.get("packages", {}).items())
+    return (
+        f"ser_tf {made_with.get('ser_tf', '?')}, Python {made_with.get('python', '?')}, {packages}, backend "
+        f"{made_with.get('backend', '?')}, {made_with.get('machine', '?')}"
+    )

@@ -1,0 +1,178 @@
+"""Figures 6 and 7, and ghost share over time: what needs the networks themselves and the recordings."""
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ser_tf.corpora import Corpus, Utterance
+from ser_tf.errors import UserError
+from ser_tf.report import figures
+from ser_tf.report.document import Block, Bullets, Figure, Panel, Paragraph, Section, Table
+from ser_tf.report.results import Scored, speakers_in_words
+from ser_tf.report.sources import Run
+from ser_tf.strategies import STRATEGIES
+
+if TYPE_CHECKING:
+    from ser_tf.serving.embeddings import Space
+
+LOSSES = {"softmax": "softmax", "triplet": "triplet", "emotion_triplet": "emotion triplet"}
+FIGURE_NUMBER = {"crema_d": "Figure 6", "ravdess": "Figure 7"}
+TRAINING_SPEAKERS = 3
+"""Shown below the test speakers; all of them would hide each other."""
+SECONDS_PER_STRIDE = 0.16
+"""16 frames of 10 ms, times the strides of the first convolution and the last pool."""
+TEST, TRAINING = "test speakers", "training speakers"
+
+
+def spaces(scored: Scored, corpus: Corpus | None, missing: list[str]) -> Section | None:
+    """The embedding spaces of one fold; None where the weights or the recordings are missing, and `missing` says so.
+
+    Args:
+        scored: the evaluation.
+        corpus: its recordings.
+        missing: takes a sentence about what could not be shown.
+    """
+    place = f"{scored.title}: figures 6 and 7, and ghost share over time"
+    if corpus is None or corpus.name != scored.evaluation.corpus:
+        missing.append(f"{place}: need the recordings; add `--corpus` with the folder of {scored.corpus}.")
+        return None
+    fold, runs = _runs_of_one_fold(scored)
+    if not runs:
+        missing.append(
+            f"{place}: need the weights (`embedding.weights.h5`) of a finished fold, which are not in version control; "
+            "give the folder on the machine that trained it, or train it again with `ser-tf evaluate`."
+        )
+        return None
+    absent = [LOSSES[loss] for loss in LOSSES if loss not in {STRATEGIES[run.strategy].loss for run in runs.values()}]
+    if absent:
+        missing.append(f"{place}: no finished fold {fold} with weights for {' and '.join(absent)} beside the others.")
+    try:
+        return _section(scored, corpus, fold, runs)
+    except UserError as error:
+        missing.append(f"{place}: {error}.")
+        return None
+
+
+def _runs_of_one_fold(scored: Scored) -> tuple[int, dict[str, Run]]:
+    """The fold with the most losses, and per loss the first line that has its weights; S3 goes before S1 and S2."""
+    lines = sorted(scored.evaluation.networks, key=lambda line: (line.strategy != "S3", line.label))
+    found: dict[int, dict[str, Run]] = {}
+    for line in lines:
+        for run in line.finished:
+            if run.folder.weights.is_file():
+                found.setdefault(run.fold, {}).setdefault(LOSSES[_loss(run)], run)
+    if not found:
+        return 0, {}
+    best = max(sorted(found), key=lambda fold: len(found[fold]))
+    order = list(LOSSES.values())
+    return best, dict(sorted(found[best].items(), key=lambda item: order.index(item[0])))
+
+
+def _loss(run: Run) -> str:
+    return STRATEGIES[run.strategy].loss
+
+
+def _section(scored: Scored, corpus: Corpus, fold: int, runs: Mapping[str, Run]) -> Section:
+    from ser_tf.serving.embeddings import NEIGHBOURS, embed  # TensorFlow, which nothing else here needs
+
+    any_run = next(iter(runs.values()))
+    sides = {
+        TEST: any_run.identity["test_speakers"],
+        TRAINING: any_run.identity["train_speakers"][:TRAINING_SPEAKERS],
+    }
+    utterances = {
+        side: [item for item in corpus.utterances if item.speaker in speakers] for side, speakers in sides.items()
+    }
+    for side, speakers in sides.items():
+        if not utterances[side]:
+            raise UserError(f"{corpus.root}: expected recordings of {', '.join(speakers)}")
+    together = [item for of_side in utterances.values() for item in of_side]
+    whole = {name: embed(run.folder.path, together) for name, run in runs.items()}
+    found = {
+        (side, name): whole[name].select(np.isin(whole[name].speakers, sides[side]))
+        for side, name in product(sides, runs)
+    }
+    looks = figures.looks_of(corpus.emotions)
+    number = FIGURE_NUMBER.get(scored.evaluation.corpus, "As figures 6 and 7")
+    who = {side: speakers_in_words(speakers) for side, speakers in sides.items()}
+    panels = [
+        Panel(
+            f"{scored.slug}-space-{side.split()[0]}-{name.replace(' ', '-')}",
+            f"t-SNE of {len(space.emotions)} utterances of {side} {who[side]} under {name}: silhouette "
+            f"{space.silhouette:.3f}, neighbour purity {space.neighbour_purity:.3f}.",
+            figures.space(space.placed(), space.emotions, looks, f"{name}, {side}"),
+        )
+        for (side, name), space in found.items()
+    ]
+    rows = [
+        [
+            side,
+            f"{name} ({runs[name].strategy})",
+            *map(_number, (space.silhouette, space.neighbour_purity, space.chance_purity)),
+        ]
+        for (side, name), space in found.items()
+    ]
+    blocks: list[Block] = [
+        Figure(
+            f"{number}: the same utterances under each loss, fold {fold}, placed by t-SNE; first test speakers "
+            f"{who[TEST]}, whom no network has heard, then training speakers {who[TRAINING]}. See whether one colour "
+            "keeps together among the test speakers: the others only show what was learnt by heart. Distances between "
+            "islands mean nothing.",
+            panels,
+            columns=len(runs),
+        ),
+        Table(
+            "Computed in the whole embedding, not in the picture. Silhouette: -1 to 1, 0 where emotions overlap. "
+            f"Purity: of the {NEIGHBOURS} nearest utterances of other speakers the share that has the same emotion.",
+            ["side", "loss", "silhouette", "neighbour purity", "purity by chance"],
+            rows,
+        ),
+    ]
+    shares = list(_ghost_shares(scored, fold, runs, found, utterances[TEST], corpus))
+    return Section("Embeddings (figures 6 and 7)", blocks, [Section("Ghost share over time", shares)] if shares else [])
+
+
+def _ghost_shares(
+    scored: Scored,
+    fold: int,
+    runs: Mapping[str, Run],
+    found: "Mapping[tuple[str, str], Space]",
+    utterances: list[Utterance],
+    corpus: Corpus,
+) -> Iterator[Block]:
+    """A curve per emotion, of the last network with ghosts."""
+    haunted = [name for name, run in runs.items() if run.config.network.ghost_clusters]
+    if not haunted:
+        return
+    name = haunted[-1]
+    shares = found[TEST, name].ghost_shares
+    network = runs[name].config.network
+    step_seconds = SECONDS_PER_STRIDE * network.stem_stride * network.final_pool_time_stride
+    examples = {item.emotion: index for index, item in reversed(list(enumerate(utterances)))}
+    lines: dict[str, tuple[list[float], list[float]]] = {}
+    for emotion in (emotion for emotion in corpus.emotions if emotion in examples):
+        share = shares[examples[emotion]]
+        lines[emotion] = (step_seconds * np.arange(len(share))).tolist(), (100 * share).tolist()
+    files = [f"{emotion}: `{utterances[examples[emotion]].name}`" for emotion in lines]
+    told = "; ".join(f"{emotion} {min(share):.0f} to {max(share):.0f}" for emotion, (_, share) in lines.items())
+    yield Figure(
+        f"Share of each descriptor that the ghost clusters of {runs[name].strategy} take, fold {fold}, for the first "
+        "test utterance of each emotion, over seconds of speech after silence removal. A curve of ghost share is not "
+        "local: each descriptor sees about 2 s of signal, and squeeze-and-excitation the whole utterance.",
+        [
+            Panel(
+                f"{scored.slug}-ghost-share",
+                f"Ghost share in percent over time: {told}.",
+                figures.curves(lines, figures.looks_of(corpus.emotions), "seconds of speech", "ghost share, %"),
+            )
+        ],
+    )
+    mean = float(np.mean([share.mean() for share in shares]))
+    yield Paragraph(f"Mean over all {len(shares)} test utterances of the fold: {100 * mean:.1f} %.")
+    yield Bullets(files)
+
+
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"

@@ -1,0 +1,394 @@
+"""Weights that travel between runs; whom they were trained on, and on what input, is written into the file."""
+
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import keras
+import numpy as np
+
+from ser_tf.config import Config
+from ser_tf.corpora.speakers import voice
+from ser_tf.documents import parse_json
+from ser_tf.errors import UserError
+from ser_tf.runs.folder import misfit_of_start
+
+PROVENANCE = "ser_tf_provenance"
+"""HDF5 attribute that holds the provenance as JSON."""
+RECORDINGS = "ser_tf_recordings"
+"""HDF5 data set of the sample hashes of all recordings the network has heard: uint64, sorted, 8 MB a million."""
+MOST_HDF5_OBJECTS = 100_000
+"""Groups and arrays of one file; the paper's network has some 500."""
+HDF5_BYTES_PER_ARRAY = 4096
+"""More than HDF5 adds to an array for its names and groups."""
+AFRESH: dict[str, tuple[str, ...]] = {
+    "network.clusters": ("ghost_vlad",),
+    "network.ghost_clusters": ("ghost_vlad",),
+    "network.descriptor_size": ("descriptor_convolution", "ghost_vlad"),
+}
+"""Parameters that may differ from those the weights were trained with, and the layers that then start afresh."""
+
+
+@dataclass(frozen=True)
+class ArrayFate:
+    """What becomes of one array when weights start a network.
+
+    Attributes:
+        name: layer and array, as in "ghost_vlad/kernel"; a number stands for an array that only the file has.
+        in_file: its shape in the file; None where the file lacks it.
+        in_network: its shape in the network; None where the network lacks it.
+        fate: taken from the file, initialised afresh, or refused.
+        reason: why it is not taken; empty where it is.
+    """
+
+    name: str
+    in_file: tuple[int, ...] | None
+    in_network: tuple[int, ...] | None
+    fate: Literal["taken", "afresh", "refused"]
+    reason: str = ""
+
+    @property
+    def layer(self) -> str:
+        """The layer of the network, without what is inside it."""
+        return self.name.split("/")[0]
+
+
+def save_weights(
+    network: keras.Model, path: Path, provenance: dict[str, Any], recordings: np.ndarray | None = None
+) -> None:
+    """Write the network's weights (`.weights.h5`) and their provenance, atomically.
+
+    Args:
+        network: an embedding network, or the head of one.
+        path: ends in `.weights.h5`.
+        provenance: JSON values; `speakers` lists whoever the network has heard as `corpus:id`, where "voxceleb2:*"
+            stands for all of a corpus, and `method` is its `method_of`.
+        recordings: [N], the sample hash of each recording the network has heard; None where nobody knows.
+    """
+    heard = None if recordings is None else np.unique(recordings.astype(np.uint64))
+    unfinished = path.with_name(f"unfinished-{path.name}")
+    text = json.dumps(provenance)
+    size = sum(np.asarray(weight).nbytes + HDF5_BYTES_PER_ARRAY for weight in network.weights) + len(text)
+    size += 0 if heard is None else heard.nbytes
+    unfinished.write_bytes(bytes(size))  # where the disk is full this says so, and HDF5 would crash
+    network.save_weights(unfinished)
+    with h5py.File(unfinished, "a") as file:
+        file.attrs[PROVENANCE] = text
+        if heard is not None:
+            file.create_dataset(RECORDINGS, data=heard)
+    unfinished.replace(path)
+
+
+def load_weights(network: keras.Model, path: Path) -> None:
+    """Put the file's weights into the network.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another network.
+    """
+    try:
+        with open_hdf5(path):  # Keras looks at nothing before it reads
+            pass
+        network.load_weights(path)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{path}: the weights do not fit this network; expected the same preset, width, clusters and ghost "
+            f"clusters as the run that wrote them. {_first_line(error)}"
+        ) from error
+
+
+def take_weights(network: keras.Model, path: Path, afresh: Collection[str] = ()) -> list[ArrayFate]:
+    """Start the network from the file's weights, all but those of some layers, which keep their initial values.
+
+    Layers are matched by their names, so that the file may be of a network with other layers beside them.
+
+    Args:
+        network: an embedding network, newly initialised.
+        path: what `save_weights` wrote.
+        afresh: names of layers that are not taken, whether they fit or not.
+
+    Returns:
+        What became of each array, in the order of the network.
+
+    Raises:
+        UserError: the file is missing or damaged, or an array of another layer does not fit; nothing is taken then.
+    """
+    stored = _read_arrays(path)
+    variables = _variables_by_place(network)
+    fates = []
+    for place in [*variables, *(place for place in stored if place not in variables)]:
+        in_file = stored[place].shape if place in stored else None
+        in_network = tuple(variables[place].shape) if place in variables else None
+        name = variables[place].path if place in variables else place
+        is_afresh = place.split("/")[0] in afresh
+        if in_network is None:
+            fates.append(ArrayFate(name, in_file, in_network, "refused", "this network has no such array"))
+        elif in_file == in_network and not is_afresh:
+            fates.append(ArrayFate(name, in_file, in_network, "taken"))
+        else:
+            reason = "its layer starts afresh"
+            if in_file != in_network:
+                reason = f"{_by(in_file)} in the file, {_by(in_network)} in this network"
+            fates.append(ArrayFate(name, in_file, in_network, "afresh" if is_afresh else "refused", reason))
+    refused = [fate for fate in fates if fate.fate == "refused" and fate.layer not in afresh]
+    if refused:
+        raise UserError(
+            f"{path}: {len(refused)} of {len(fates)} arrays do not fit this network, such as {refused[0].name}: "
+            f"{refused[0].reason}; choose the preset and options of the run that wrote them"
+        )
+    for (place, variable), fate in zip(variables.items(), fates, strict=False):
+        if fate.fate == "taken":
+            variable.assign(stored[place])
+    return fates
+
+
+def table_of_fates(fates: Sequence[ArrayFate]) -> str:
+    """How many arrays of each part of the network were taken, initialised afresh or refused, and why; a line each."""
+    groups: dict[tuple[str, str], list[ArrayFate]] = {}
+    for fate in fates:
+        part = fate.layer.partition("_block")[0].removesuffix("_norm")
+        groups.setdefault((part, fate.fate), []).append(fate)
+    if len({what for _, what in groups}) == 1:
+        return f"all {len(fates)} arrays {fates[0].fate}"
+    width = max(len(part) for part, _ in groups)
+    lines = []
+    for (part, what), members in groups.items():
+        # Of several reasons the one that caused the others: an array that does not fit.
+        reasons = [f"{member.name}: {member.reason}" for member in members if member.in_file != member.in_network]
+        why = f" ({(reasons or [members[0].reason])[0]})" if what != "taken" else ""
+        lines.append(f"{part:<{width}} {len(members):4d} {what}{why}")
+    return "\n".join(lines)
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """What `save_weights` wrote beside the weights, and `sha256`, the first 16 digits of the file's hash.
+
+    Older files, which list no recordings, name their speakers in the same way, `corpus:id` with the corpus of the run
+    that wrote them (`ravdess`, `crema_d`, `synthetic`, or `table` for any table); `read_recordings` is None for them.
+
+    Raises:
+        UserError: the file is missing, is no HDF5, or does not tell which speakers it was trained on and how.
+    """
+    try:
+        with open_hdf5(path) as file:
+            provenance = parse_json(_text(file.attrs, PROVENANCE))
+        known = {"speakers": list(provenance["speakers"]), "method": dict(provenance["method"])}
+        if misfit_of_start(provenance) or not all(":" in speaker for speaker in known["speakers"]):
+            raise ValueError("a speaker without its corpus")
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{path}: expected weights written by ser-tf, which list the speakers they were trained on; give the "
+            f"embedding.weights.h5 of a run. {_first_line(error)}"
+        ) from error
+    return provenance | known | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
+
+
+def read_recordings(path: Path) -> np.ndarray | None:
+    """Sample hashes of the recordings that a file's network has heard, uint64, sorted; None where the file lists none.
+
+    Raises:
+        UserError: the file is missing or no HDF5.
+    """
+    try:
+        with open_hdf5(path) as file:
+            if RECORDINGS not in file:
+                return None
+            recordings = file[RECORDINGS]
+            if not isinstance(recordings, h5py.Dataset) or (recordings.dtype, recordings.ndim) != (np.uint64, 1):
+                raise ValueError(f"expected hashes of recordings, uint64 [N]. Received: {recordings!r}")
+            return recordings[()]
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: expected weights written by ser-tf; {_first_line(error)}") from error
+
+
+def refuse_leak(path: Path, speakers: Iterable[str], recordings: Mapping[int, str]) -> None:
+    """Refuse weights that have heard a speaker or a recording of the validation or test side, in whatever corpus.
+
+    Args:
+        path: the file of weights; one of before recordings were listed is judged by its speakers alone.
+        speakers: who must not have been heard, as `corpus:id`.
+        recordings: sample hash of each recording that must not have been heard -> its name.
+
+    Raises:
+        UserError: they have; the line names the first such speakers or recordings.
+    """
+    known = read_provenance(path)["speakers"]
+    heard = read_recordings(path)
+    held_out = np.fromiter(recordings, np.uint64)
+    again = held_out[:0] if heard is None else np.intersect1d(heard, held_out)
+    for what, names in (
+        ("speakers", _shared(known, speakers)),
+        ("recordings", sorted(recordings[int(sample_hash)] for sample_hash in again)),
+    ):
+        if names:
+            raise UserError(
+                f"{path}: these weights were trained on {len(names)} of the fold's validation and test {what} "
+                f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}); give weights trained on the same fold's "
+                "training speakers or on another corpus"
+            )
+
+
+def method_of(config: Config) -> dict[str, Any]:
+    """What gives a weight its meaning beside its place: spectrogram and network, without the softmax head."""
+    rooms = {"spectrogram": dataclasses.asdict(config.spectrogram), "network": dataclasses.asdict(config.network)}
+    return {
+        f"{room}.{name}": value
+        for room, parameters in rooms.items()
+        for name, value in parameters.items()
+        if name != "head_units"
+    }
+
+
+def layers_afresh(
+    provenance: dict[str, Any], config: Config, path: Path, compared: Collection[str] = ()
+) -> tuple[str, ...]:
+    """The layers that the weights cannot give to this network; refuses what is of another method in any other way.
+
+    Weights that learned from other spectrograms or stand in another network are refused even where the shapes fit.
+
+    Args:
+        provenance: of the weights.
+        config: what the network is built from.
+        path: where the weights are.
+        compared: parameters whose values are being compared. Their layers start afresh for every value, so that the
+            one which the weights were trained with has no head start.
+
+    Returns:
+        Names for `take_weights`, sorted; none when the weights fit in full.
+
+    Raises:
+        UserError: a parameter differs that leaves nothing to take; the line names the first.
+    """
+    defaults = method_of(Config())  # of parameters that are younger than the weights
+    layers = {layer for name in compared for layer in AFRESH.get(name, ())}
+    for name, value in method_of(config).items():
+        before = provenance["method"].get(name, defaults[name])
+        if before == value:
+            continue
+        if name not in AFRESH:
+            raise UserError(
+                f"{path}: these weights were trained with {name} {before}, and this run has {value}; choose the preset "
+                "and options of the run that wrote them"
+            )
+        layers.update(AFRESH[name])
+    return tuple(sorted(layers))
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Every array of a file by layer and place in it, as in "stem_norm/0"."""
+    arrays: dict[str, np.ndarray] = {}
+
+    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if not isinstance(item, h5py.Dataset) or name == RECORDINGS:
+            return
+        *groups, _, number = name.split("/")  # as in layers/batch_normalization/vars/0
+        above = ["/".join([*groups[: depth + 1], "vars"]) for depth in range(len(groups))]
+        layers = [_text(file[group].attrs, "name") for group in above if group in file]
+        arrays["/".join([*layers, number])] = item[()]
+
+    try:
+        with open_hdf5(path) as file:
+            file.visititems(visit)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{path}: expected weights whose layers are named, as ser-tf writes them; the file is damaged or was "
+            f"written with a Keras older than 3.9. {_first_line(error)}"
+        ) from error
+    return arrays
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open a file of arrays, once it is sure that reading them reads this file alone, and no more than it has.
+
+    Raises:
+        UserError: there is no such file.
+        Exception: it is no HDF5, or damaged, for which HDF5 has many words; or it has links to other places, data that
+            lie elsewhere, things that are no numbers, or claims to hold more than its own size.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: expected a file of weights (.weights.h5); there is none")
+    with h5py.File(path) as file:
+        problem = _foreign(file, path.stat().st_size)
+        if problem:
+            raise ValueError(f"expected nothing but arrays of numbers in the file itself. Received: {problem}")
+        yield file
+
+
+def _foreign(file: h5py.File, size: int) -> str:
+    """What in a file no writer of weights puts there, or would read more than the file; empty where there is nothing.
+
+    Nothing of an array is read, and no link is followed before it is known to be one within the file.
+    """
+    seen = {h5py.h5o.get_info(file.id).addr}
+    groups: list[h5py.Group] = [file]
+    while groups:
+        group = groups.pop()
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                return f"a link in place of {name}"
+            item = group[name]
+            place = h5py.h5o.get_info(item.id).addr
+            if place in seen:
+                return f"a second name of {item.name}"
+            seen.add(place)
+            if len(seen) > MOST_HDF5_OBJECTS:
+                return f"more than {MOST_HDF5_OBJECTS:,} groups and arrays"
+            if isinstance(item, h5py.Group):
+                groups.append(item)
+                continue
+            if not isinstance(item, h5py.Dataset):
+                return f"a type, {item.name}"
+            layout = item.id.get_create_plist()
+            if layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count():
+                return f"{item.name}, whose data lie in another file"
+            if item.shape is None or item.dtype.kind not in "biuf" or item.nbytes > size:
+                return f"{item.name} of shape {item.shape} and type {item.dtype}"
+    return ""
+
+
+def _text(attributes: h5py.AttributeManager, name: str) -> str:
+    """An attribute that must be one text; of anything else nothing is read."""
+    if attributes.get_id(name).shape != () or h5py.check_string_dtype(attributes.get_id(name).dtype) is None:
+        raise ValueError(f"{name} is no text")
+    value = attributes[name]
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _variables_by_place(network: keras.Model) -> dict[str, keras.Variable]:
+    """Every variable by layer and place in it, as `_read_arrays` names them."""
+    counts = Counter[str]()
+    places = {}
+    for variable in network.weights:
+        layer = variable.path.rpartition("/")[0]
+        places[f"{layer}/{counts[layer]}"] = variable
+        counts[layer] += 1
+    return places
+
+
+def _shared(heard: Iterable[str], held_out: Iterable[str]) -> list[str]:
+    """The speakers on both sides, sorted; "voxceleb2:*" has heard all of that corpus."""
+    heard = set(map(voice, heard))
+    return sorted(name for name in set(held_out) if {voice(name), voice(f"{name.partition(':')[0]}:*")} & heard)
+
+
+def _by(shape: tuple[int, ...] | None) -> str:
+    return "none" if shape is None else "x".join(map(str, shape)) or "one number"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

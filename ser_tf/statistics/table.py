@@ -1,0 +1,195 @@
+"""The predictions of many runs in one table, and their confusion counts."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from ser_tf.config import Config
+from ser_tf.corpora import KNOWN_CORPORA
+from ser_tf.errors import UserError
+from ser_tf.runs.folder import RunFolder
+from ser_tf.runs.predictions import read_side
+from ser_tf.strategies import STRATEGIES, start_in_words
+
+SHARED = ("corpus", "scheme", "scheme_hash", "data_hash", "emotions")
+"""What all runs of a table have in common."""
+
+
+@dataclass(frozen=True)
+class PredictionTable:
+    """Predictions of runs that share corpus, data and folds."""
+
+    corpus: str
+    scheme: str
+    scheme_hash: str
+    data_hash: str
+    side: str
+    """"test" or "validation"."""
+    emotions: tuple[str, ...]
+    """Label order."""
+    rows: pd.DataFrame
+    """One row per run and utterance, with the columns strategy, seed, fold, utterance (its name in the corpus), file,
+    speaker, truth and prediction (both categories in label order), and per emotion its probability."""
+    starts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What the networks of each strategy started from, in words; yardsticks have no such thing."""
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Their names, sorted."""
+        return tuple(sorted(self.rows["strategy"].unique()))
+
+    def select(self, chosen: pd.Series) -> "PredictionTable":
+        """The table of the chosen rows; `chosen` is a bool per row."""
+        return dataclasses.replace(self, rows=self.rows[chosen])
+
+    def of(self, *strategies: str) -> "PredictionTable":
+        """The part of these strategies, once it is made sure that all their seeds were tested on the same utterances.
+
+        Raises:
+            UserError: a strategy is not in the table; or a strategy or seed lacks utterances that another has, and
+                such scores must not be compared.
+        """
+        for strategy in strategies:
+            if strategy not in self.strategies:
+                raise UserError(f"strategy: expected one of {', '.join(self.strategies)}. Received: {strategy}")
+        part = self.select(self.rows["strategy"].isin(strategies))
+        part._require_equal_sets()
+        return part
+
+    def confusions(self, *by: str) -> tuple[np.ndarray, list[list[Any]]]:
+        """Count who is taken for what.
+
+        Args:
+            by: columns to count apart, as in ("seed", "speaker").
+
+        Returns:
+            Counts int [values of the first column, ..., C, C], a row per true emotion and a column per predicted one;
+            and the sorted values of each column.
+        """
+        factors = [pd.factorize(self.rows[column], sort=True) for column in by]
+        classes = [self.rows[column].cat.codes.to_numpy("int64") for column in ("truth", "prediction")]
+        shape = (*(len(values) for _, values in factors), len(self.emotions), len(self.emotions))
+        cells = np.ravel_multi_index((*(codes for codes, _ in factors), *classes), shape)
+        counts = np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape)
+        return counts, [list(values) for _, values in factors]
+
+    def _require_equal_sets(self) -> None:
+        key = self.rows.groupby(["fold", "utterance", "speaker", "truth"], observed=True, sort=False).ngroup()
+        run = self.rows.groupby(["strategy", "seed"], sort=False).ngroup()
+        held = np.zeros((run.max() + 1, key.max() + 1), bool)
+        held[run, key] = True
+        if held.all():
+            return
+        poorest = int(held.sum(axis=1).argmin())
+        missing = np.flatnonzero(~held[poorest])
+        lacking = self.rows[(run == poorest).to_numpy()].iloc[0]
+        example = self.rows[(key == missing[0]).to_numpy()].iloc[0]
+        raise UserError(
+            f"{lacking['strategy']}, seed {lacking['seed']}: expected the same utterances as in the runs beside it. "
+            f"Received: {len(missing)} of {held.shape[1]} are missing, such as {example['utterance']} of fold "
+            f"{example['fold']}; finish its folds, or compare only runs of the same ones"
+        )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run folder, read."""
+
+    folder: Path
+    strategy: str
+    seed: int
+    fold: int
+    corpus: str
+    scheme: str
+    scheme_hash: str
+    data_hash: str
+    emotions: tuple[str, ...]
+    start: str
+    """What the network started from, in words; empty for a yardstick."""
+    method: tuple[Config, str]
+    """Configuration with seed 0, and the start."""
+    rows: pd.DataFrame
+
+
+def read_predictions(folders: Sequence[Path], side: Literal["test", "validation"] = "test") -> PredictionTable:
+    """Read the predictions of finished runs.
+
+    Args:
+        folders: run folders of any strategies, seeds and folds.
+        side: whose predictions.
+
+    Raises:
+        UserError: a folder holds no finished run, or its predictions are damaged; or the runs do not belong together:
+            another corpus, scheme or data, the same run twice, or a strategy with two configurations.
+    """
+    if not folders:
+        raise UserError("runs: expected at least one run folder; give those that ser-tf evaluate wrote")
+    runs = [_read_run(RunFolder(Path(folder)), side) for folder in folders]
+    first = runs[0]
+    places: dict[tuple[str, int, int], _Run] = {}
+    methods: dict[str, _Run] = {}
+    for run in runs:
+        for what in SHARED:
+            if getattr(run, what) != getattr(first, what):
+                raise UserError(
+                    f"{run.folder}: expected the {what} of {first.folder}: {getattr(first, what)}. "
+                    f"Received: {getattr(run, what)}; evaluate these runs apart"
+                )
+        twin = places.setdefault((run.strategy, run.seed, run.fold), run)
+        if twin is not run:
+            raise UserError(
+                f"{run.folder}: {run.strategy}, seed {run.seed}, fold {run.fold} is also in {twin.folder}; "
+                "give one of them"
+            )
+        like = methods.setdefault(run.strategy, run)
+        if like.method != run.method:
+            raise UserError(
+                f"{run.folder}: expected {run.strategy} with the configuration and the start of {like.folder}. "
+                "Received: another; evaluate these runs apart"
+            )
+    return PredictionTable(
+        **{what: getattr(first, what) for what in SHARED},
+        side=side,
+        rows=pd.concat([run.rows for run in runs], ignore_index=True),
+        starts={run.strategy: run.start for run in runs if run.start},
+    )
+
+
+def _read_run(folder: RunFolder, side: str) -> _Run:
+    folder.require_finished()
+    identity = folder.read_identity()
+    missing = [key for key in ("strategy", "fold", "weights", *SHARED[:-1]) if key not in identity]
+    if missing:
+        raise UserError(f"{folder.identity}: expected {', '.join(missing)}; train this run again")
+    config = Config.load(folder.config)
+    seed = config.training.seed
+    same_seed = dataclasses.replace(config, training=dataclasses.replace(config.training, seed=0))
+    start = start_in_words(identity["weights"]) if identity["strategy"] in STRATEGIES else ""
+    emotions, rows = read_side(folder.predictions, side)
+    rows.insert(0, "strategy", identity["strategy"])
+    rows.insert(1, "seed", seed)
+    rows.insert(2, "fold", identity["fold"])
+    rows.insert(3, "utterance", _utterance_names(rows["file"], identity["corpus"]))
+    return _Run(
+        folder=folder.path,
+        seed=seed,
+        emotions=emotions,
+        start=start,
+        method=(same_seed, start),
+        rows=rows,
+        **{key: identity[key] for key in ("strategy", "fold", *SHARED[:-1])},
+    )
+
+
+def _utterance_names(files: pd.Series, corpus: str) -> list[str]:
+    """Names as in `Utterance.name`: they do not depend on the folder or the format of the recordings."""
+    paths = map(Path, files)
+    kinds = [kind for kind in KNOWN_CORPORA if kind.name == corpus]
+    if not kinds:
+        return [str(path.with_suffix("")) for path in paths]
+    return [kinds[0].renamed.get(path.stem, path.stem) for path in paths]
