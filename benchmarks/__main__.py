@@ -13,7 +13,8 @@ import tyro
 from benchmarks.machine import provenance
 from benchmarks.measuring import Row, in_new_process, rows_of
 from benchmarks.recordings import sample_of, speakers_of, synthetic_corpus
-from ser_tf.corpora import Corpus, open_corpus
+from ser_tf.corpora.corpus import Corpus
+from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
 
 Benchmark = Literal[

@@ -17,7 +17,7 @@ from benchmarks.recordings import write_clip
 from ser_tf.audio.vad import as_int16, remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import SAMPLE_RATE_HZ, Config, preset
-from ser_tf.corpora import Corpus
+from ser_tf.corpora.corpus import Corpus
 
 Arrays = dict[str, np.ndarray]
 Engine = Callable[..., Arrays]

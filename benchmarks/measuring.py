@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ser_tf.corpora import Corpus
+from ser_tf.corpora.corpus import Corpus
 from ser_tf.errors import UserError
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.measuring import Ratio, Row, in_new_process
 from benchmarks.recordings import write_clip
 from ser_tf.config import preset
-from ser_tf.corpora import Corpus
+from ser_tf.corpora.corpus import Corpus
 
 CONFIG = preset("compact")
 PLAIN_BATCHES = dataclasses.replace(CONFIG, training=dataclasses.replace(CONFIG.training, batches="plain"))

@@ -27,7 +27,8 @@ from benchmarks.engines import (
     write_exports,
 )
 from ser_tf.config import SAMPLE_RATE_HZ, Config
-from ser_tf.corpora import Corpus, Utterance, open_corpus
+from ser_tf.corpora.corpus import Corpus, Utterance
+from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
 
 BATCH = 8

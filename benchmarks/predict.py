@@ -15,7 +15,7 @@ from benchmarks.recordings import write_clip
 from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import preset
-from ser_tf.corpora import Corpus
+from ser_tf.corpora.corpus import Corpus
 from ser_tf.pipeline import inputs_of
 
 SECONDS = 3

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.measuring import Ratio, Row, in_new_process
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import SAMPLE_RATE_HZ, Config, preset
-from ser_tf.corpora import Corpus
+from ser_tf.corpora.corpus import Corpus
 from ser_tf.pretraining.manifest import Shards
 from ser_tf.pretraining.prepare import Prepared, prepare
 

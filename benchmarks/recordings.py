@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ser_tf.corpora import Corpus, Utterance, open_corpus
+from ser_tf.corpora.corpus import Corpus, Utterance
+from ser_tf.corpora.opening import open_corpus
 from ser_tf.corpora.speakers import find_recordings
 from ser_tf.corpora.synthetic import EMOTIONS, RATES_HZ, render
 

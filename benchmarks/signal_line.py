@@ -17,7 +17,7 @@ from benchmarks.measuring import Ratio, Row, take_turns
 from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import SAMPLE_RATE_HZ, Config, SpectrogramConfig
-from ser_tf.corpora import Corpus
+from ser_tf.corpora.corpus import Corpus
 from ser_tf.pipeline import PreparedSpeech, evaluation_batches, inputs_of, prepare_speech
 
 CONFIG = Config(spectrogram=SpectrogramConfig(compression="none", normalisation="global"))

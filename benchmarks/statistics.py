@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.measuring import Ratio, Row, in_new_process, take_turns
 from benchmarks.memory import peak
-from ser_tf.corpora import EMOTIONS, Corpus
+from ser_tf.corpora.corpus import EMOTIONS, Corpus
 
 FOLDS = 10
 SPEAKERS = 100

@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.measuring import Ratio, Row, in_new_process, take_turns
 from benchmarks.training import MATMUL_OPERATIONS, MATRIX_SIZE
 from ser_tf.config import PRESETS, Config, NetworkConfig
-from ser_tf.corpora import Corpus
+from ser_tf.corpora.corpus import Corpus
 from ser_tf.errors import UserError
 
 BEFORE = "9ce7120"

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.measuring import Ratio, Row, in_new_process, take_turns
 from ser_tf.config import SAMPLE_RATE_HZ, preset
-from ser_tf.corpora import Corpus
+from ser_tf.corpora.corpus import Corpus
 
 CALLS = 10_000
 SETTLED_AFTER = 1_000
@@ -85,7 +85,7 @@ def _seconds_per_recording(corpus: Corpus, run: Path) -> list[np.ndarray]:
         def predict() -> None:
             speech = [remove_silence(read_waveform(file), recogniser.config.vad).waveform for file in files]
             for inputs, _ in inputs_of_each(speech, recogniser.config, size):
-                recogniser.judge(inputs)
+                recogniser.outputs_of(inputs)
 
         return predict
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.measuring import Ratio, Row, in_new_process, take_turns
 from ser_tf.config import PRESETS
-from ser_tf.corpora import Corpus
+from ser_tf.corpora.corpus import Corpus
 
 MATRIX_SIZE = 4096
 MATMUL_OPERATIONS = 2 * MATRIX_SIZE**3

@@ -13,11 +13,10 @@ import tensorflow as tf
 import tyro
 
 from ser_tf.audio.vad import as_int16, remove_silence, voiced
-from ser_tf.audio.vad_graph import remove_silence as remove_silence_in_graph
-from ser_tf.audio.vad_graph import voiced_frames
+from ser_tf.audio.vad_graph import remove_silence_in_graph, voiced_frames
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import SAMPLE_RATE_HZ, VadConfig
-from ser_tf.corpora import open_corpus
+from ser_tf.corpora.opening import open_corpus
 
 BATCH_SIZE = 64
 

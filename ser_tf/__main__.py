@@ -9,7 +9,7 @@ def main() -> None:
     """Run the command line."""
     interruption.listen()
     try:
-        from ser_tf.cli import main as command_line
+        from ser_tf.cli.door import main as command_line
 
         command_line()
     except BaseException as error:  # after Ctrl-C libraries end in whatever they make of it

@@ -312,7 +312,14 @@ PRESETS: dict[str, Config] = {
         spectrogram=SpectrogramConfig(compression="log"),
         augmentation=_AUGMENTATION,
         network=NetworkConfig(width=0.25, channel_multiple=16, stem_stride=2, final_pool_time_stride=1),
-        training=TrainingConfig(schedule="cosine", label_smoothing=0.1),
+        training=TrainingConfig(
+            schedule="cosine",
+            learning_rate=2e-3,
+            learning_rate_from_weights=1e-3,
+            steps=4000,
+            steps_from_weights=1500,
+            label_smoothing=0.1,
+        ),
     ),
     "tiny": Config(
         spectrogram=SpectrogramConfig(compression="log"),

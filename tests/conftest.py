@@ -112,8 +112,8 @@ def shallow(tmp_path_factory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def task_of(tones, small) -> Callable[..., "FoldTask"]:
     """Makes the task of a strategy on fold 1 of the tones: they test speaker 1, validate on 2 and train on 3 to 6."""
-    from ser_tf.corpora import open_corpus
     from ser_tf.corpora.folds import load_scheme
+    from ser_tf.corpora.opening import open_corpus
     from ser_tf.training.finetune import FoldTask
 
     def task(strategy: str, *, fold: int = 1, config: Config = small, weights: Path | None = None) -> FoldTask:

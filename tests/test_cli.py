@@ -21,7 +21,7 @@ import soundfile
 from conftest import BROKEN
 from sklearn.metrics import accuracy_score
 
-from ser_tf import cli
+from ser_tf.cli import door
 from ser_tf.cli.training import _table_of_folds
 from ser_tf.config import PRESETS, Config
 from ser_tf.corpora.demographics import Demographics
@@ -69,7 +69,7 @@ def ser_tf(monkeypatch, capsys, tmp_path):
         capsys.readouterr()  # what fixtures and earlier commands wrote
         status = 0
         try:
-            cli.main()
+            door.main()
         except SystemExit as end:
             status = end.code or 0
             if isinstance(status, str):  # as the interpreter does it
@@ -89,8 +89,8 @@ def assert_one_line(answer: Answer, message: str, status: int = 1) -> None:
 
 def test_help_answers_without_tensorflow():
     code = (
-        "import sys; from ser_tf import cli; sys.argv = ['ser-tf', '--help']\n"
-        "try: cli.main()\n"
+        "import sys; from ser_tf.cli import door; sys.argv = ['ser-tf', '--help']\n"
+        "try: door.main()\n"
         "finally: print(*sys.modules, file=sys.stderr)"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -617,7 +617,7 @@ def test_a_librarys_own_error_keeps_its_traceback(ser_tf, monkeypatch):
     def fail(arguments):
         raise OSError("not the operating system's")
 
-    monkeypatch.setattr(cli, "_parse", fail)
+    monkeypatch.setattr(door, "_parse", fail)
     with pytest.raises(OSError, match="not the operating system's"):
         ser_tf("audit", "corpus")
 
@@ -626,7 +626,7 @@ def test_ctrl_c_gets_one_line_and_the_shells_status(ser_tf, monkeypatch):
     def interrupt(arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_parse", interrupt)
+    monkeypatch.setattr(door, "_parse", interrupt)
     assert_one_line(ser_tf("audit", "corpus"), "interrupted\n", 130)
 
 
@@ -636,7 +636,7 @@ def test_a_warning_is_one_line_and_a_librarys_is_none(ser_tf, monkeypatch):
         warnings.warn_explicit("for developers", UserWarning, np.__file__, 1)
         raise UserError("enough")
 
-    monkeypatch.setattr(cli, "_parse", warn)
+    monkeypatch.setattr(door, "_parse", warn)
     assert ser_tf("audit", "corpus").err == "ser-tf: the embeddings collapse\nser-tf: enough\n"
 
 
@@ -681,7 +681,7 @@ def test_what_is_too_large_for_the_memory_gets_one_line(ser_tf, monkeypatch):
     def fill(arguments):
         raise MemoryError
 
-    monkeypatch.setattr(cli, "_parse", fill)
+    monkeypatch.setattr(door, "_parse", fill)
     assert_one_line(ser_tf("audit", "corpus"), "out of memory; give less at a time")
 
 

@@ -6,16 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ser_tf.corpora import (
-    EMOTIONS,
-    KNOWN_CORPORA,
-    POLARITIES,
-    Exclusion,
-    crema_d,
-    exclusions_among,
-    open_corpus,
-    ravdess,
-)
+from ser_tf.corpora import crema_d, ravdess
+from ser_tf.corpora.corpus import EMOTIONS, POLARITIES, Exclusion
+from ser_tf.corpora.opening import KNOWN_CORPORA, exclusions_among, open_corpus
 from ser_tf.errors import UserError
 
 RAVDESS_NAMES = ("03-01-05-01-02-01-12", "03-01-01-01-01-01-02")

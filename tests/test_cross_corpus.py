@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from ser_tf import cli
-from ser_tf.corpora import open_corpus
+from ser_tf.cli import door
 from ser_tf.corpora.folds import load_scheme
+from ser_tf.corpora.opening import open_corpus
 from ser_tf.documents import read_json
 from ser_tf.errors import UserError
 from ser_tf.experiments.cross_corpus import CROSS_CORPUS, cross_corpus_task, join
@@ -48,7 +48,7 @@ def cross_corpus_run(two, small, tmp_path, monkeypatch, capsys) -> RunFolder:
     options = ["--preset", "small.yaml", "--training.maximum-epochs", "1", "--run", "run"]
     corpora = ["--train-on", str(two[0]), "--test-on", str(two[1])]
     monkeypatch.setattr(sys, "argv", ["ser-tf", "cross-corpus", *corpora, *options])
-    cli.main()
+    door.main()
     out = capsys.readouterr().out
     assert "table: left out, since the other corpus has no such emotion: 16 angry\n" in out
     assert "S3 from random weights, table-to-table cross-corpus, validation of complete fold 1, 16 test" in out

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from ser_tf.corpora import open_corpus
 from ser_tf.corpora.folds import load_scheme
+from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
 from ser_tf.experiments import cross_validation
 from ser_tf.experiments.cross_validation import CrossValidation

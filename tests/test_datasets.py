@@ -10,7 +10,7 @@ from ser_tf.audio.spectrogram import spectrogram
 from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import AugmentationConfig, Config, SpectrogramConfig, TrainingConfig, VadConfig
-from ser_tf.corpora import Utterance
+from ser_tf.corpora.corpus import Utterance
 from ser_tf.errors import UserError
 from ser_tf.pipeline import (
     epoch_batches,

@@ -11,7 +11,7 @@ from ser_tf.runs.folder import RunFolder
 
 LIVES = """
 import os, random, signal, sys
-from ser_tf import cli
+from ser_tf.cli import door
 from ser_tf.cli.options import import_tensorflow
 
 import_tensorflow()
@@ -48,7 +48,7 @@ def live(folder, moment=None):
 
         sys.addaudithook(count)
         sys.argv += ["--run", folder]
-        cli.main()
+        door.main()
         os.write(write_end, str(done).encode())
         os._exit(0)
     os.close(write_end)

@@ -16,7 +16,7 @@ from ser_tf.audio.spectrogram import spectrogram
 from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import Config
-from ser_tf.corpora import open_corpus
+from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
 from ser_tf.runs.lock import alone_in
 from ser_tf.serving import engines

@@ -18,14 +18,14 @@ import tensorflow as tf
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
 from ser_tf.config import Config
-from ser_tf.corpora import open_corpus
 from ser_tf.corpora.folds import load_scheme
+from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
 from ser_tf.network.se_resnet import precision
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.weights import read_provenance
 from ser_tf.training import finetune as finetuning
-from ser_tf.training.finetune import FoldTask, finetune, train
+from ser_tf.training.finetune import FoldTask, finetune, train_fold
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
@@ -226,7 +226,7 @@ def test_weights_with_other_clusters_give_the_backbone(finetuned, task_of, small
 
 KILLED = """
 import os, signal, sys
-from ser_tf import cli
+from ser_tf.cli import door
 from ser_tf.cli.options import import_tensorflow
 
 import_tensorflow()
@@ -242,7 +242,7 @@ def save_and_die(self, path, variables):
         os.kill(os.getpid(), signal.SIGKILL)
 
 Progress.save = save_and_die
-cli.main()
+door.main()
 """
 
 
@@ -331,7 +331,7 @@ def test_another_seed_is_another_run(finetuned, task_of, small, tmp_path):
 
 def test_an_epoch_is_a_line_with_its_loss_and_score(task_of, small, tmp_path, capsys):
     config = changed(small, "training", maximum_epochs=2)
-    train(task_of("S5", config=config), RunFolder(tmp_path / "run"), report=print)
+    train_fold(task_of("S5", config=config), RunFolder(tmp_path / "run"), report=print)
     lines = capsys.readouterr().out.splitlines()
     assert lines[::2] == ["Epoch 1/2", "Epoch 2/2"]
     for line in lines[1::2]:
@@ -436,7 +436,7 @@ def test_the_emotion_triplet_loss_asks_for_unknown_polarities(tones, small, tmp_
     with pytest.raises(
         UserError, match="the emotion triplet loss needs the polarity of bored; add a column 'polarity'"
     ):
-        train(task, RunFolder(tmp_path / "run"), report=print)
+        train_fold(task, RunFolder(tmp_path / "run"), report=print)
     assert not (tmp_path / "run").exists()
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ser_tf.corpora import Corpus, Utterance
-from ser_tf.corpora.folds import Fold, Scheme, deal, known_speakers, load_scheme
+from ser_tf.corpora.corpus import Corpus, Utterance
+from ser_tf.corpora.folds import Fold, Scheme, deal_folds, known_speakers, load_scheme
 from ser_tf.errors import UserError
 
 TOP = Path(__file__).resolve().parents[1]
@@ -123,7 +123,7 @@ def test_complete_balances_the_sexes_by_its_written_rule(corpus: str, sizes: lis
     everybody = set(map(number, known_speakers(corpus_of(corpus))))
     women = women_of(corpus, shared_data)
     tests = [set(numbers(fold.test)) for fold in load_scheme("complete", corpus_of(corpus)).folds]
-    dealt = deal([*map(str, sorted(women)), *map(str, sorted(everybody - women))], 10)
+    dealt = deal_folds([*map(str, sorted(women)), *map(str, sorted(everybody - women))], 10)
     assert tests == [{int(actor) for actor in test} for test in dealt]
     assert sorted(map(len, tests), reverse=True) == sizes
     # As even as can be: over folds, and inside each fold (an odd fold cannot do better than one).

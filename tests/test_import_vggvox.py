@@ -13,8 +13,8 @@ import pytest
 import scipy.signal
 import tensorflow as tf
 
-from ser_tf import cli
 from ser_tf.audio.vad import remove_silence
+from ser_tf.cli import door
 from ser_tf.config import PRESETS
 from ser_tf.errors import UserError
 from ser_tf.network.layers import SqueezeExcitation
@@ -293,7 +293,7 @@ def test_the_command_reads_a_whole_model_too_gives_the_same_and_says_what_was_ta
 ):
     path, out = write_as_keras_2(tmp_path / "model.h5", layers, whole_model=True), tmp_path / "again.weights.h5"
     monkeypatch.setattr("sys.argv", ["ser-tf", "import-vggvox", str(path), str(out), "--preset", "paper"])
-    cli.main()
+    door.main()
     *table, credit = capsys.readouterr().out.splitlines()
     assert "VGGVox assigns by the map rather than by the descriptors" in "\n".join(table)
     assert "\n".join(table) == table_of_fates(imported("paper")[2])

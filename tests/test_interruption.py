@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from ser_tf import cli
-from ser_tf.cli import GOES_ON
+from ser_tf.cli import door
 from ser_tf.cli.corpora import Audit
+from ser_tf.cli.door import GOES_ON
 from ser_tf.cli.preparation import Prepare
 from ser_tf.cli.training import Finetune
 
@@ -34,33 +34,33 @@ class Pressing:
             press()
 sys.meta_path.insert(0, Pressing())""",
     "and a library makes another error of it": """
-import ser_tf.cli
+import ser_tf.cli.door
 def run(self):
     try:
         press()
     except KeyboardInterrupt:
         raise RuntimeError("while building the network")
-ser_tf.cli.Audit.run = run""",
+ser_tf.cli.door.Audit.run = run""",
     "and a library swallows it": """
-import ser_tf.cli
+import ser_tf.cli.door
 def run(self):
     try:
         press()
     except KeyboardInterrupt:
         pass
-ser_tf.cli.Audit.run = run""",
+ser_tf.cli.door.Audit.run = run""",
     "and it becomes bad input": """
-import ser_tf.cli
+import ser_tf.cli.door
 from ser_tf.errors import UserError
 def run(self):
     try:
         press()
     except KeyboardInterrupt:
         raise UserError("the recording is cut")
-ser_tf.cli.Audit.run = run""",
+ser_tf.cli.door.Audit.run = run""",
     "while libsndfile reads": """
 import io, time
-import ser_tf.cli, soundfile
+import ser_tf.cli.door, soundfile
 class Pressing(io.BytesIO):
     def readinto(self, buffer):
         press()
@@ -71,10 +71,10 @@ wav.seek(0)
 def run(self):
     assert len(soundfile.read(wav)[0]) == 16000  # undisturbed
     time.sleep(60)
-ser_tf.cli.Audit.run = run""",
+ser_tf.cli.door.Audit.run = run""",
     "in the command": """
-import ser_tf.cli
-ser_tf.cli.Audit.run = lambda self: press()""",
+import ser_tf.cli.door
+ser_tf.cli.door.Audit.run = lambda self: press()""",
 }
 
 
@@ -85,13 +85,13 @@ def test_ctrl_c_ends_in_one_line_at_any_moment(moment):
 
 
 def test_without_ctrl_c_an_error_of_ours_keeps_its_traceback():
-    process = ser_tf("import ser_tf.cli\nser_tf.cli.Audit.run = lambda self: 1 / 0", "audit", "corpus")
+    process = ser_tf("import ser_tf.cli.door\nser_tf.cli.door.Audit.run = lambda self: 1 / 0", "audit", "corpus")
     assert process.returncode == 1
     assert "ZeroDivisionError" in process.stderr
 
 
 def test_what_the_shell_has_turned_off_stays_off():
-    before = "import ser_tf.cli\nser_tf.cli.Audit.run = lambda self: press()\n"
+    before = "import ser_tf.cli.door\nser_tf.cli.door.Audit.run = lambda self: press()\n"
     process = ser_tf(before + "signal.signal(signal.SIGINT, signal.SIG_IGN)", "audit", "corpus")
     assert (process.returncode, process.stderr) == (0, "")
 
@@ -124,9 +124,9 @@ def test_the_line_is_about_the_command(command, line, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "run", interrupt)
-    monkeypatch.setattr(cli, "_parse", lambda arguments: object.__new__(command))
+    monkeypatch.setattr(door, "_parse", lambda arguments: object.__new__(command))
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        door.main()
     assert end.value.code == 130
     assert capsys.readouterr().err == line
 

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from ser_tf.corpora import Corpus, open_corpus
+from ser_tf.corpora.corpus import Corpus
 from ser_tf.corpora.joined import joined
+from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
 
 

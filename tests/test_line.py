@@ -12,7 +12,7 @@ from ser_tf.audio.vad import Speech, remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.classifier import Classifier
 from ser_tf.config import PRESETS, TrainingConfig
-from ser_tf.corpora import Utterance
+from ser_tf.corpora.corpus import Utterance
 from ser_tf.corpora.synthetic import synthesise
 from ser_tf.network.se_resnet import embedding_network, with_softmax_head
 from ser_tf.pipeline import evaluation_batches, inputs_of, prepare_speech, training_dataset

@@ -16,7 +16,7 @@ import soundfile
 from ser_tf.audio.vad import Speech, voiced
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import Config
-from ser_tf.corpora import open_corpus
+from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
 from ser_tf.experiments import noise
 from ser_tf.experiments.noise import NOISE_SEED, draw_talkers, heard_utterance, measure

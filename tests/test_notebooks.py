@@ -8,8 +8,8 @@ import nbformat
 import pytest
 
 from ser_tf.config import preset
-from ser_tf.corpora import open_corpus
 from ser_tf.corpora.folds import load_scheme
+from ser_tf.corpora.opening import open_corpus
 from ser_tf.corpora.synthetic import synthesise
 from ser_tf.runs.folder import RunFolder
 from ser_tf.training.finetune import FoldTask, finetune

@@ -79,7 +79,8 @@ def test_the_wheel_works_outside_the_checkout(unpacked):
     code = """
 from pathlib import Path
 import ser_tf, ser_tf.config, ser_tf.corpora, ser_tf.corpora.folds as folds
-from ser_tf.corpora import Corpus, Utterance, ravdess
+from ser_tf.corpora import ravdess
+from ser_tf.corpora.corpus import Corpus, Utterance
 print(Path(ser_tf.__file__).parents[1])
 print(*ser_tf.config.PRESETS)
 speech = tuple(Utterance(str(n), Path(str(n)), f"ravdess:{n:02d}", "sad") for n in range(1, 25))

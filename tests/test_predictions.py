@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from ser_tf.config import Config, LossConfig, TrainingConfig
-from ser_tf.corpora import Corpus, Utterance
+from ser_tf.corpora.corpus import Corpus, Utterance
 from ser_tf.errors import UserError
 from ser_tf.runs.files import write_json
 from ser_tf.runs.folder import RunFolder

@@ -560,7 +560,8 @@ def test_a_recording_that_kills_every_worker_is_named(voices, tmp_path):
 
 COMMAND = """
 import signal
-from ser_tf.cli import main, preparation
+from ser_tf.cli import preparation
+from ser_tf.cli.door import main
 from test_preparation import halting
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in what runs in the background
 preparation.import_tensorflow = halting

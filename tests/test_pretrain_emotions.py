@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_tf.corpora import open_corpus
+from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
 from ser_tf.pretraining.emotions import EmotionTask, pretrain_emotions
 from ser_tf.runs.folder import RunFolder

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from noise_measurement import SPEAKERS, always, write_measurement
 
-from ser_tf import cli, report
+from ser_tf.cli import door
 from ser_tf.config import PRESETS, Config
 from ser_tf.corpora import ravdess
 from ser_tf.corpora.folds import CROSS_CORPUS, RANDOM_SPLIT
@@ -25,8 +25,9 @@ from ser_tf.report.confusions import CLAIMS, FAILS, HOLDS, OPEN, UNANSWERED
 from ser_tf.report.document import Bullets, Document, Figure, Notice, Panel, Paragraph, Section, Table
 from ser_tf.report.figures import curves, looks_of, style
 from ser_tf.report.page import write_pages
-from ser_tf.report.results import interval, lead, score, speakers_in_words
+from ser_tf.report.results import interval, lead, scored_evaluation, speakers_in_words
 from ser_tf.report.sources import find_sources, preset_in_words, scheme_of
+from ser_tf.report.writing import write_report
 from ser_tf.runs.files import write_json
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.lock import alone_in
@@ -144,7 +145,7 @@ def noise_test(tmp_path_factory) -> Path:
 def written(partial, sweeps, noise_test, tmp_path_factory) -> Path:
     """A report of all of it."""
     out = tmp_path_factory.mktemp("report")
-    report.write_report([partial, sweeps, noise_test], out, [], report=print)
+    write_report([partial, sweeps, noise_test], out, [], report=print)
     return out
 
 
@@ -242,7 +243,7 @@ def test_what_pre_training_gains_is_compared_over_the_folds_of_both(run_of, sche
         "S5 from S3 from random weights": (1, 2, 3),
     }
     without_s5 = replace(evaluation, lines=evaluation.lines[:4])
-    scored = score(without_s5, root=None)
+    scored = scored_evaluation(without_s5, root=None)
     assert scored.compared_folds == (1, 2)
     sentences = {(one.first, one.second): one.sentence for one in scored.comparisons}
     speakers = sum(len(scheme.fold(fold).test) for fold in (1, 2))
@@ -360,7 +361,7 @@ def test_a_partial_evaluation_is_never_told_as_the_whole(document):
 
 def test_comparisons_are_over_the_folds_that_all_have_finished(partial):
     (evaluation,) = find_sources([partial]).evaluations
-    scored = score(evaluation, None)
+    scored = scored_evaluation(evaluation, None)
     tested = {speaker for fold in (1, 2) for speaker in evaluation.folds.fold(fold).test}
     assert scored.compared_folds == (1, 2)
     assert [(one.first, one.second, one.speakers) for one in scored.comparisons] == [("S1", "S3", len(tested))]
@@ -693,13 +694,13 @@ def test_what_is_missing_comes_with_its_command(document, sweeps, noise_test, pa
 
 
 def test_weights_that_are_gone_are_told(partial, tmp_path):
-    from ser_tf.corpora import Corpus
+    from ser_tf.corpora.corpus import Corpus
 
     missing: list[str] = []
     (evaluation,) = find_sources([partial]).evaluations
     from ser_tf.report.spaces import spaces
 
-    assert spaces(score(evaluation, None), Corpus("ravdess", tmp_path, (), (), (), ()), missing) is None
+    assert spaces(scored_evaluation(evaluation, None), Corpus("ravdess", tmp_path, (), (), (), ()), missing) is None
     assert "need the weights (`embedding.weights.h5`)" in missing[0]
 
 
@@ -787,7 +788,7 @@ def ser_tf(monkeypatch, capsys) -> Callable[..., tuple[int, str]]:
         monkeypatch.setattr(sys, "argv", ["ser-tf", "report", *map(str, arguments)])
         capsys.readouterr()
         try:
-            cli.main()
+            door.main()
         except SystemExit as end:
             return 1, str(end.code)
         return 0, capsys.readouterr().err
@@ -830,7 +831,7 @@ def test_a_corpus_of_any_name_writes_into_the_reports_folder_alone(run_of, tmp_p
         run_of(tmp_path / "given" / f"{strategy}-fold{fold}", strategy, fold, corpus=corpus, scheme=corpus)
     out = tmp_path / "a" / "b" / "c" / "d" / "out"
     before = {path for path in tmp_path.parent.rglob("*") if out not in path.parents}
-    report.write_report([tmp_path / "given"], out, [], report=lambda line: None)
+    write_report([tmp_path / "given"], out, [], report=lambda line: None)
     after = {path for path in tmp_path.parent.rglob("*") if out not in path.parents}
     assert after - before == {out, *out.parents} - before - {*tmp_path.parents}
     drawings = sorted((out / "figures").iterdir())
@@ -848,7 +849,7 @@ def test_a_script_in_a_name_is_text(run_of, tmp_path):
     script = "<script>alert(1)</script>"
     for fold in (1, 2):
         run_of(tmp_path / "given" / f"S1-fold{fold}", "S1", fold, corpus=f"`{script}``", data_hash=script)
-    report.write_report([tmp_path / "given"], tmp_path / "out", [], report=lambda line: None)
+    write_report([tmp_path / "given"], tmp_path / "out", [], report=lambda line: None)
     for name in ("report.md", "report.html"):
         text = (tmp_path / "out" / name).read_text()
         assert "<script" not in text
@@ -866,7 +867,7 @@ def test_a_dollar_in_a_name_is_no_formula(tmp_path):
 
 def test_a_second_report_into_the_same_folder_is_refused(partial, tmp_path):
     with alone_in(tmp_path), pytest.raises(UserError, match="another ser-tf command is at work in it"):
-        report.write_report([partial], tmp_path, [], report=print)
+        write_report([partial], tmp_path, [], report=print)
     assert not list(tmp_path.iterdir())
 
 

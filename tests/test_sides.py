@@ -10,13 +10,13 @@ import pytest
 import soundfile
 
 from ser_tf.config import Config
-from ser_tf.corpora import open_corpus
 from ser_tf.corpora.folds import load_scheme
-from ser_tf.corpora.speakers import voice
+from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
 from ser_tf.experiments.splits import honest_splits, random_splits
 from ser_tf.pipeline import prepare_speech
 from ser_tf.pretraining.emotions import EmotionTask
+from ser_tf.spelling import voice
 from ser_tf.training.finetune import FoldTask
 from ser_tf.training.sides import without_contradictions
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ser_tf.corpora import Utterance
+from ser_tf.corpora.corpus import Utterance
 from ser_tf.corpora.speakers import find_recordings, identities, read_lists, recognise
 from ser_tf.errors import UserError
 

@@ -17,7 +17,7 @@ from ser_tf.audio import recording
 from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import AudioConfig, Config, VadConfig
-from ser_tf.corpora import Utterance
+from ser_tf.corpora.corpus import Utterance
 from ser_tf.errors import UserError
 from ser_tf.pipeline.speech_cache import HEADER_WORDS, default_directory, prepare_speech
 
@@ -197,7 +197,7 @@ def test_where_the_cache_lies_by_default(monkeypatch):
 
 def test_the_decoder_is_part_of_the_key(utterances, cache, monkeypatch):
     tfio_backend = pytest.importorskip("ser_tf.audio.tfio_backend")
-    monkeypatch.setattr(tfio_backend, "require", lambda: None)
+    monkeypatch.setattr(tfio_backend, "require_tfio", lambda: None)
     monkeypatch.setattr(tfio_backend, "decode", decoded)
     paths = {
         item.path

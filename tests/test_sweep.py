@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ser_tf import cli
+from ser_tf.cli import door
 from ser_tf.config import Config
-from ser_tf.corpora import open_corpus
 from ser_tf.corpora.folds import load_scheme
+from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
 from ser_tf.experiments import sweep
 from ser_tf.experiments.sweep import FLATTERING, Sweep, parse_grid
@@ -45,7 +45,7 @@ def untrained(monkeypatch):
     """Replaces training by two epochs of UAR clusters / 10 and clusters / 10 + alpha + fold / 100; gives the tasks."""
     tasks = []
 
-    def train(task, run, report):
+    def trained(task, run, report):
         run.begin(task.identity(), task.config)
         run.state.touch()
         tasks.append(task)
@@ -53,7 +53,7 @@ def untrained(monkeypatch):
         second = first + task.config.loss.alpha + task.fold.number / 100
         return None, Progress([{"validation_uar": uar} for uar in (first, second)])
 
-    monkeypatch.setattr(sweep, "train", train)
+    monkeypatch.setattr(sweep, "train_fold", trained)
     return tasks
 
 
@@ -108,7 +108,7 @@ def test_the_command_trains_each_point_and_prints_the_table(tones, small, start,
     options = ["--preset", tmp_path / "small.yaml", "--training.maximum-epochs", 1, "--strategy", "S3", "--only", 1]
     grid = ["--over", "network.clusters=3", "--start-from", start, "--run", tmp_path / "sweep"]
     monkeypatch.setattr(sys, "argv", list(map(str, ["ser-tf", "sweep", "--corpus", tones, *options, *grid])))
-    cli.main()
+    door.main()
     lines = capsys.readouterr().out.splitlines()
     (row,) = rows_of(tmp_path / "sweep/sweep.csv")
     folder = tmp_path / "sweep/fold1-seed0-network.clusters=3"
@@ -121,19 +121,19 @@ def test_the_command_trains_each_point_and_prints_the_table(tones, small, start,
 
 
 def test_a_killed_sweep_goes_on_and_its_trainings_are_no_runs_that_predict(sweep_of, untrained, monkeypatch, tmp_path):
-    train, folder = sweep.train, tmp_path / "sweep/fold1-seed0-network.clusters=3-loss.alpha=0.1"
+    train_fold, folder = sweep.train_fold, tmp_path / "sweep/fold1-seed0-network.clusters=3-loss.alpha=0.1"
 
     def killed(task, run, report):
         if task.config.network.clusters == 3:
             run.begin(task.identity(), task.config)
             raise KeyboardInterrupt
-        return train(task, run, report)
+        return train_fold(task, run, report)
 
-    monkeypatch.setattr(sweep, "train", killed)
+    monkeypatch.setattr(sweep, "train_fold", killed)
     with pytest.raises(KeyboardInterrupt):
         sweep_of().run(print)
     assert len(rows_of(tmp_path / "sweep/sweep.csv")) == len(untrained) == 2
-    monkeypatch.setattr(sweep, "train", train)
+    monkeypatch.setattr(sweep, "train_fold", train_fold)
     sweep_of().run(print)
     assert len(rows_of(tmp_path / "sweep/sweep.csv")) == len(untrained) == 4
     assert not (folder / "state.npz").exists()
@@ -143,14 +143,14 @@ def test_a_killed_sweep_goes_on_and_its_trainings_are_no_runs_that_predict(sweep
 
 def test_only_folds_that_every_point_has_finished_are_compared(sweep_of, untrained, monkeypatch):
     sweep_of(folds=[1]).run(print)
-    train = sweep.train
+    train_fold = sweep.train_fold
 
     def killed(task, run, report):
         if task.config.loss.alpha == 0.2:
             raise KeyboardInterrupt
-        return train(task, run, report)
+        return train_fold(task, run, report)
 
-    monkeypatch.setattr(sweep, "train", killed)
+    monkeypatch.setattr(sweep, "train_fold", killed)
     with pytest.raises(KeyboardInterrupt):
         sweep_of(folds=[2]).run(print)
     _, heading, *_, left_out, _ = sweep_of().table().splitlines()

@@ -16,7 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from ser_tf.corpora import open_corpus, synthetic
+from ser_tf.corpora import synthetic
+from ser_tf.corpora.opening import open_corpus
 from ser_tf.corpora.synthetic import EMOTIONS, MANIFEST, parse, render, synthesise
 from ser_tf.errors import UserError
 

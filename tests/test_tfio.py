@@ -12,14 +12,14 @@ from sounds import decoded
 
 from ser_tf.audio import tfio_backend
 from ser_tf.config import AudioConfig, Config
-from ser_tf.corpora import Utterance
+from ser_tf.corpora.corpus import Utterance
 from ser_tf.errors import UserError
 from ser_tf.pipeline import prepare_speech
 
 
 def is_native() -> bool:
     try:
-        tfio_backend.require()
+        tfio_backend.require_tfio()
     except UserError:
         return False
     return True

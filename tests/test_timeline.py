@@ -24,7 +24,7 @@ from ser_tf.report.timeline import clock, timeline_page
 from ser_tf.serving import timeline as cutting
 from ser_tf.serving.abstention import Abstention, Outcome
 from ser_tf.serving.predict import Prediction
-from ser_tf.serving.timeline import Segment, Timeline, cut, judge, write_timeline
+from ser_tf.serving.timeline import Segment, Timeline, cut, name_segments, write_timeline
 
 RATE_HZ = 16_000
 EMOTIONS = ("happy", "sad", "<b>")
@@ -210,12 +210,12 @@ def test_an_utterance_is_heard_with_its_margins_and_told_by_its_speech():
 
     samples = np.arange(8 * RATE_HZ, dtype=np.int16)
     cuts = cutting.Cuts([(1600, 32_000), (40_000, 127_000)], [])
-    first, second = judge(recogniser, samples, cuts, ABSTENTION)
+    first, second = name_segments(recogniser, samples, cuts, ABSTENTION)
     assert (first.start_seconds, first.end_seconds, first.abstained) == (0.1, 2.0, True)
     assert (second.start_seconds, second.end_seconds, second.abstained) == (2.5, 7.9375, False)
     # 0.15 s are 2400 samples, where there are as many.
     assert heard == [(samples[:34_400].tolist(), RATE_HZ), (samples[37_600:].tolist(), RATE_HZ)]
-    assert [segment.abstained for segment in judge(recogniser, samples, cuts)] == [None, None]
+    assert [segment.abstained for segment in name_segments(recogniser, samples, cuts)] == [None, None]
 
 
 # What is written

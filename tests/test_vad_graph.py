@@ -4,7 +4,7 @@ import tensorflow as tf
 import webrtcvad
 
 from ser_tf.audio import vad, vad_graph
-from ser_tf.audio.vad_graph import remove_silence, voiced_frames
+from ser_tf.audio.vad_graph import remove_silence_in_graph, voiced_frames
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import VadConfig
 
@@ -176,7 +176,7 @@ def test_a_shape_may_be_known_when_the_graph_is_built(sounds):
 def in_graph():
     """`remove_silence` with the default configuration, as it is exported."""
     signature = [tf.TensorSpec([None, None], tf.int16), tf.TensorSpec([None], tf.int32)]
-    return tf.function(lambda *batch: remove_silence(*batch, VadConfig()), input_signature=signature)
+    return tf.function(lambda *batch: remove_silence_in_graph(*batch, VadConfig()), input_signature=signature)
 
 
 def same_speech(samples: np.ndarray, config: VadConfig, speech: np.ndarray, length: int, kept_whole: bool) -> bool:
@@ -261,7 +261,7 @@ def test_frames_beyond_a_length_are_not_speech(sounds):
 )
 def test_padding_and_the_least_speech_are_those_of_the_present_line(sounds, config):
     rows = [sounds["voice in bursts"][:-100], sounds["a click"][:-100]]
-    results = remove_silence(tf.constant(np.stack(rows)), tf.fill([2], SAMPLES - 100), config)
+    results = remove_silence_in_graph(tf.constant(np.stack(rows)), tf.fill([2], SAMPLES - 100), config)
     for samples, *result in zip(rows, *(each.numpy() for each in results), strict=True):
         assert same_speech(samples, config, *result)
 

@@ -18,8 +18,9 @@ from ser_tf.audio.mfcc import mfcc_statistics
 from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import Config
-from ser_tf.corpora import crema_d, open_corpus
+from ser_tf.corpora import crema_d
 from ser_tf.corpora.folds import load_scheme
+from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
 from ser_tf.experiments.splits import RANDOM_SPLIT, SPEAKER_INDEPENDENT, random_splits
 from ser_tf.experiments.yardsticks import choose, compare

@@ -19,7 +19,7 @@ SHORTEST_SAMPLES = 960
 """60 ms, openSMILE's longest window: it describes nothing shorter."""
 
 
-def require() -> str:
+def require_opensmile() -> str:
     """Make sure that openSMILE is there, and tell its version.
 
     Raises:

@@ -13,7 +13,7 @@ LARGEST_DEFICIT_SAMPLES = 4096
 """An encoder's delay and the filling of its last block, by which the header's length may differ from what comes out."""
 
 
-def require() -> None:
+def require_av() -> None:
     """Make sure that PyAV is there.
 
     Raises:
@@ -38,7 +38,7 @@ def opened(file: BinaryIO, name: str, maximum_seconds: int) -> Iterator[tuple[in
         UserError: PyAV is missing, or the file is no whole recording of at most `maximum_seconds`.
     """
     try:
-        require()
+        require_av()
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
     import av

@@ -74,7 +74,7 @@ def decoder_of(config: Config) -> Decode:
         return read_waveform
     from ser_tf.audio import tfio_backend  # an extra: only who chooses it needs it
 
-    tfio_backend.require()
+    tfio_backend.require_tfio()
     return lambda content, name: to_waveform(*tfio_backend.decode(content, name), name)
 
 

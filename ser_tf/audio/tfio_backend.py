@@ -28,7 +28,7 @@ _OPERATIONS = {
 """Native operation and the type it fills, per format and subtype as libsndfile names them; 24 bit come as int32."""
 
 
-def require() -> None:
+def require_tfio() -> None:
     """Make sure that the native library works; its import succeeds even where it does not.
 
     Raises:

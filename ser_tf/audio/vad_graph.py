@@ -134,7 +134,9 @@ LEAST_DIFFERENCES = np.array([544, 544, 576, 576, 576, 576], np.int32)
 """Between the centres of speech and noise in a band, Q5."""
 
 
-def remove_silence(samples: tf.Tensor, lengths: tf.Tensor, config: VadConfig) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def remove_silence_in_graph(
+    samples: tf.Tensor, lengths: tf.Tensor, config: VadConfig
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Join the voiced frames of each waveform as `ser_tf.audio.vad.remove_silence` does; none is refused as too long.
 
     Args:

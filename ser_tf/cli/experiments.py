@@ -52,7 +52,7 @@ class Noise:
 
     def run(self) -> None:
         """Measure, and print the table and what it says of ghosts."""
-        from ser_tf.corpora import open_corpus
+        from ser_tf.corpora.opening import open_corpus
 
         corpus = open_corpus(self.corpus, keep_excluded=self.keep_excluded)
         import_tensorflow()
@@ -131,8 +131,8 @@ class CrossCorpus:
 
     def run(self) -> None:
         """Train and test."""
-        from ser_tf.corpora import open_corpus
         from ser_tf.corpora.folds import load_scheme
+        from ser_tf.corpora.opening import open_corpus
 
         trained_on, tested_on = open_corpus(self.train_on), open_corpus(self.test_on)
         scheme = load_scheme(self.scheme, trained_on)
@@ -166,6 +166,6 @@ class Report:
         """Write it."""
         if self.corpus:
             import_tensorflow()
-        from ser_tf.report import write_report
+        from ser_tf.report.writing import write_report
 
         write_report(self.runs, self.out, self.corpus, report=partial(print, flush=True))

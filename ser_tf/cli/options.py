@@ -11,7 +11,7 @@ from ser_tf.config import Config
 from ser_tf.errors import require_backend
 
 if TYPE_CHECKING:
-    from ser_tf.corpora import Corpus
+    from ser_tf.corpora.corpus import Corpus
     from ser_tf.corpora.folds import Scheme
 
 Method = Annotated[Config, tyro.conf.arg(name="")]
@@ -44,8 +44,8 @@ class TrainingOptions(FoldOptions):
 
 def open_folds(options: FoldOptions) -> tuple["Corpus", "Scheme"]:
     """The corpus and the folds that the options name."""
-    from ser_tf.corpora import open_corpus
     from ser_tf.corpora.folds import load_scheme
+    from ser_tf.corpora.opening import open_corpus
 
     corpus = open_corpus(options.corpus, keep_excluded=options.keep_excluded)
     return corpus, load_scheme(options.scheme, corpus, options.folds)

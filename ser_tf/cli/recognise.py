@@ -102,7 +102,7 @@ class Describe:
 
 
 def _audio_files(given: Sequence[Path]) -> Iterator[Path]:
-    from ser_tf.corpora import AUDIO_SUFFIXES, UNREAD_SUFFIXES
+    from ser_tf.corpora.corpus import AUDIO_SUFFIXES, UNREAD_SUFFIXES
 
     for path in given:
         if not path.is_dir():
@@ -144,14 +144,14 @@ def _write_timeline(
     from ser_tf.report.timeline import clock, timeline_page
     from ser_tf.runs.files import write_text
     from ser_tf.runs.lock import alone_in
-    from ser_tf.serving.timeline import Timeline, cut, judge, write_timeline
+    from ser_tf.serving.timeline import Timeline, cut, name_segments, write_timeline
 
     samples = read_long_recording(file)
     cuts = cut(samples, recogniser.config.vad)
     folder.mkdir(parents=True, exist_ok=True)  # before the work: where it cannot be made, that is said at once
     print(f"{'from':>10} {'to':>10}  {'emotion':<10} {'prob':>6}", flush=True)
     segments = []
-    for segment in judge(recogniser, samples, cuts, abstention):
+    for segment in name_segments(recogniser, samples, cuts, abstention):
         segments.append(segment)
         times = f"{clock(segment.start_seconds):>10} {clock(segment.end_seconds):>10}"
         print(f"{times}  {_winner(segment.prediction)}{_abstains(segment.abstained)}".rstrip(), flush=True)

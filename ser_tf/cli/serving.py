@@ -49,7 +49,7 @@ class Export:
         print(f"{written}: {sizes}; what it is and is not for: {card}")
 
     def _write(self, card: str) -> Path:
-        from ser_tf.corpora import open_corpus
+        from ser_tf.corpora.opening import open_corpus
         from ser_tf.serving.engines import export_litert, export_onnx
         from ser_tf.serving.export import export
 

@@ -121,7 +121,7 @@ class Pretrain:
         print(f"{run.weights}: for finetune and evaluate --weights")
 
     def _learn_emotions(self, run: "RunFolder", report: Callable[[str], None]) -> None:
-        from ser_tf.corpora import open_corpus
+        from ser_tf.corpora.opening import open_corpus
 
         if self.trial_list is not None:
             raise UserError("trial_list: expected --task speakers, which verifies speakers. Received: --task emotions")

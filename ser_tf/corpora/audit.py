@@ -15,15 +15,8 @@ import numpy as np
 from ser_tf.audio.checks import TruncatedRecording
 from ser_tf.audio.containers import LFS_SIGNATURE
 from ser_tf.audio.decoding import Sound, open_content, open_sound
-from ser_tf.corpora import (
-    CorpusKind,
-    Exclusion,
-    Listing,
-    Utterance,
-    exclusions_among,
-    is_table,
-    list_corpus,
-)
+from ser_tf.corpora.corpus import Exclusion, Utterance, is_table
+from ser_tf.corpora.opening import CorpusKind, Listing, exclusions_among, list_corpus
 from ser_tf.corpora.table import read_table
 from ser_tf.errors import UserError, printable
 
@@ -181,7 +174,7 @@ def audit(root: Path, *, progress: bool = False) -> AuditReport:
     """Read every recording of a corpus and report what is wrong; broken files are findings, never errors.
 
     Args:
-        root: directory or CSV table, as for `ser_tf.corpora.open_corpus`.
+        root: directory or CSV table, as for `ser_tf.corpora.opening.open_corpus`.
         progress: show a progress bar on stderr.
 
     Returns:

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from ser_tf.corpora import KNOWN_CORPORA, Corpus
+from ser_tf.corpora.corpus import Corpus
+from ser_tf.corpora.opening import KNOWN_CORPORA
 from ser_tf.documents import BaseLoader, read_yaml
 from ser_tf.errors import UserError
 
@@ -137,7 +138,7 @@ def known_speakers(corpus: Corpus) -> tuple[str, ...]:
     return tuple(sorted(published)) or corpus.speakers
 
 
-def deal(speakers: Sequence[str], folds: int) -> list[list[str]]:
+def deal_folds(speakers: Sequence[str], folds: int) -> list[list[str]]:
     """Test sets dealt like cards: the speakers, in the given order, go one by one to folds 1, 2, ..., 1, 2, ..."""
     return [list(speakers[first::folds]) for first in range(folds)]
 
@@ -149,7 +150,7 @@ def _dealt(corpus: Corpus) -> dict[str, Any]:
             f"{corpus.root}: expected at least {len(SIDES)} speakers, to train, validate and test on different ones. "
             f"Received: {len(speakers)} ({', '.join(speakers)}); add recordings of other speakers"
         )
-    tests = deal(speakers, min(DEALT_FOLDS, len(speakers)))
+    tests = deal_folds(speakers, min(DEALT_FOLDS, len(speakers)))
     return {
         "notes": [f"Every speaker is tested once. In order of name they are dealt one by one to {len(tests)} folds."],
         "folds": {str(number): {"test": test} for number, test in enumerate(tests, start=1)},

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ser_tf.corpora import EMOTIONS, Corpus, check_variety, is_table
+from ser_tf.corpora.corpus import EMOTIONS, Corpus, check_variety, is_table
 from ser_tf.errors import UserError
 
 

@@ -12,10 +12,10 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
-from ser_tf.corpora import EMOTIONS, POLARITIES, Corpus, Utterance
-from ser_tf.corpora.speakers import voice
+from ser_tf.corpora.corpus import EMOTIONS, POLARITIES, Corpus, Utterance
 from ser_tf.documents import read_bounded
 from ser_tf.errors import UserError, quoted
+from ser_tf.spelling import voice
 
 NAME = "table"
 COLUMNS = ("path", "speaker", "emotion")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_tf.config import Config
-from ser_tf.corpora import Corpus, check_variety
+from ser_tf.corpora.corpus import Corpus, check_variety
 from ser_tf.corpora.folds import CROSS_CORPUS, Fold, Scheme
 from ser_tf.errors import UserError
 from ser_tf.training.finetune import FoldTask

@@ -10,7 +10,7 @@ from statistics import mean
 from typing import Any
 
 from ser_tf.config import Config
-from ser_tf.corpora import Corpus
+from ser_tf.corpora.corpus import Corpus
 from ser_tf.corpora.demographics import demographics_of
 from ser_tf.corpora.folds import Scheme
 from ser_tf.errors import UserError

@@ -27,7 +27,7 @@ from ser_tf.audio import noise as audio
 from ser_tf.audio.vad import Speech, remove_silence, voiced
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import Config
-from ser_tf.corpora import Corpus, Utterance
+from ser_tf.corpora.corpus import Corpus, Utterance
 from ser_tf.errors import UserError
 from ser_tf.network.se_resnet import descriptor_count, frames_per_descriptor
 from ser_tf.pipeline import PreparedSpeech, SpeechFile, inputs_of_each, prepare_speech
@@ -79,7 +79,7 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Run:
+class ComparedRun:
     """A finished run to be measured."""
 
     folder: RunFolder
@@ -87,7 +87,7 @@ class Run:
     config: Config
 
     @classmethod
-    def read(cls, path: Path) -> "Run":
+    def read(cls, path: Path) -> "ComparedRun":
         """Read what the run is.
 
         Raises:
@@ -126,7 +126,7 @@ def measure(corpus: Corpus, folders: Sequence[Path], out: Path, report: Callable
     Raises:
         UserError: the runs do not belong together or to the corpus, lack their weights, or `out` holds other ones.
     """
-    runs = {run.name: run for run in map(Run.read, folders)}
+    runs = {run.name: run for run in map(ComparedRun.read, folders)}
     tested = read_predictions(folders)
     tested.of(*tested.strategies)  # refuses what cannot be compared
     config = _shared_config(list(runs.values()))
@@ -245,7 +245,9 @@ def _kept(mixture: np.ndarray, speech: Speech, where: slice, config: Config) -> 
     return slice(0, before) if where.start == 0 else slice(before, len(speech.samples))
 
 
-def _measure_fold(runs: Sequence[Run], prepared: PreparedSpeech, tested: PredictionTable) -> tuple[pd.DataFrame, int]:
+def _measure_fold(
+    runs: Sequence[ComparedRun], prepared: PreparedSpeech, tested: PredictionTable
+) -> tuple[pd.DataFrame, int]:
     """A row per run, utterance and condition, and how many mixtures were clipped."""
     recognisers = {run.name: load_run(run.folder.path) for run in runs}
     config, identity = runs[0].config, runs[0].identity
@@ -280,7 +282,7 @@ def _judged(heard: Sequence[Heard], recognisers: Mapping[str, Recogniser]) -> di
     for inputs, places in inputs_of_each([one.speech.waveform for one in heard], config):
         frames = np.asarray(inputs["frames"])
         for name, recogniser in recognisers.items():
-            probabilities, outputs = recogniser.judge(inputs)
+            probabilities, outputs = recogniser.outputs_of(inputs)
             for row, place in enumerate(places):
                 one = heard[place]
                 shares = outputs["ghost_share"][row, : descriptor_count(int(frames[row]), config.network)]
@@ -372,7 +374,7 @@ def _settings(tested: PredictionTable, config: Config) -> dict[str, Any]:
     }
 
 
-def _shared_config(runs: Sequence[Run]) -> Config:
+def _shared_config(runs: Sequence[ComparedRun]) -> Config:
     """The configuration of the first run, when all others have its input and its network but for the ghosts.
 
     Raises:
@@ -392,8 +394,8 @@ def _shared_config(runs: Sequence[Run]) -> Config:
     return first.config
 
 
-def _by_fold(runs: Sequence[Run]) -> dict[int, list[Run]]:
-    folds: dict[int, list[Run]] = defaultdict(list)
+def _by_fold(runs: Sequence[ComparedRun]) -> dict[int, list[ComparedRun]]:
+    folds: dict[int, list[ComparedRun]] = defaultdict(list)
     for run in runs:
         folds[run.identity["fold"]].append(run)
     return dict(sorted(folds.items()))

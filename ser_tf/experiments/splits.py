@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
-from ser_tf.corpora import Corpus
+from ser_tf.corpora.corpus import Corpus
 from ser_tf.corpora.folds import RANDOM_SPLIT, SIDES, SPEAKER_INDEPENDENT, Scheme
 from ser_tf.errors import UserError
 from ser_tf.pipeline import PreparedSpeech

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 
 from ser_tf.config import Config, changed
-from ser_tf.corpora import Corpus
+from ser_tf.corpora.corpus import Corpus
 from ser_tf.corpora.folds import Scheme
 from ser_tf.documents import parse_yaml, read_json
 from ser_tf.errors import UserError
@@ -25,7 +25,7 @@ from ser_tf.pipeline import PreparedSpeech, prepare_speech
 from ser_tf.runs.files import write_json, write_text
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.provenance import environment
-from ser_tf.training.finetune import FoldTask, train
+from ser_tf.training.finetune import FoldTask, train_fold
 from ser_tf.training.sides import without_contradictions
 
 FLATTERING = (
@@ -37,7 +37,7 @@ FINISHED = "validation.json"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SweepOutcome:
     """What one training of the grid came to.
 
     Attributes:
@@ -111,11 +111,11 @@ class Sweep:
             began = time.monotonic()
             keras.backend.clear_session()
             with run.alone():
-                _, progress = train(task, run, report)
+                _, progress = train_fold(task, run, report)
                 uars = [epoch["validation_uar"] for epoch in progress.epochs]
                 if task.config.training.schedule == "cosine":
                     uars = uars[-1:]  # the one epoch that may be kept
-                outcome = Outcome(task.fold.number, task.config.training.seed, point, uars)
+                outcome = SweepOutcome(task.fold.number, task.config.training.seed, point, uars)
                 write_json(run.path / FINISHED, dataclasses.asdict(outcome))
                 run.state.unlink()
             self._write_table()
@@ -123,14 +123,14 @@ class Sweep:
             left -= 1
         self._write_table()
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[SweepOutcome]:
         """Every finished training in the folder, whichever call made it, by fold, seed and place in the grid."""
         remedy = "remove its folder and start again"
         points = [_plain(point) for point in self.points]
         found = []
         for path in self.folder.glob(f"*/{FINISHED}"):
             content = read_json(path, remedy, {"fold": int, "seed": int, "parameters": dict, "validation_uar": [float]})
-            outcome = Outcome(**{name: content[name] for name in Outcome.__dataclass_fields__})
+            outcome = SweepOutcome(**{name: content[name] for name in SweepOutcome.__dataclass_fields__})
             if outcome.parameters not in points or not outcome.validation_uar:
                 raise UserError(f"{path}: expected the epochs of a point of this grid; {remedy}")
             found.append(outcome)

@@ -22,7 +22,8 @@ from ser_tf.audio import egemaps
 from ser_tf.audio.mfcc import mfcc_statistics
 from ser_tf.classifier import fit_svm
 from ser_tf.config import Config
-from ser_tf.corpora import Corpus, crema_d
+from ser_tf.corpora import crema_d
+from ser_tf.corpora.corpus import Corpus
 from ser_tf.corpora.folds import Scheme
 from ser_tf.errors import UserError
 from ser_tf.experiments.splits import RANDOM_SPLIT, SPEAKER_INDEPENDENT, Split, honest_splits, random_splits
@@ -145,7 +146,7 @@ def _mfcc_svm(corpus: Corpus) -> Yardstick:
 
 
 def _egemaps_svm(corpus: Corpus) -> Yardstick:
-    version = egemaps.require()
+    version = egemaps.require_opensmile()
 
     def describe(items: Sequence[SpeechFile]) -> np.ndarray:
         return np.stack(egemaps.egemaps([item.utterance.path for item in items]))

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import softmax
 
 from ser_tf.config import Config
-from ser_tf.corpora import Corpus
+from ser_tf.corpora.corpus import Corpus
 from ser_tf.corpora.facts import facts_of
 from ser_tf.corpora.folds import Fold, Scheme
 from ser_tf.corpora.joined import joined
@@ -29,7 +29,7 @@ from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.predictions import FIRST_COLUMNS
 from ser_tf.runs.weights import method_of
 from ser_tf.strategies import Strategy
-from ser_tf.training.finetune import FoldTask, train
+from ser_tf.training.finetune import FoldTask, train_fold
 from ser_tf.training.fitting import exhaustion_explained
 from ser_tf.training.sides import Side, refuse_shared, require_emotions, without_contradictions
 
@@ -142,7 +142,7 @@ def pretrain_emotions(task: EmotionTask, run: RunFolder, report: Callable[[str],
         if run.finished:
             run.begin(task.identity(), task.config)
             return run.result(report, RESULT)
-        network, progress = train(task, run, report)
+        network, progress = train_fold(task, run, report)
         side = task.side(task.fold.validation)
         probabilities = softmax(network.describe(side.speech, task.config)["logits"].astype("float64"), axis=1)
         _write_predictions(run, task, side, probabilities)

@@ -35,7 +35,7 @@ _ROWS_AT_ONCE = 16_384
 """Rows of the manifest in memory while it is written."""
 
 
-def describe(root: Path, shards: int, config: Config) -> dict[str, Any]:
+def description_of(root: Path, shards: int, config: Config) -> dict[str, Any]:
     """The content of `preparation.json`: what all shards of a folder have in common."""
     return {
         "root": str(root.resolve()),
@@ -71,7 +71,7 @@ def refuse_other_configuration(description: dict[str, Any], config: Config, fold
     Raises:
         UserError: they are; the line names the first parameter that differs.
     """
-    now = describe(Path(), 0, config)
+    now = description_of(Path(), 0, config)
     for room, parameters in now["configuration"].items():
         for name, value in parameters.items():
             before = description["configuration"].get(room, {}).get(name)

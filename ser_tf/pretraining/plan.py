@@ -11,7 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from ser_tf.corpora import AUDIO_SUFFIXES, PYAV_SUFFIXES, is_table
+from ser_tf.corpora.corpus import AUDIO_SUFFIXES, PYAV_SUFFIXES, is_table
 from ser_tf.corpora.speakers import SpeakerRecording, find_recordings
 from ser_tf.errors import UserError
 

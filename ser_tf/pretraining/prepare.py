@@ -21,7 +21,7 @@ from ser_tf.pretraining.manifest import (
     DESCRIPTION,
     FAILED,
     MANIFEST,
-    describe,
+    description_of,
     read_description,
     refuse_other_configuration,
     write_manifest,
@@ -115,8 +115,8 @@ def prepare(
     if plan.has_m4a:
         from ser_tf.audio import m4a_backend  # an extra: only who has such files needs it
 
-        m4a_backend.require()
-    description = describe(root, plan.shards, config)
+        m4a_backend.require_av()
+    description = description_of(root, plan.shards, config)
     with _opened(out, description, config):
         tasks = [ShardTask(shard._replace(rows=()), plan.folder, out, config) for shard in plan]
         missing = {task.shard.number for task in tasks if not task.finished()}

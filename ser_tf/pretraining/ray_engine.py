@@ -15,7 +15,7 @@ TASKS_PER_CORE = 2
 """Tasks that wait in the cluster, so that no core has to wait for this process."""
 
 
-def require() -> None:
+def require_ray() -> None:
     """Make sure that Ray is there.
 
     Raises:
@@ -41,7 +41,7 @@ def run_on_ray(
     Raises:
         UserError: a shard cannot be written, was lost several times, or does not appear where this process looks.
     """
-    require()
+    require_ray()
     import ray
 
     started_here = not ray.is_initialized()

@@ -335,14 +335,14 @@ def pretrain(
         if not run.identity.is_file():
             raise UserError(f"{run.path}: expected the folder that host 0 writes; {SHARED}")
         run.begin(task.identity(), task.config)  # refuses to train another task than host 0 does
-        progress = train(task, run, network, report, hosts)
+        progress = train_speakers(task, run, network, report, hosts)
         if hosts.first:
-            judge(task, run, network, progress, hosts)
+            verify_speakers(task, run, network, progress, hosts)
         hosts.mean(0)  # the others wait for the result
         return read_json(run.metrics, SHARED, RESULT)
 
 
-def train(
+def train_speakers(
     task: PretrainTask, run: RunFolder, network: SpeakerNetwork, report: Callable[[str], None], hosts: Hosts
 ) -> VerificationProgress:
     """Train until convergence, and keep the epoch with the lowest equal error rate on the validation speakers."""
@@ -370,7 +370,7 @@ def train(
     return progress
 
 
-def judge(
+def verify_speakers(
     task: PretrainTask,
     run: RunFolder,
     network: SpeakerNetwork,

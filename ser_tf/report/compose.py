@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ser_tf.corpora import Corpus
+from ser_tf.corpora.corpus import Corpus
 from ser_tf.report.confusions import confusions
-from ser_tf.report.details import confidence, speakers, trainings
+from ser_tf.report.details import confidence, speaker_groups, trainings
 from ser_tf.report.document import Block, Bullets, Document, Notice, Paragraph, Section
 from ser_tf.report.noise import noise
 from ser_tf.report.provenance import missing_data, provenance
-from ser_tf.report.results import Scored, cross_corpus, lead, main_result, random_split, results, score
+from ser_tf.report.results import Scored, cross_corpus, lead, main_result, random_split, results, scored_evaluation
 from ser_tf.report.sources import Sources
 from ser_tf.report.spaces import spaces
 from ser_tf.report.sweeps import sweep
@@ -32,7 +32,7 @@ def compose(sources: Sources, recordings: Mapping[str, Corpus], report: Callable
             report(f"{evaluation.corpus}, {evaluation.scheme}: {len(evaluation.runs)} runs")
             corpus = recordings.get(evaluation.corpus)
             has_twin = places.count((evaluation.corpus, evaluation.scheme)) > 1
-            scored.append(score(evaluation, corpus.root if corpus else None, has_twin=has_twin))
+            scored.append(scored_evaluation(evaluation, corpus.root if corpus else None, has_twin=has_twin))
     honest = [one for one in scored if not one.evaluation.random_split and not one.evaluation.cross_corpus]
     missing: list[str] = []
     parts = [(one, _sections(one, recordings.get(one.evaluation.corpus), missing, report)) for one in honest]
@@ -66,7 +66,7 @@ def _sections(
         results(scored),
         confusions(scored),
         confidence(scored),
-        speakers(scored),
+        speaker_groups(scored),
         spaces(scored, corpus, missing),
         trainings(scored),
     )

@@ -64,7 +64,7 @@ def confidence(scored: Scored) -> Section:
     )
 
 
-def speakers(scored: Scored) -> Section:
+def speaker_groups(scored: Scored) -> Section:
     """By speaker, sex and age; and what the excluded recordings change."""
     telling = {label: scored.summaries[label].groups for label in scored.informative}
     by_speaker = {
@@ -81,7 +81,7 @@ def speakers(scored: Scored) -> Section:
                     Panel(
                         f"{scored.slug}-speakers",
                         f"UAR by speaker in percent. {worst}.",
-                        figures.speakers(by_speaker, scored.demographics.sex, scored.looks),
+                        figures.speaker_dots(by_speaker, scored.demographics.sex, scored.looks),
                     )
                 ],
             )

@@ -195,7 +195,7 @@ def curves(
     return figure
 
 
-def speakers(scores: Mapping[str, Mapping[str, float]], sex: Mapping[str, str], looks: Looks) -> Figure:
+def speaker_dots(scores: Mapping[str, Mapping[str, float]], sex: Mapping[str, str], looks: Looks) -> Figure:
     """UAR of each speaker, sorted by the mean over the lines; a letter tells women and men apart."""
     found: dict[str, list[float]] = {}
     for line in scores.values():
@@ -291,7 +291,7 @@ def sweep_grid(
     return figure
 
 
-def noise(
+def noise_curves(
     lines: Mapping[str, Mapping[float, Interval]],
     clean: Mapping[str, Interval],
     looks: Looks,

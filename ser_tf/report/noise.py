@@ -136,7 +136,7 @@ def _panels(
             f"{name} " + ", ".join(f"{ratio:g} dB {value:.1f}" for ratio, (value, _, _) in line.items())
             for name, line in lines.items()
         )
-        drawing = figures.noise(lines, clean, looks, label, f"{kind} noise", chance)
+        drawing = figures.noise_curves(lines, clean, looks, label, f"{kind} noise", chance)
         yield Panel(f"{stem}-{kind}", f"{label[:-3]} in percent with {kind} noise: {told}.", drawing)
 
 

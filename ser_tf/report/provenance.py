@@ -5,7 +5,7 @@ from importlib import metadata
 from typing import Any
 
 from ser_tf.report.document import Bullets, Section, Table
-from ser_tf.report.sources import Evaluation, Run, Sources
+from ser_tf.report.sources import Evaluation, ReportedRun, Sources
 from ser_tf.runs.provenance import commit
 
 
@@ -80,7 +80,7 @@ def _unfinished(evaluation: Evaluation) -> Iterator[str]:
             )
 
 
-def _folders(runs: Sequence[Run]) -> str:
+def _folders(runs: Sequence[ReportedRun]) -> str:
     """Their folder, or the folder that holds them all."""
     if len(runs) == 1:
         return f"`{runs[0].folder.path}`"

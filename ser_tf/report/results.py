@@ -99,7 +99,7 @@ class Scored:
         return lacking or any(not run.folder.finished for run in self.evaluation.runs)
 
 
-def score(evaluation: Evaluation, root: Path | None, *, has_twin: bool = False) -> Scored:
+def scored_evaluation(evaluation: Evaluation, root: Path | None, *, has_twin: bool = False) -> Scored:
     """Compute everything.
 
     Args:

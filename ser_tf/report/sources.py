@@ -13,8 +13,9 @@ from typing import Any
 import pandas as pd
 
 from ser_tf.config import PRESETS, Config
-from ser_tf.corpora import KNOWN_CORPORA, Corpus, Utterance
+from ser_tf.corpora.corpus import Corpus, Utterance
 from ser_tf.corpora.folds import CROSS_CORPUS, RANDOM_SPLIT, Scheme, load_scheme
+from ser_tf.corpora.opening import KNOWN_CORPORA
 from ser_tf.documents import read_json
 from ser_tf.errors import UserError, shortened
 from ser_tf.runs.folder import RunFolder
@@ -36,7 +37,7 @@ _ONLY_VALIDATED = "validation_uars.json"
 
 
 @dataclass(frozen=True)
-class Run:
+class ReportedRun:
     """One run folder, finished or not."""
 
     folder: RunFolder
@@ -107,7 +108,7 @@ class Line:
     """The runs of one method in one evaluation: a line of its tables."""
 
     label: str
-    runs: tuple[Run, ...]
+    runs: tuple[ReportedRun, ...]
     """By fold and seed; at least one."""
 
     @property
@@ -121,7 +122,7 @@ class Line:
         return self.strategy in STRATEGIES
 
     @property
-    def finished(self) -> tuple[Run, ...]:
+    def finished(self) -> tuple[ReportedRun, ...]:
         """The finished runs of the folds that every seed has finished."""
         done = [run for run in self.runs if run.folder.finished]
         seeds = {run.seed for run in done}
@@ -170,7 +171,7 @@ class Evaluation:
         return any(run.identity.get("protocol") == CROSS_CORPUS for run in self.runs)
 
     @property
-    def runs(self) -> tuple[Run, ...]:
+    def runs(self) -> tuple[ReportedRun, ...]:
         """All of all lines."""
         return tuple(run for line in self.lines for run in line.runs)
 
@@ -204,7 +205,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepTable:
     """What `ser-tf sweep` measured on validation speakers."""
 
     folder: Path
@@ -235,7 +236,7 @@ class Sources:
     """All that a report is made of."""
 
     evaluations: tuple[Evaluation, ...]
-    sweeps: tuple[Sweep, ...]
+    sweeps: tuple[SweepTable, ...]
     noise_tests: tuple[NoiseTest, ...]
     others: tuple[Path, ...]
     """Run folders that belong to no evaluation."""
@@ -247,8 +248,8 @@ def find_sources(folders: Sequence[Path]) -> Sources:
     Raises:
         UserError: a folder does not exist or holds nothing to report; or a file in it is damaged.
     """
-    runs: dict[Path, Run | None] = {}
-    sweeps: dict[Path, Sweep] = {}
+    runs: dict[Path, ReportedRun | None] = {}
+    sweeps: dict[Path, SweepTable] = {}
     noise_tests: dict[Path, NoiseTest] = {}
     for folder in folders:
         if not folder.is_dir():
@@ -331,18 +332,18 @@ def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
             yield from _walk(child, (*above, here))
 
 
-def _read_run(folder: RunFolder) -> Run | None:
+def _read_run(folder: RunFolder) -> ReportedRun | None:
     """The run; None where it belongs to no evaluation."""
     identity = folder.read_identity()
     if identity.get("protocol") == CROSS_CORPUS and not identity.keys() >= {"trained_on", "tested_on", "left_out"}:
         return None
     if (folder.path / _ONLY_VALIDATED).is_file() or any(key not in identity for key in _EVALUATION):
         return None
-    return Run(folder, identity, folder.read_made_with(), Config.load(folder.config))
+    return ReportedRun(folder, identity, folder.read_made_with(), Config.load(folder.config))
 
 
-def _evaluations(runs: Iterable[Run]) -> tuple[Evaluation, ...]:
-    groups: dict[tuple[str, str, str, str], list[Run]] = defaultdict(list)
+def _evaluations(runs: Iterable[ReportedRun]) -> tuple[Evaluation, ...]:
+    groups: dict[tuple[str, str, str, str], list[ReportedRun]] = defaultdict(list)
     for run in runs:
         corpus, scheme, scheme_hash, data_hash = (run.identity[key] for key in _SHARED)
         groups[corpus, scheme, scheme_hash, data_hash].append(run)
@@ -356,9 +357,9 @@ def _evaluations(runs: Iterable[Run]) -> tuple[Evaluation, ...]:
     return tuple(sorted(made, key=order))
 
 
-def _lines(runs: Sequence[Run]) -> tuple[Line, ...]:
+def _lines(runs: Sequence[ReportedRun]) -> tuple[Line, ...]:
     """Runs of one method share a line, unless a fold and seed is there twice: then each folder has its own."""
-    methods: list[list[Run]] = []
+    methods: list[list[ReportedRun]] = []
     for run in runs:
         alike = next((group for group in methods if group[0].method == run.method), None)
         if alike is None:
@@ -383,11 +384,11 @@ def _lines(runs: Sequence[Run]) -> tuple[Line, ...]:
     return tuple(sorted(lines, key=lambda line: (not line.network, line.label)))
 
 
-def _apart(group: list[Run]) -> list[list[Run]]:
+def _apart(group: list[ReportedRun]) -> list[list[ReportedRun]]:
     places = [(run.fold, run.seed) for run in group]
     if len(set(places)) == len(places):
         return [group]
-    by_folder: dict[tuple[Path, str], list[Run]] = defaultdict(list)
+    by_folder: dict[tuple[Path, str], list[ReportedRun]] = defaultdict(list)
     for run in group:
         by_folder[run.folder.path.parent.resolve(), run.name].append(run)
     return list(by_folder.values())
@@ -399,7 +400,7 @@ def _display_name(strategy: str) -> str:
     return NAMES.get(name, name) + comma + mark
 
 
-def _label(strategy: str, run: Run, variants: Sequence[Run]) -> str:
+def _label(strategy: str, run: ReportedRun, variants: Sequence[ReportedRun]) -> str:
     """The strategy, and what tells a run from its other variants: its folder, its start, or the evaluation's folder."""
     if len(variants) == 1:
         return strategy
@@ -412,7 +413,7 @@ def _label(strategy: str, run: Run, variants: Sequence[Run]) -> str:
     return f"{strategy} ({run.folder.path.resolve().parent.name})"
 
 
-def _read_sweep(folder: Path) -> Sweep:
+def _read_sweep(folder: Path) -> SweepTable:
     remedy = "start the same ser-tf sweep command again"
     wanted = {
         **dict.fromkeys(("corpus", "scheme", "strategy"), str),
@@ -432,7 +433,7 @@ def _read_sweep(folder: Path) -> Sweep:
         )
     start = ", ".join([about["start"] or "random weights", *(f"{layer} afresh" for layer in about["afresh"])])
     points = math.prod(len(values) for values in about["parameters"].values())
-    return Sweep(
+    return SweepTable(
         folder, about["corpus"], about["scheme"], about["strategy"], start, parameters, points, about["epochs"], rows
     )
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ser_tf.corpora import Corpus, Utterance
+from ser_tf.corpora.corpus import Corpus, Utterance
 from ser_tf.errors import UserError
 from ser_tf.report import figures
 from ser_tf.report.document import Block, Bullets, Figure, Panel, Paragraph, Section, Table
 from ser_tf.report.results import Scored, speakers_in_words
-from ser_tf.report.sources import Run
+from ser_tf.report.sources import ReportedRun
 from ser_tf.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ def spaces(scored: Scored, corpus: Corpus | None, missing: list[str]) -> Section
         return None
 
 
-def _runs_of_one_fold(scored: Scored) -> tuple[int, dict[str, Run]]:
+def _runs_of_one_fold(scored: Scored) -> tuple[int, dict[str, ReportedRun]]:
     """The fold with the most losses, and per loss the first line that has its weights; S3 goes before S1 and S2."""
     lines = sorted(scored.evaluation.networks, key=lambda line: (line.strategy != "S3", line.label))
-    found: dict[int, dict[str, Run]] = {}
+    found: dict[int, dict[str, ReportedRun]] = {}
     for line in lines:
         for run in line.finished:
             if run.folder.weights.is_file():
@@ -70,11 +70,11 @@ def _runs_of_one_fold(scored: Scored) -> tuple[int, dict[str, Run]]:
     return best, dict(sorted(found[best].items(), key=lambda item: order.index(item[0])))
 
 
-def _loss(run: Run) -> str:
+def _loss(run: ReportedRun) -> str:
     return STRATEGIES[run.strategy].loss
 
 
-def _section(scored: Scored, corpus: Corpus, fold: int, runs: Mapping[str, Run]) -> Section:
+def _section(scored: Scored, corpus: Corpus, fold: int, runs: Mapping[str, ReportedRun]) -> Section:
     from ser_tf.serving.embeddings import NEIGHBOURS, embed  # TensorFlow, which nothing else here needs
 
     any_run = next(iter(runs.values()))
@@ -137,7 +137,7 @@ def _section(scored: Scored, corpus: Corpus, fold: int, runs: Mapping[str, Run])
 def _ghost_shares(
     scored: Scored,
     fold: int,
-    runs: Mapping[str, Run],
+    runs: Mapping[str, ReportedRun],
     found: "Mapping[tuple[str, str], Space]",
     utterances: list[Utterance],
     corpus: Corpus,

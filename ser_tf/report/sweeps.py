@@ -8,7 +8,7 @@ from ser_tf.report import figures, paper
 from ser_tf.report.document import Block, Figure, Notice, Panel, Section, Table
 from ser_tf.report.figures import setting
 from ser_tf.report.results import CORPUS_NAMES
-from ser_tf.report.sources import Sweep, scheme_of
+from ser_tf.report.sources import SweepTable, scheme_of
 from ser_tf.statistics.scores import points
 
 SCORE = "best_validation_uar"
@@ -25,7 +25,7 @@ PAPERS_FIGURES = {
 }
 
 
-def sweep(one: Sweep, number: int) -> Section:
+def sweep(one: SweepTable, number: int) -> Section:
     """Validation UAR against the parameters of a sweep."""
     corpus = CORPUS_NAMES.get(one.corpus, one.corpus)
     names = [PARAMETER_NAMES.get(name, name) for name in one.parameters]
@@ -65,7 +65,7 @@ def sweep(one: Sweep, number: int) -> Section:
     return Section(f"Sweep over {' and '.join(names)}, {corpus}{f' ({which.lower()})' if which else ''}", blocks)
 
 
-def _tested_elsewhere(one: Sweep, folds: Sequence[int]) -> str:
+def _tested_elsewhere(one: SweepTable, folds: Sequence[int]) -> str:
     """Who was validated on in these folds and is tested in others, where a default taken from a sweep is not blind."""
     scheme = scheme_of(one.corpus, one.scheme)
     if scheme is None:
@@ -77,7 +77,7 @@ def _tested_elsewhere(one: Sweep, folds: Sequence[int]) -> str:
     return f"but those who were validated on here are tested in fold{'s' * (len(others) > 1)} {', '.join(others)}"
 
 
-def _sweep_panels(one: Sweep, names: Sequence[str], number: int) -> Iterator[Panel]:
+def _sweep_panels(one: SweepTable, names: Sequence[str], number: int) -> Iterator[Panel]:
     stem = f"sweep-{number}-{one.corpus}-{'-'.join(name.rpartition('.')[2] for name in one.parameters)}"
     rows = one.rows.assign(**{SCORE: 100 * one.rows[SCORE]})
     if len(one.parameters) == 1:

@@ -15,10 +15,10 @@ import keras
 import numpy as np
 
 from ser_tf.config import Config
-from ser_tf.corpora.speakers import voice
 from ser_tf.documents import parse_json
 from ser_tf.errors import UserError
 from ser_tf.runs.folder import misfit_of_start
+from ser_tf.spelling import voice
 
 PROVENANCE = "ser_tf_provenance"
 """HDF5 attribute that holds the provenance as JSON."""

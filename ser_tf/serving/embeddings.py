@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
-from ser_tf.corpora import Utterance
+from ser_tf.corpora.corpus import Utterance
 from ser_tf.serving.predict import load
 
 NEIGHBOURS = 5

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from ser_tf.audio.spectrogram import spectrogram
 from ser_tf.config import Config, SpectrogramConfig
-from ser_tf.corpora import Corpus
+from ser_tf.corpora.corpus import Corpus
 from ser_tf.errors import UserError, import_extra
 from ser_tf.pipeline import SpeechFile, prepare_speech
 from ser_tf.runs.folder import RunFolder

@@ -12,7 +12,7 @@ import tensorflow as tf
 from ser_tf.audio.checks import LARGEST_LEVEL, MAXIMUM_RECORDING_SECONDS, MINIMUM_SAMPLES, SILENT_LEVEL
 from ser_tf.audio.spectrogram import spectrogram
 from ser_tf.audio.vad import INT16_SCALE, MAXIMUM_SPEECH_SECONDS
-from ser_tf.audio.vad_graph import remove_silence
+from ser_tf.audio.vad_graph import remove_silence_in_graph
 from ser_tf.classifier import Classifier, PairwiseSvm
 from ser_tf.config import SAMPLE_RATE_HZ
 from ser_tf.serving.predict import Recogniser
@@ -83,7 +83,7 @@ class LineGraph:
         """The answers to recordings of `length` int32 [B] samples each; what stands beyond has no influence."""
         waveform, length, problem = _checked(waveform, length)
         samples = tf.cast(tf.round(waveform * INT16_SCALE), tf.int16)
-        speech, length, _ = remove_silence(samples, length, self._config.vad)
+        speech, length, _ = remove_silence_in_graph(samples, length, self._config.vad)
         return self._answers(tf.cast(speech, tf.float32) / INT16_SCALE, length, problem)
 
     def of_speech(self, waveform: tf.Tensor, length: tf.Tensor) -> Tensors:

@@ -96,7 +96,7 @@ class Recogniser:
         waveform = _waveform(recording, rate_hz)
         speech = remove_silence(waveform, self.config.vad, name)
         inputs = inputs_of(speech.waveform, self.config)
-        probabilities, outputs = self.judge(inputs)
+        probabilities, outputs = self.outputs_of(inputs)
         descriptors = descriptor_count(int(inputs["frames"][0]), self.config.network)
         distribution = probabilities[0]
         best = int(distribution.argmax())
@@ -109,7 +109,7 @@ class Recogniser:
             outputs["ghost_share"][0, :descriptors],
         )
 
-    def judge(self, inputs: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def outputs_of(self, inputs: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Name the emotions of a batch.
 
         Args:

@@ -116,7 +116,7 @@ def cut(samples: np.ndarray, config: VadConfig) -> Cuts:
     return cuts
 
 
-def judge(
+def name_segments(
     recogniser: Recogniser | ExportedRecogniser,
     samples: np.ndarray,
     cuts: Cuts,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ser_tf.corpora import exclusions_among
 from ser_tf.corpora.demographics import Demographics
+from ser_tf.corpora.opening import exclusions_among
 from ser_tf.statistics.scores import SCORES, PooledScores, points, pooled_scores, score_confusions
 from ser_tf.statistics.table import PredictionTable
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ser_tf.config import Config
-from ser_tf.corpora import KNOWN_CORPORA
+from ser_tf.corpora.opening import KNOWN_CORPORA
 from ser_tf.errors import UserError
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.predictions import read_side

@@ -13,7 +13,7 @@ import numpy as np
 
 from ser_tf.classifier import epoch_uar, fit_softmax, fit_svm
 from ser_tf.config import Config
-from ser_tf.corpora import Corpus
+from ser_tf.corpora.corpus import Corpus
 from ser_tf.corpora.folds import SIDES, Fold, Scheme
 from ser_tf.corpora.speakers import identities
 from ser_tf.errors import UserError
@@ -287,11 +287,11 @@ def finetune(
         if run.finished:
             run.begin(task.identity(), task.config)
             return run.result(report, RESULT)
-        network, progress = train(task, run, report, network)
-        return judge(task, run, network, progress, report)
+        network, progress = train_fold(task, run, report, network)
+        return test_fold(task, run, network, progress, report)
 
 
-def train(
+def train_fold(
     task: FoldTask, run: RunFolder, report: Callable[[str], None], network: FoldNetwork | None = None
 ) -> tuple[FoldNetwork, Progress]:
     """Train on the fold's training speakers to the end of the schedule.
@@ -344,7 +344,7 @@ def train(
     return network, progress
 
 
-def judge(
+def test_fold(
     task: FoldTask, run: RunFolder, network: FoldNetwork, progress: Progress, report: Callable[[str], None]
 ) -> dict[str, Any]:
     """Fit the classifier on training and validation speakers, and judge it once on the test speakers."""

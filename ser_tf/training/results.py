@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ser_tf.corpora import Corpus
+from ser_tf.corpora.corpus import Corpus
 from ser_tf.errors import printable
 from ser_tf.metrics import Scores, score
 from ser_tf.pipeline import PreparedSpeech

@@ -8,10 +8,11 @@ from functools import cache
 
 import numpy as np
 
-from ser_tf.corpora import Corpus, Exclusion, Utterance
-from ser_tf.corpora.speakers import identities, voice
+from ser_tf.corpora.corpus import Corpus, Exclusion, Utterance
+from ser_tf.corpora.speakers import identities
 from ser_tf.errors import UserError
 from ser_tf.pipeline import PreparedSpeech, SpeechFile
+from ser_tf.spelling import voice
 
 _NAMED = 3
 """Speakers that a line names."""

@@ -1,0 +1,104 @@
+"""The door: arguments in, one room called, lines out. TensorFlow is imported only by the commands that need it."""
+
+import os
+import sys
+import warnings
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import tyro
+
+from ser_tf import interruption
+from ser_tf.cli.corpora import Audit, Synthesise
+from ser_tf.cli.experiments import CrossCorpus, Noise, Report, Sweep, Yardsticks
+from ser_tf.cli.options import TrainingOptions
+from ser_tf.cli.preparation import Prepare
+from ser_tf.cli.recognise import Describe, Predict
+from ser_tf.cli.serving import Export
+from ser_tf.cli.training import Evaluate, Finetune, Pretrain
+from ser_tf.cli.weights import ImportVggvox
+from ser_tf.config import Config, preset
+from ser_tf.errors import UserError, printable
+
+DESCRIPTION = "Speech emotion recognition: SE-ResNet-34, GhostVLAD and emotion metric learning."
+GOES_ON: dict[type, str] = {
+    **dict.fromkeys((Finetune, Evaluate, Sweep, CrossCorpus, Pretrain), "its last finished epoch"),
+    **dict.fromkeys((Yardsticks, Noise), "its finished runs"),
+    Prepare: "its finished shards",
+}
+"""From where a command goes on that was interrupted."""
+
+
+def main() -> None:
+    """Run one command; whatever a user can cause ends in one line and status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # names may hold any bytes
+    warnings.showwarning = _show_warning
+    warnings.filterwarnings("always", module="ser_tf")  # whatever PYTHONWARNINGS says: what is left out is named
+    command = None
+    try:
+        command = _parse(sys.argv[1:])
+        command.run()
+    except UserError as error:
+        sys.exit(f"ser-tf: {error}")
+    except KeyboardInterrupt:
+        interruption.end(GOES_ON.get(type(command), ""))
+    except MemoryError:
+        sys.exit("ser-tf: out of memory; give less at a time, or lower what the options make large")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno is None:  # a library's own, not the operating system's
+            raise
+        reason = os.strerror(error.errno)
+        place = printable(str(error.filename or "writing"))
+        sys.exit(f"ser-tf: {place}: {reason}; make room or choose another place")
+
+
+def _parse(arguments: list[str]) -> Any:
+    config = _preset(arguments)
+    corpus: Any = tyro.MISSING
+    command = (
+        Annotated[Audit, tyro.conf.subcommand("audit")]
+        | Annotated[Synthesise, tyro.conf.subcommand("synthesise")]
+        | Annotated[Prepare, tyro.conf.subcommand("prepare")]
+        | Annotated[Pretrain, tyro.conf.subcommand("pretrain", default=Pretrain(corpus, config=config))]
+        | Annotated[ImportVggvox, tyro.conf.subcommand("import-vggvox")]
+        | Annotated[Finetune, tyro.conf.subcommand("finetune", default=Finetune(corpus, config=config))]
+        | Annotated[Evaluate, tyro.conf.subcommand("evaluate", default=Evaluate(corpus, config=config))]
+        | Annotated[Yardsticks, tyro.conf.subcommand("yardsticks")]
+        | Annotated[Sweep, tyro.conf.subcommand("sweep", default=Sweep(corpus, config=config))]
+        | Annotated[
+            CrossCorpus, tyro.conf.subcommand("cross-corpus", default=CrossCorpus(corpus, corpus, config=config))
+        ]
+        | Annotated[Noise, tyro.conf.subcommand("noise")]
+        | Annotated[Report, tyro.conf.subcommand("report")]
+        | Annotated[Predict, tyro.conf.subcommand("predict")]
+        | Annotated[Export, tyro.conf.subcommand("export")]
+        | Annotated[Describe, tyro.conf.subcommand("describe", default=Describe(config=config))]
+    )
+    return tyro.cli(command, args=arguments, prog="ser-tf", description=DESCRIPTION)
+
+
+def _preset(arguments: list[str]) -> Config:
+    """The configuration that the command's options start from."""
+    value = TrainingOptions.preset
+    for argument, following in pairwise([*arguments, ""]):
+        name, equals, joined = argument.partition("=")
+        if name == "--preset":
+            value = joined if equals else following
+    return Config.load(Path(value)) if Path(value).suffix else preset(value)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Warnings of this project as one line; those of libraries are for developers, not for users."""
+    if Path(filename).is_relative_to(Path(__file__).parent.parent):
+        print(f"ser-tf: {printable(str(message))}", file=sys.stderr)
