@@ -6,7 +6,7 @@ names (like `ravdess.py`) and one line in `KNOWN_CORPORA`.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -234,6 +234,20 @@ def exclusions_among(corpus: str, names: Container[str]) -> tuple[Exclusion, ...
     entries = yaml.safe_load(Path(__file__).with_name("exclusions.yaml").read_text()).get(corpus, [])
     listed = {name: entry["reason"] for entry in entries for name in entry["names"]}
     return tuple(Exclusion(name, listed[name]) for name in sorted(listed) if name in names)
+
+
+def contradictions(groups: Iterable[Sequence[Utterance]]) -> tuple[Exclusion, ...]:
+    """What has two emotions, so that neither label can be trusted; sorted by name.
+
+    Args:
+        groups: the utterances that hold one and the same recording, for each recording.
+    """
+    found = []
+    for group in groups:
+        if len({utterance.emotion for utterance in group}) > 1:
+            said = " and ".join(f"{utterance.name} is {utterance.emotion}" for utterance in group)
+            found += [Exclusion(utterance.name, f"one recording under two emotions: {said}") for utterance in group]
+    return tuple(sorted(found, key=lambda exclusion: exclusion.name))
 
 
 def check_variety(corpus: Corpus) -> Corpus:

@@ -31,12 +31,12 @@ def joined(corpora: Sequence[Corpus]) -> Corpus:
                 )
             seen[speaker] = corpus
     spoken = [{utterance.emotion for utterance in corpus.utterances} for corpus in named]
-    for place, (corpus, emotions) in enumerate(zip(named, spoken, strict=True)):
+    for place, (corpus, own) in enumerate(zip(named, spoken, strict=True)):
         others = set().union(*spoken[:place], *spoken[place + 1 :])
-        if not emotions & others:
+        if not own & others:
             raise UserError(
                 f"{corpus.root}: expected an emotion that another of the corpora has: {', '.join(sorted(others))}. "
-                f"Received: {', '.join(sorted(emotions))} only; rename them in the table, or leave this corpus out"
+                f"Received: {', '.join(sorted(own))} only; rename them in the table, or leave this corpus out"
             )
     polarities: dict[str, str] = {}
     for corpus in named:
