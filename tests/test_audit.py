@@ -323,6 +323,23 @@ def test_a_table(tmp_path, rng):
     assert (report.usual_rate_hz, report.odd_rates) == (8_000, {"16000": ["sub/c.wav"]})
 
 
+def test_a_recording_with_two_emotions_is_left_out_by_default(tmp_path, rng):
+    samples = rng.uniform(-0.5, 0.5, (3, 8000))
+    for name, row in {"a": 0, "again": 0, "b": 1, "b again": 1, "c": 2}.items():
+        soundfile.write(tmp_path / f"{name}.wav", samples[row], 16_000)
+    table = tmp_path / "table.csv"
+    table.write_text(
+        "path,speaker,emotion\na.wav,anna,sad\nagain.wav,anna,happy\n"
+        "b.wav,bert,sad\nb again.wav,bert,sad\nc.wav,carl,sad\n"
+    )
+    report = audit(table)
+    assert [(exclusion.name, exclusion.reason) for exclusion in report.excluded] == [
+        (name, "one recording under two emotions: a is sad and again is happy") for name in ("a", "again")
+    ]
+    assert "a (left out) = again (left out): same bytes, CONTRADICTING labels" in report.to_text()
+    assert "b = b again: same bytes, same labels" in report.to_text()
+
+
 def test_no_corpus_is_refused(tmp_path):
     with pytest.raises(UserError, match="expected recordings"):
         audit(tmp_path)

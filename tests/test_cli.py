@@ -22,7 +22,7 @@ from conftest import BROKEN
 from sklearn.metrics import accuracy_score
 
 from ser_tf.cli import door
-from ser_tf.cli.training import _table_of_folds
+from ser_tf.cli.training import _table_of_folds, summary_of
 from ser_tf.config import PRESETS, Config
 from ser_tf.corpora.demographics import Demographics
 from ser_tf.errors import UserError
@@ -160,6 +160,26 @@ def test_pretrain_takes_folders_of_speakers_and_shards(ser_tf, small, monkeypatc
 )
 def test_pretrain_refuses_in_one_line(ser_tf, options, message):
     assert_one_line(ser_tf("pretrain", *options), message)
+
+
+@pytest.mark.parametrize("name", ["loop", "loop.csv"])
+@pytest.mark.parametrize(
+    "command",
+    [("audit",), ("finetune", "--corpus"), ("prepare", "--out", "shards", "--corpus"), ("pretrain", "--corpus")],
+)
+def test_a_link_to_itself_is_refused_in_one_line(ser_tf, command, name):
+    Path(name).symlink_to(name)
+    assert_one_line(ser_tf(*command, name), f"{name}: expected a ")
+
+
+def test_an_emotion_that_no_test_speaker_has_is_named():
+    scores = {"utterances": 12, "wa": 0.5, "uar": 0.5, "macro_f1": 0.5, "recall": {"happy": 0.5, "sad": None}}
+    result = {
+        **{"strategy": "S3", "start": "random weights", "corpus": "table", "scheme": "complete", "fold": 4},
+        **{"test": scores, "validation": scores, "best_epoch": 1, "epochs": 1},
+        **{"excluded": {}, "unreadable": {}, "whole_waveform_kept": 0},
+    }
+    assert "12 test utterances (none of sad): WA 50.0%" in summary_of(result)
 
 
 def test_evaluate_keeps_what_is_finished_and_prints_a_table(ser_tf, finetuned, tones, small, monkeypatch):

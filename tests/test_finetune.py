@@ -404,7 +404,11 @@ def test_a_strategy_and_its_weights_must_agree(task_of, finetuned, strategy, wei
 def test_a_side_without_an_emotion_is_refused_before_training(tones, small, tmp_path, side):
     speakers = {"training": "3456", "validation": "2"}[side]
     missing = tuple(f"{speaker}-happy" for speaker in speakers)
-    with pytest.raises(UserError, match=f"{side} speakers: expected utterances of every emotion; none of happy"):
+    folds = tmp_path / "folds.yaml"
+    folds.write_text("table: {own: {folds: {1: {test: 1, validation: 2}}}}")
+    with pytest.raises(
+        UserError, match=rf"fold 1: expected {side} speakers .* Received: table:.* without happy; choos"
+    ):
         make_from(tones, small, tmp_path, keep=lambda name: not name.startswith(missing))
 
 
@@ -418,13 +422,15 @@ def test_a_side_without_a_readable_recording_is_refused_before_training(tones, s
 
 
 def make_from(tones, config, folder, *, keep, extra=""):
-    """The task of S3 on the tones that `keep` wants."""
+    """The task of S3 on the tones that `keep` wants; speaker 1 tests and 2 validates, whatever they lack."""
     columns, *rows = tones.read_text().splitlines()
     kept = [f"{tones.parent / row}" for row in rows if keep(row)]
     table = folder / "table.csv"
     table.write_text("\n".join([columns, *kept, extra]) + "\n")
     corpus = open_corpus(table)
-    return FoldTask.make(corpus, load_scheme("complete", corpus), 1, "S3", config, None)
+    folds = folder / "folds.yaml"
+    folds.write_text("table: {own: {folds: {1: {test: 1, validation: 2}}}}")
+    return FoldTask.make(corpus, load_scheme("own", corpus, folds), 1, "S3", config, None)
 
 
 def test_the_emotion_triplet_loss_asks_for_unknown_polarities(tones, small, tmp_path):

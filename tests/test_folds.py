@@ -160,6 +160,53 @@ def test_other_corpora_are_dealt(speakers: int, folds: int) -> None:
         assert complete.fold(10).validation == complete.fold(1).test
 
 
+def spoken(**emotions: str) -> Corpus:
+    """A table whose speakers have an utterance of each of the emotions that their letters name."""
+    utterances = tuple(
+        Utterance(f"{speaker}-{emotion}", Path(f"{speaker}-{emotion}.wav"), f"table:{speaker}", emotion)
+        for speaker, letters in emotions.items()
+        for emotion in letters
+    )
+    return Corpus("table", Path("recordings"), utterances, ("h", "s"), ("", ""), ())
+
+
+def emotions_on(corpus: Corpus, speakers: Iterable[str]) -> set[str]:
+    return {utterance.emotion for utterance in corpus.utterances if utterance.speaker in set(speakers)}
+
+
+def test_of_ten_speakers_one_lacks_an_emotion() -> None:
+    corpus = spoken(**{f"{number:02d}": "h" if number == 4 else "hs" for number in range(1, 11)})
+    scheme = load_scheme("complete", corpus)
+    assert scheme.notes == (
+        "Every speaker is tested once. They are dealt to 9 folds, so that every side of each has every emotion.",
+    )
+    # Nine speakers with both emotions make nine folds; the tenth shares the test set of the first, the smallest one.
+    assert [fold.test for fold in scheme.folds[:2]] == [("table:01", "table:04"), ("table:02",)]
+    assert not scheme.never_tested
+    assert not scheme.tested_twice
+    for fold in scheme.folds:
+        for side in (fold.train, fold.validation, fold.test):
+            assert emotions_on(corpus, side) == {"h", "s"}
+
+
+def test_speakers_of_one_emotion_each_are_dealt_in_pairs() -> None:
+    corpus = spoken(a="h", b="s", c="h", d="s", e="h", f="s", g="h")
+    scheme = load_scheme("complete", corpus)
+    assert len(scheme.folds) == 3  # there are three of "s"
+    assert all(emotions_on(corpus, fold.test) == {"h", "s"} for fold in scheme.folds)
+    assert sorted(speaker for fold in scheme.folds for speaker in fold.test) == list(corpus.speakers)
+
+
+def test_an_emotion_of_two_speakers_is_trained_and_validated_where_that_can_be_had() -> None:
+    corpus = spoken(a="h", b="hs", c="h", d="hs", e="h")
+    scheme = load_scheme("complete", corpus)
+    assert [fold.test for fold in scheme.folds] == [(f"table:{letter}",) for letter in "abcde"]
+    # Whoever is tested, the first of the following who has both validates.
+    assert [fold.validation[0][-1] for fold in scheme.folds] == ["b", "d", "d", "b", "b"]
+    for fold in (scheme.fold(number) for number in (1, 3, 5)):
+        assert emotions_on(corpus, fold.train) == emotions_on(corpus, fold.validation) == {"h", "s"}
+
+
 def test_too_few_speakers_to_deal() -> None:
     with pytest.raises(UserError, match=r"recordings: expected at least 3 speakers.*Received: 2 \(table:a, table:b\)"):
         load_scheme("complete", corpus_of("table", ["table:a", "table:b"]))
@@ -249,6 +296,11 @@ def test_names_of_a_table_may_look_like_ranges_or_words_of_yaml(tmp_path: Path) 
         ("{folds: {1: {test: 1}, 1: {test: 2}}}", "expected a fold file in YAML; a key is written twice"),
         ("{folds: {1: {test: 1", "expected a fold file in YAML; while parsing"),
         ("{same_as: published}", "same_as: expected a scheme with folds of its own. Received: published"),
+        ("{same_as: [published]}", r"same_as: expected a scheme with folds of its own. Received: \['published'\]"),
+        ("{same_as: {a: b}}", "same_as: expected a scheme with folds of its own"),
+        ("{folds: {1: {test: [[1]], validation: 3}}}", r"fold 1: test: expected a list or one value"),
+        (f"{{folds: {{1: {{test: {'9' * 5000}, validation: 3}}}}}}", "fold 1: test: unknown speaker '999"),
+        ("{? [a, b] : 1}", "expected a fold file in YAML"),
         ("{same_as: mine}", "same_as: expected a scheme with folds of its own. Received: mine"),
         ("{fold: {}}", "mine: unknown key 'fold'; expected notes, same_as, folds"),
         ("{notes: {a: b}, folds: {1: {test: 1, validation: 2}}}", "notes: expected a list or one value"),

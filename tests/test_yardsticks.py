@@ -259,8 +259,10 @@ def test_a_side_without_an_emotion_is_refused_and_leaves_no_folder(tones, tmp_pa
         "\n".join(row for row in tones.read_text().splitlines() if not row.startswith((*lacking, "broken")))
     )
     corpus = open_corpus(table)
-    opened = corpus, load_scheme("complete", corpus), prepare_speech(corpus.utterances, Config())
-    with pytest.raises(UserError, match=f"{side} speakers: expected utterances of every emotion; none of sad"):
+    folds = tmp_path / "folds.yaml"
+    folds.write_text("table: {own: {folds: {1: {test: 1, validation: 2}}}}")
+    opened = corpus, load_scheme("own", corpus, folds), prepare_speech(corpus.utterances, Config())
+    with pytest.raises(UserError, match=rf"fold 1: expected {side} speakers .* Received: table:.* without sad; choose"):
         judged(opened, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 

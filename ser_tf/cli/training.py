@@ -113,6 +113,9 @@ class Pretrain:
         """Train, and say how well speakers or emotions are told apart."""
         from ser_tf.runs.folder import RunFolder
 
+        for root in self.corpus:
+            if not root.exists():  # also a link to itself
+                raise UserError(f"{root}: expected a directory of recordings or a CSV table. Received: nothing there")
         names = "+".join(root.resolve().stem.lower() for root in self.corpus)
         default = f"pretrain-{self.task}-{names}-{Path(self.preset).stem}-seed{self.config.training.seed}"
         run = RunFolder(self.run_folder or Path("runs") / default)
@@ -173,9 +176,11 @@ class Pretrain:
 def summary_of(result: dict[str, Any]) -> str:
     """What a run's `metrics.json` holds, in two lines."""
     test = result["test"]
+    untested = ", ".join(emotion for emotion, recall in test.get("recall", {}).items() if recall is None)
+    untested = f" (none of {untested})" if untested else ""
     lines = [
         f"{result['strategy']} from {result['start']}, {result['corpus']} {result['scheme']} fold {result['fold']}, "
-        f"{test['utterances']} test utterances: WA {test['wa']:.1%}, UAR {test['uar']:.1%}, "
+        f"{test['utterances']} test utterances{untested}: WA {test['wa']:.1%}, UAR {test['uar']:.1%}, "
         f"macro-F1 {test['macro_f1']:.1%} (validation UAR {result['validation']['uar']:.1%}, "
         f"epoch {result['best_epoch']} of {result['epochs']})",
         f"left out by default: {len(result['excluded'])}; unreadable: {len(result['unreadable'])}; "

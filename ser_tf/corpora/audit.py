@@ -15,7 +15,7 @@ import numpy as np
 from ser_tf.audio.checks import TruncatedRecording
 from ser_tf.audio.containers import LFS_SIGNATURE
 from ser_tf.audio.decoding import Sound, open_content, open_sound
-from ser_tf.corpora.corpus import Exclusion, Utterance, is_table
+from ser_tf.corpora.corpus import Exclusion, Utterance, contradictions, is_table
 from ser_tf.corpora.opening import CorpusKind, Listing, exclusions_among, list_corpus
 from ser_tf.corpora.table import read_table
 from ser_tf.errors import UserError, printable
@@ -355,7 +355,7 @@ def _report(root: Path, listing: Listing, recordings: dict[Path, _Recording]) ->
         usual_rate_hz=usual_rate_hz,
         odd_rates={str(hz): of_rate[hz] for hz in sorted(of_rate) if hz != usual_rate_hz},
         identical=_identical_groups(used, recordings),
-        excluded=exclusions_among(kind.name, listing.files_of),
+        excluded=_left_out(kind, used, recordings),
     )
 
 
@@ -377,14 +377,26 @@ def _differing_copies(
     return tuple(tuple(shown[path] for path in group) for group in groups)
 
 
-def _identical_groups(used: list[Utterance], recordings: dict[Path, _Recording]) -> tuple[IdenticalGroup, ...]:
+def _left_out(kind: CorpusKind, used: list[Utterance], recordings: dict[Path, _Recording]) -> tuple[Exclusion, ...]:
+    listed = exclusions_among(kind.name, {utterance.name for utterance in used})
+    names = {exclusion.name for exclusion in listed}
+    others = [utterance for utterance in used if utterance.name not in names]
+    return listed + contradictions(_by_content(others, recordings))
+
+
+def _by_content(used: list[Utterance], recordings: dict[Path, _Recording]) -> list[list[Utterance]]:
+    """The utterances that hold one and the same recording, for each."""
     with_content: dict[str, list[Utterance]] = defaultdict(list)
     for utterance in used:
         recording = recordings[utterance.path]
         if recording.content and not recording.is_empty:
             with_content[recording.content].append(utterance)
+    return list(with_content.values())
+
+
+def _identical_groups(used: list[Utterance], recordings: dict[Path, _Recording]) -> tuple[IdenticalGroup, ...]:
     groups = []
-    for utterances in with_content.values():
+    for utterances in _by_content(used, recordings):
         if len(utterances) > 1:
             labels = tuple(f"{utterance.speaker} {utterance.emotion}" for utterance in utterances)
             groups.append(

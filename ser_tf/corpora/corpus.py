@@ -1,7 +1,7 @@
 """What a corpus is: its utterances, speakers and emotions."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,20 @@ class Corpus:
 def is_table(root: Path) -> bool:
     """Whether a path names a CSV table."""
     return root.suffix.lower() == ".csv" and not root.is_dir()
+
+
+def contradictions(groups: Iterable[Sequence[Utterance]]) -> tuple[Exclusion, ...]:
+    """What has two emotions, so that neither label can be trusted; sorted by name.
+
+    Args:
+        groups: the utterances that hold one and the same recording, for each recording.
+    """
+    found = []
+    for group in groups:
+        if len({utterance.emotion for utterance in group}) > 1:
+            said = " and ".join(f"{utterance.name} is {utterance.emotion}" for utterance in group)
+            found += [Exclusion(utterance.name, f"one recording under two emotions: {said}") for utterance in group]
+    return tuple(sorted(found, key=lambda exclusion: exclusion.name))
 
 
 def check_variety(corpus: Corpus) -> Corpus:

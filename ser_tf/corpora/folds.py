@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -24,7 +24,10 @@ CROSS_CORPUS = "cross-corpus"
 """The protocol of training on one corpus and testing on another."""
 
 DEALT_FOLDS = 10
-"""Folds of scheme `complete` where the file has none for a corpus; fewer when there are fewer speakers."""
+"""Folds of scheme `complete` where the file has none for a corpus; fewer where that would leave a side without an
+emotion, or there are fewer speakers."""
+_LONGEST_NUMBER = 18
+"""Digits; Python takes no numbers of thousands."""
 
 
 @dataclass(frozen=True)
@@ -150,11 +153,42 @@ def _dealt(corpus: Corpus) -> dict[str, Any]:
             f"{corpus.root}: expected at least {len(SIDES)} speakers, to train, validate and test on different ones. "
             f"Received: {len(speakers)} ({', '.join(speakers)}); add recordings of other speakers"
         )
-    tests = deal_folds(speakers, min(DEALT_FOLDS, len(speakers)))
-    return {
-        "notes": [f"Every speaker is tested once. In order of name they are dealt one by one to {len(tests)} folds."],
-        "folds": {str(number): {"test": test} for number, test in enumerate(tests, start=1)},
-    }
+    spoken = {speaker: set[str]() for speaker in speakers}
+    for utterance in corpus.utterances:
+        spoken[utterance.speaker].add(utterance.emotion)
+    emotions = set().union(*spoken.values())
+
+    def is_whole(group: Sequence[str]) -> bool:
+        return emotions == set().union(*(spoken[speaker] for speaker in group))
+
+    most = min(DEALT_FOLDS, len(speakers))
+    plain = deal_folds(speakers, most)
+    candidates = [plain, *(_spread(spoken, count) for count in range(most, len(SIDES) - 1, -1))]
+    tests = next((sets for sets in candidates if all(map(is_whole, sets))), plain)
+    how = f"In order of name they are dealt one by one to {most} folds."
+    if tests is not plain:
+        how = f"They are dealt to {len(tests)} folds, so that every side of each has every emotion."
+    folds = {}
+    for index, test in enumerate(tests):
+        others = [*tests[index + 1 :], *tests[:index]]
+        validation = next(filter(is_whole, others), others[0])
+        folds[str(index + 1)] = {"test": test, "validation": validation}
+    return {"notes": [f"Every speaker is tested once. {how}"], "folds": folds}
+
+
+def _spread(spoken: Mapping[str, set[str]], count: int) -> list[list[str]]:
+    """Speakers dealt to test sets so that each set soon has every emotion.
+
+    Those with most emotions come first, then in the given order; each goes where most of them are new, and there to the
+    smallest set.
+    """
+    sets: list[list[str]] = [[] for _ in range(count)]
+    heard: list[set[str]] = [set() for _ in range(count)]
+    for speaker in sorted(spoken, key=lambda speaker: -len(spoken[speaker])):
+        place = min(range(count), key=lambda place: (-len(spoken[speaker] - heard[place]), len(sets[place])))
+        sets[place].append(speaker)
+        heard[place] |= spoken[speaker]
+    return sets
 
 
 class _Loader(BaseLoader):
@@ -189,7 +223,7 @@ def _parse(name: str, schemes: dict[str, Any], where: str) -> tuple[tuple[str, .
     scheme = _mapping(schemes[name], ("notes", "same_as", "folds"), where)
     folds = scheme.get("folds", {})
     if "same_as" in scheme:
-        base = schemes.get(scheme["same_as"])
+        base = schemes.get(scheme["same_as"]) if isinstance(scheme["same_as"], str) else None
         if not isinstance(base, dict) or "same_as" in base or not isinstance(base.get("folds"), dict):
             raise UserError(f"{where}: same_as: expected a scheme with folds of its own. Received: {scheme['same_as']}")
         if isinstance(folds, dict):
@@ -231,18 +265,22 @@ def _resolve(folds: list[dict[str, Any]], known: Sequence[str], where: str) -> l
 def _speakers(item: str, known: Sequence[str], where: str) -> list[str]:
     """Speakers meant by a full name, a name or number without its corpus, or a range of numbers."""
     names = {speaker.partition(":")[2]: speaker for speaker in known}
-    numbers = {int(name): speaker for name, speaker in names.items() if name.isdecimal()}
+    numbers = {int(name): speaker for name, speaker in names.items() if _is_number(name)}
     if item in known:
         return [item]
     if item in names:
         return [names[item]]
     first, _, last = item.partition("-")
-    ends = [int(end.strip()) for end in (first, last or first) if end.strip().isdecimal()]
+    ends = [int(end) for end in (first, last or first) if _is_number(end.strip())]
     if len(ends) == 2 and ends[0] <= ends[1] and numbers.keys() >= set(ends):
         inside = range(ends[0], ends[1] + 1)
         if all(number in numbers for number in inside):
             return [numbers[number] for number in inside]
     raise UserError(f"{where}: unknown speaker {item!r}; expected one of the corpus's {len(known)}, such as {known[0]}")
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _LONGEST_NUMBER
 
 
 def _check(fold: Fold, where: str) -> None:

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from ser_tf.corpora.corpus import Corpus, Exclusion, Utterance
+from ser_tf.corpora.corpus import Corpus, Utterance, contradictions
 from ser_tf.corpora.speakers import identities
 from ser_tf.errors import UserError
 from ser_tf.pipeline import PreparedSpeech, SpeechFile
@@ -67,21 +67,17 @@ def without_contradictions(corpus: Corpus, prepared: PreparedSpeech) -> tuple[Co
     same: dict[int, list[Utterance]] = defaultdict(list)
     for item in prepared.items:
         same[item.sample_hash].append(item.utterance)
-    apart = [group for group in same.values() if len({utterance.emotion for utterance in group}) > 1]
-    if corpus.keep_excluded or not apart:
+    found = contradictions(same.values())
+    if corpus.keep_excluded or not found:
         return corpus, prepared
-    found = []
-    for group in apart:
-        said = " and ".join(f"{utterance.name} is {utterance.emotion}" for utterance in group)
-        reason = f"one recording under two emotions, so neither label can be trusted: {said}"
+    for reason in dict.fromkeys(exclusion.reason for exclusion in found):
         warnings.warn(f"left out: {reason}", stacklevel=1)
-        found += [Exclusion(utterance.name, reason) for utterance in group]
     names = {exclusion.name for exclusion in found}
     return (
         replace(
             corpus,
             utterances=tuple(utterance for utterance in corpus.utterances if utterance.name not in names),
-            exclusions=(*corpus.exclusions, *sorted(found, key=lambda exclusion: exclusion.name)),
+            exclusions=corpus.exclusions + found,
         ),
         replace(prepared, items=tuple(item for item in prepared.items if item.utterance.name not in names)),
     )
