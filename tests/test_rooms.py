@@ -14,7 +14,8 @@ PACKAGE = Path(ser_tf.__file__).parent
 GROUND = {"config", "documents", "errors"}
 """Every room may know its parameters, how a file of a stranger is read, and what a user can cause."""
 
-LINE = {"folder_lock", "audio", "corpora", "preparation", "pipeline", "network", "metrics", "classifier", "training"}
+TRAINED_WITH = {"folder_lock", "corpora", "preparation", "pipeline", "network", "metrics", "classifier"}
+LINE = TRAINED_WITH | {"audio", "pairwise_svm", "training"}
 MAY_KNOW: dict[str, set[str]] = {
     "errors": set(),
     "interruption": set(),
@@ -27,8 +28,9 @@ MAY_KNOW: dict[str, set[str]] = {
     "pipeline": GROUND | {"audio", "corpora", "preparation"},
     "network": GROUND,
     "metrics": GROUND,
-    "classifier": GROUND | {"metrics"},
-    "training": GROUND | {"folder_lock", "corpora", "preparation", "pipeline", "network", "metrics", "classifier"},
+    "pairwise_svm": {"documents"},
+    "classifier": GROUND | {"metrics", "pairwise_svm"},
+    "training": GROUND | TRAINED_WITH,
     "serving": GROUND | LINE,
     "experiments": GROUND | LINE | {"serving"},
     "cli": GROUND | LINE | {"serving", "experiments", "interruption"},
@@ -45,7 +47,7 @@ FORBIDDEN_LIBRARIES: dict[str, tuple[str, ...]] = {
     "corpora": ("tensorflow", "keras", "sklearn"),
     "network": ("tensorflow", "jax", "torch"),  # keras.ops only: it runs on every backend
     "metrics": ("tensorflow", "keras"),
-    "classifier": ("tensorflow", "keras", "pickle", "joblib"),
+    **dict.fromkeys(("pairwise_svm", "classifier"), ("tensorflow", "keras", "pickle", "joblib", "skops")),
 }
 
 
