@@ -16,7 +16,9 @@ from benchmarks.recordings import sample_of, speakers_of, synthetic_corpus
 from ser_tf.corpora import Corpus, open_corpus
 from ser_tf.errors import UserError
 
-Benchmark = Literal["signal_line", "training", "predict", "stream", "memory", "statistics", "prepare", "engines"]
+Benchmark = Literal[
+    "signal_line", "steps", "training", "predict", "stream", "memory", "statistics", "prepare", "engines"
+]
 BENCHMARKS: tuple[Benchmark, ...] = get_args(Benchmark)
 
 

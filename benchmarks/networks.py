@@ -23,13 +23,16 @@ SVM_UTTERANCES = 1024
 """As many as a fold of RAVDESS trains on. Random embeddings make all of them support vectors, the costliest case."""
 
 
-def ready_to_train(corpus: Corpus, config: Config) -> tuple[FoldTask, FoldNetwork, tf.data.Dataset]:
-    """Fold 1 of strategy S5: the task, its compiled network, and the endless batches it is trained on."""
-    task = FoldTask.make(corpus, load_scheme("complete", corpus), 1, "S5", config, weights=None)
+def ready_to_train(
+    corpus: Corpus, config: Config, strategy: str = "S5"
+) -> tuple[FoldTask, FoldNetwork, tf.data.Dataset]:
+    """Fold 1 of a strategy: the task, its compiled network, and the endless batches it is trained on."""
+    task = FoldTask.make(corpus, load_scheme("complete", corpus), 1, strategy, config, weights=None)
     make_deterministic(task.config.training.seed)
     training = task.side(task.fold.train)
     batches = training_dataset(training.speech, training.labels, task.config)
-    return task, FoldNetwork(task), batches.map(lambda inputs, labels: (inputs, {"embedding": labels}))
+    network = FoldNetwork(task)
+    return task, network, batches.map(lambda inputs, labels: (inputs, dict.fromkeys(network.trained.output, labels)))
 
 
 def write_run(folder: Path, config: Config, identity: dict[str, Any] | None = None) -> None:

@@ -22,7 +22,7 @@ SAMPLE_RATE_HZ = 16_000
 SHORTEST_CROP_SECONDS = 0.1
 NARROWEST_WIDTH = 0.125
 """The narrowest that is tested: at 0.05 TensorFlow 2.21 died on a CPU while it trained."""
-LARGEST_EMBEDDING = 2**16
+LARGEST_EMBEDDING = 2**15
 """Clusters times descriptor size; 4096 in the paper."""
 
 
@@ -80,8 +80,8 @@ class SpectrogramConfig:
 
     def __post_init__(self) -> None:
         _expect(self, at_least=0, at_most=1000, names=("deviation_offset",))
-        _expect(self, at_least=16, at_most=4096, names=("window_samples", "hop_samples"))
-        _expect(self, at_least=self.window_samples, at_most=4096, names=("fft_samples",))
+        _expect(self, at_least=16, at_most=2048, names=("window_samples", "hop_samples"))
+        _expect(self, at_least=self.window_samples, at_most=2048, names=("fft_samples",))
 
     @property
     def bins(self) -> int:
@@ -153,7 +153,7 @@ class NetworkConfig:
     """Hidden units of the softmax head."""
 
     def __post_init__(self) -> None:
-        _expect(self, at_least=NARROWEST_WIDTH, at_most=4, names=("width",))
+        _expect(self, at_least=NARROWEST_WIDTH, at_most=2, names=("width",))
         _expect(self, at_least=0, at_most=128, names=("squeeze_reduction", "ghost_clusters"))
         if self.channel_multiple not in (8, 16, 32):
             raise UserError(
@@ -161,7 +161,7 @@ class NetworkConfig:
                 f"Received: channel_multiple={self.channel_multiple}"
             )
         _expect(self, at_least=1, at_most=128, names=("clusters",))
-        _expect(self, at_least=1, at_most=4096, names=("descriptor_size", "head_units"))
+        _expect(self, at_least=1, at_most=2048, names=("descriptor_size", "head_units"))
         if self.clusters * self.descriptor_size > LARGEST_EMBEDDING:
             raise UserError(
                 f"clusters: expected at most {LARGEST_EMBEDDING // self.descriptor_size} with descriptor_size="

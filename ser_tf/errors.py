@@ -1,6 +1,7 @@
 """What a user can cause: one exception, one clear line."""
 
 import os
+import re
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -19,16 +20,21 @@ class UserError(Exception):
     cannot break the line: line ends and other characters without a print are escaped, and a long line loses its middle.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(shortened(printable(message), LONGEST_LINE))
+    def __init__(self, message: object) -> None:
+        super().__init__(shortened(printable(str(message)), LONGEST_LINE))
 
 
-def printable(text: str) -> str:
-    """The text on one line, in characters that UTF-8 and every terminal take.
+def printable(text: str | os.PathLike[str]) -> str:
+    """A text, or a file's name, on one line, in characters that UTF-8 and every terminal take.
 
     A line end becomes "\\n", and a byte of a file name that is no UTF-8 becomes as "\\xe9".
     """
-    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in os.fspath(text))
+
+
+def encodable(text: str) -> str:
+    """The text with its line ends; bytes of file names that are no UTF-8 are escaped as in `printable`."""
+    return re.sub("[\ud800-\udfff]", lambda letter: _escaped(letter[0]), text)
 
 
 def shortened(text: str, longest: int = LONGEST_QUOTE) -> str:

@@ -1,13 +1,17 @@
 """Ctrl-C: it raises KeyboardInterrupt as ever, and is remembered where a library swallows that."""
 
+import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import NoReturn
 
 STATUS = 130
 """Exit status after Ctrl-C, by the shell's convention."""
+_SECONDS_TO_RETURN = 0.05
 _heard = False
+_again: threading.Timer | None = None
 
 
 def listen() -> None:
@@ -33,6 +37,14 @@ def end(goes_on: str = "") -> NoReturn:
 
 
 def _remember(number: int, frame: FrameType | None) -> None:
-    global _heard
+    global _heard, _again
     _heard = True
+    if _again is not None:
+        _again.cancel()
+    while frame is not None:
+        if frame.f_code.co_name.startswith("vio_"):  # libsndfile has called back, and could not pass an exception on
+            _again = threading.Timer(_SECONDS_TO_RETURN, os.kill, (os.getpid(), number))
+            _again.start()
+            return
+        frame = frame.f_back
     raise KeyboardInterrupt

@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from sounds import encoded, muxed, sine
 
+from ser_tf.audio.decoding import BLOCK_VALUES
+from ser_tf.audio.waveform import read_waveform
 from ser_tf.corpora.audit import IdenticalGroup, Problem, audit
 from ser_tf.errors import UserError
 
@@ -113,8 +116,8 @@ def test_odd_samples(healthy, samples, subtype, expected):
         ([127 * 256, 127 * 256, 127 * 256], "PCM_U8", True),
         ([127 * 256, 127 * 256, 127 * 256], "PCM_16", False),
         # the run crosses the border of the blocks in which a file is read
-        ([0] * 65_535 + [32767] * 3, "PCM_16", True),
-        ([0] * 65_534 + [32767] * 3, "PCM_16", True),
+        ([0] * (BLOCK_VALUES - 1) + [32767] * 3, "PCM_16", True),
+        ([0] * (BLOCK_VALUES - 2) + [32767] * 3, "PCM_16", True),
         ([[32767, 0], [32767, 0], [0, 32767]], "PCM_16", False),  # three in a row, yet in two channels
         ([[0, 32767], [0, 32767], [0, 32767]], "PCM_16", True),
     ],
@@ -125,13 +128,13 @@ def test_clipping_is_three_samples_in_a_row_at_one_end(healthy, samples, subtype
 
 
 def test_undecodable_files_are_named_with_the_reason(healthy):
-    (healthy / f"{NAMES[0]}.wav").write_bytes(b"no audio at all")
+    (healthy / f"{NAMES[0]}.wav").write_bytes(bytes(range(128, 256)))
     (healthy / f"{NAMES[1]}.wav").unlink()
     (healthy / f"{NAMES[1]}.wav").symlink_to("nowhere")
     undecodable = {problem.path: problem.reason for problem in audit(healthy).undecodable}
     assert undecodable.keys() == {f"{NAMES[0]}.wav", f"{NAMES[1]}.wav"}
     assert "Format not recognised" in undecodable[f"{NAMES[0]}.wav"]
-    assert "No such file" in undecodable[f"{NAMES[1]}.wav"]
+    assert "there is no such file" in undecodable[f"{NAMES[1]}.wav"]
 
 
 def test_a_cut_wav_is_truncated_and_a_cut_flac_undecodable(healthy, rng):
@@ -141,8 +144,9 @@ def test_a_cut_wav_is_truncated_and_a_cut_flac_undecodable(healthy, rng):
     flac = write(healthy, f"{NAMES[1]}.flac", noise(rng, 48_000))
     flac.write_bytes(flac.read_bytes()[: flac.stat().st_size // 2])
     report = audit(healthy)
-    # 44 bytes of header and 4800 samples of two bytes
-    assert report.truncated == (Problem(f"{NAMES[0]}.wav", "5000 of 9644 bytes"),)
+    # 44 bytes of header, and two bytes a sample
+    reason = f"truncated: it stops after {(5000 - 44) // 2} samples, before its end; fetch it again"
+    assert report.truncated == (Problem(f"{NAMES[0]}.wav", reason),)
     assert [problem.path for problem in report.undecodable] == [f"{NAMES[1]}.flac"]
 
 
@@ -153,7 +157,7 @@ def test_a_cut_mp3_is_truncated(healthy, rng):
     mp3.write_bytes(mp3.read_bytes()[: mp3.stat().st_size // 2])
     (problem,) = audit(healthy).truncated
     assert problem.path == mp3.name
-    assert problem.reason.endswith(" of 48000 samples")
+    assert "MP3 frames" in problem.reason
 
 
 def test_m4a_is_read_like_the_others(healthy):
@@ -169,16 +173,57 @@ def test_m4a_is_read_like_the_others(healthy):
     m4a.write_bytes(content[: len(content) // 2])
     (problem,) = audit(healthy).undecodable
     assert problem.path == m4a.name
-    assert problem.reason.startswith("m4a: damaged or truncated: ")
+    assert problem.reason.startswith("damaged or truncated: ")
 
 
 def test_m4a_without_its_decoder_is_undecodable(healthy, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     (healthy / f"{NAMES[0]}.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
     (problem,) = audit(healthy).undecodable
-    assert problem == Problem(
-        f"{NAMES[0]}.m4a", "m4a: m4a (AAC) needs PyAV; install the extra: pip install -e '.[m4a]'"
-    )
+    assert problem == Problem(f"{NAMES[0]}.m4a", "m4a (AAC) needs PyAV; install the extra: pip install -e '.[m4a]'")
+
+
+FORMATS = {
+    "wav": lambda samples: encoded(samples),
+    "flac": lambda samples: encoded(samples, file_format="FLAC"),
+    "ogg": lambda samples: encoded(samples, file_format="OGG", subtype="VORBIS"),
+    "mp3": lambda samples: encoded(samples, file_format="MP3", subtype="MPEG_LAYER_III"),
+    "m4a": lambda samples: muxed(samples, 16_000, "ipod", "aac"),
+}
+
+
+@pytest.mark.parametrize("part", [1.0, 0.9, 0.6])
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_an_audit_hears_what_training_and_prediction_hear(healthy, rng, suffix, part):
+    content = FORMATS[suffix](rng.uniform(-0.5, 0.5, 48_000))
+    path = healthy / f"{NAMES[0]}.{suffix}"
+    (healthy / f"{NAMES[0]}.wav").unlink()
+    path.write_bytes(content[: int(part * len(content))])
+    report = audit(healthy)
+    if part == 1:
+        assert findings(report) == {}
+        assert report.seconds == pytest.approx(len(read_waveform(path)) / 16_000 + 3 * 0.1)
+        return
+    (problem,) = report.truncated + report.undecodable
+    with pytest.raises(UserError) as refusal:
+        read_waveform(path)
+    assert str(refusal.value) == f"{path}: {problem.reason}"
+
+
+def test_a_call_and_an_m4a_without_samples_are_read_like_the_others(healthy):
+    (healthy / f"{NAMES[0]}.wav").write_bytes(encoded(sine(8_000), 8_000, subtype="GSM610"))
+    (healthy / f"{NAMES[1]}.wav").unlink()
+    (healthy / f"{NAMES[1]}.m4a").write_bytes(muxed(np.zeros(0), 16_000, "ipod", "aac"))
+    report = audit(healthy)
+    assert report.rates["8000"] == 1
+    assert f"{NAMES[1]}.m4a" in report.empty + tuple(problem.path for problem in report.undecodable)
+
+
+def test_a_pipe_is_undecodable_and_nothing_waits_for_it(healthy):
+    (healthy / f"{NAMES[0]}.wav").unlink()
+    os.mkfifo(healthy / f"{NAMES[0]}.wav")
+    (problem,) = audit(healthy).undecodable
+    assert "a device or a pipe" in problem.reason
 
 
 def test_a_streamed_wav_is_not_truncated(healthy):
@@ -383,5 +428,5 @@ def test_progress_is_shown_on_stderr(healthy, capsys):
 def test_a_file_name_that_is_no_utf8_can_be_printed(healthy):
     (healthy / os.fsdecode(b"\xff.wav")).touch()
     report = audit(healthy)
-    assert report.foreign == ("\ufffd.wav",)
+    assert report.foreign == ("\\xff.wav",)
     report.to_text().encode()

@@ -15,21 +15,21 @@ def corpus(emotions: int, speakers: int, takes: int) -> tuple[np.ndarray, np.nda
     return labels.ravel(), names.ravel()
 
 
-def dealt(labels, speakers, batch_size=32, balanced=True, seed=0, epoch=0) -> np.ndarray:
-    return epoch_batches(labels, speakers, batch_size=batch_size, balanced=balanced, seed=seed, epoch=epoch)
+def dealt(labels, speakers, batch_size=32, batches="balanced", seed=0, epoch=0) -> np.ndarray:
+    return epoch_batches(labels, speakers, batch_size=batch_size, batches=batches, seed=seed, epoch=epoch)
 
 
-@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("batches", ["plain", "balanced", "corpora"])
 @pytest.mark.parametrize(("takes", "steps"), [(10, 15), (11, 17)])  # 6 x 8 x 10 = 480 = 15 x 32; 528 = 16.5 x 32
-def test_an_epoch_has_as_many_batches_as_the_utterances_fill(balanced, takes, steps):
-    batches = dealt(*corpus(6, 8, takes), balanced=balanced)
-    assert batches.shape == (steps, 32)
-    assert batches.dtype == np.int32
-    assert all(len(set(row)) == 32 for row in batches.tolist())
+def test_an_epoch_has_as_many_batches_as_the_utterances_fill(batches, takes, steps):
+    rows = dealt(*corpus(6, 8, takes), batches=batches)
+    assert rows.shape == (steps, 32)
+    assert rows.dtype == np.int32
+    assert all(len(set(row)) == 32 for row in rows.tolist())
 
 
 def test_a_plain_epoch_is_a_permutation_filled_up_from_its_start():
-    batches = dealt(*corpus(6, 8, 11), balanced=False).ravel()
+    batches = dealt(*corpus(6, 8, 11), batches="plain").ravel()
     assert sorted(batches[:528].tolist()) == list(range(528))
     np.testing.assert_array_equal(batches[528:], batches[:16])  # 17 x 32 = 544
 
@@ -81,7 +81,7 @@ def test_balanced_batches_keep_every_promise(sizes, speakers, batch_size, seed, 
     who = np.arange(len(labels)) % speakers
     if len(labels) < batch_size:
         return
-    batches = dealt(labels, who, batch_size, True, seed, epoch)
+    batches = dealt(labels, who, batch_size, "balanced", seed, epoch)
     assert len(batches) == -(-len(labels) // batch_size)
     for row in batches:
         assert len(set(row.tolist())) == batch_size
@@ -90,24 +90,59 @@ def test_balanced_batches_keep_every_promise(sizes, speakers, batch_size, seed, 
         assert all(len(set(who[row[labels[row] == label]])) >= 2 for label in range(len(sizes)))
 
 
-@pytest.mark.parametrize("balanced", [False, True])
-def test_seed_and_epoch_alone_decide(balanced):
+@pytest.mark.parametrize("batches", ["plain", "balanced", "corpora"])
+def test_seed_and_epoch_alone_decide(batches):
     data = corpus(6, 8, 11)
-    first = dealt(*data, balanced=balanced, seed=3, epoch=5)
-    np.testing.assert_array_equal(dealt(*data, balanced=balanced, seed=3, epoch=5), first)
-    assert (dealt(*data, balanced=balanced, seed=3, epoch=6) != first).any()
-    assert (dealt(*data, balanced=balanced, seed=4, epoch=5) != first).any()
+    first = dealt(*data, batches=batches, seed=3, epoch=5)
+    np.testing.assert_array_equal(dealt(*data, batches=batches, seed=3, epoch=5), first)
+    assert (dealt(*data, batches=batches, seed=3, epoch=6) != first).any()
+    assert (dealt(*data, batches=batches, seed=4, epoch=5) != first).any()
 
 
 @pytest.mark.parametrize(
-    ("labels", "speakers", "batch_size", "balanced", "message"),
+    ("labels", "speakers", "batch_size", "batches", "message"),
     [
-        (["sad"] * 7, list("abababa"), 8, False, "the number of training utterances, 7. Received: batch_size=8"),
-        (["sad", "calm", "happy"] * 9, ["a"] * 27, 5, True, "two seats for each of 3 emotions. Received: batch_size=5"),
-        (["sad"] * 9 + ["calm"] * 3, list("ab" * 6), 8, True, "emotion calm: expected at least 4 .*Received: 3"),
-        (["sad"] * 9 + ["calm"] * 9, list("ab" * 4) + ["c"] * 10, 8, True, "emotion calm: .*two speakers.*: c only"),
+        (["sad"] * 7, list("abababa"), 8, "plain", "the number of training utterances, 7. Received: batch_size=8"),
+        (
+            ["sad", "calm", "happy"] * 9,
+            ["a"] * 27,
+            5,
+            "balanced",
+            "two seats for each of 3 emotions. Received: batch_size=5",
+        ),
+        (["sad"] * 9 + ["calm"] * 3, list("ab" * 6), 8, "balanced", "emotion calm: expected at least 4 .*Received: 3"),
+        (
+            ["sad"] * 9 + ["calm"] * 9,
+            list("ab" * 4) + ["c"] * 10,
+            8,
+            "balanced",
+            "emotion calm: .*two speakers.*: c only",
+        ),
     ],
 )
-def test_what_cannot_be_dealt_is_said(labels, speakers, batch_size, balanced, message):
+def test_what_cannot_be_dealt_is_said(labels, speakers, batch_size, batches, message):
     with pytest.raises(UserError, match=message):
-        dealt(labels, speakers, batch_size, balanced)
+        dealt(labels, speakers, batch_size, batches)
+
+
+def test_batches_are_dealt_to_corpora_and_in_each_to_its_emotions():
+    # Three corpora of 60, 40 and 12 utterances with 6, 4 and 2 emotions; 16 seats are 5 + 5 + 6 in turn.
+    labels = np.concatenate([np.arange(60) % 6, np.arange(40) % 4, np.arange(12) % 2])
+    speakers = np.array(["a:1"] * 60 + ["b:1"] * 40 + ["c:1"] * 12)
+    rows = dealt(labels, speakers, batch_size=16, batches="corpora")
+    assert rows.shape == (7, 16)  # 112 / 16
+    corpus_of = np.array([speaker[0] for speaker in speakers])
+    shares = np.array([[np.sum(corpus_of[row] == name) for name in "abc"] for row in rows])
+    assert set(shares.ravel().tolist()) == {5, 6}
+    assert (shares[:3].sum(axis=0) == 16).all()  # three batches in a row go once around
+    for name, emotions in (("a", 6), ("b", 4), ("c", 2)):
+        seats = labels[rows.ravel()[corpus_of[rows.ravel()] == name]]
+        counts = np.bincount(seats, minlength=emotions)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_a_corpus_with_too_few_utterances_is_named():
+    labels = np.concatenate([np.zeros(30, int), np.ones(30, int), [0, 1]])
+    speakers = np.array(["a:1"] * 60 + ["b:1"] * 2)
+    with pytest.raises(UserError, match=r"emotion 0 of b: expected at least 4 training utterances.*Received: 1;"):
+        dealt(labels, speakers, batch_size=16, batches="corpora")

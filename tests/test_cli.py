@@ -394,6 +394,46 @@ def test_predict_tells_a_long_recording_over_time(ser_tf, judged, tones):
     assert told[0] == told[1]
 
 
+FOREIGN_NAME = os.fsdecode(b"caf\xe9.wav")
+"""A name in Latin-1, as from a camera or an old zip file."""
+
+
+def test_names_that_are_no_utf8_are_escaped(ser_tf, judged, tones):
+    folder = Path(os.fsdecode(b"\xe9t\xe9"))
+    folder.mkdir()
+    shutil.copy(tones.parent / "1-happy-0.wav", folder / FOREIGN_NAME)
+    (folder / os.fsdecode(b"\xff.wav")).touch()
+    run = judged.rename(judged.with_name(os.fsdecode(b"r\xe9sultat")))
+    shown = r"\xe9t\xe9/caf\xe9.wav"
+    for form in ("table", "csv", "json"):
+        answer = ser_tf("predict", run, folder, "--format", form)
+        assert r"ser-tf: \xe9t\xe9/\xff.wav: expected a recording. Received: a file of zero bytes" in answer.err
+        assert answer.status == 1
+        assert (json.loads(answer.out)["file"] if form == "json" else answer.out).count(shown) == 1
+    assert ser_tf("predict", run, folder / FOREIGN_NAME, "--timeline", folder / "times").status == 0
+    assert json.loads((folder / "times/timeline.json").read_text())["file"] == r"caf\xe9.wav"
+    assert_one_line(ser_tf("export", run, folder / "out"), r"\xe9t\xe9/out: expected a folder whose path is UTF-8")
+    assert ser_tf("export", run, "out").status == 0
+
+
+def test_predict_goes_on_past_what_it_cannot_read_and_counts_it(ser_tf, judged, tones):
+    Path("mixed").mkdir()
+    samples, rate_hz = soundfile.read(tones.parent / "1-happy-0.wav")
+    soundfile.write("mixed/call.WAV", samples, rate_hz, subtype="GSM610")
+    soundfile.write("mixed/tone.AIFF", samples, rate_hz)
+    soundfile.write("mixed/tone.oga", samples, rate_hz, format="OGG", subtype="VORBIS")
+    Path("mixed/memo.wma").write_bytes(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11" * 20)
+    os.mkfifo("mixed/pipe.wav")
+    Path("mixed/notes.txt").touch()
+    answer = ser_tf("predict", judged, "mixed", "--format", "csv")
+    files = [row["file"] for row in csv.DictReader(io.StringIO(answer.out))]
+    assert files == ["mixed/call.WAV", "mixed/tone.AIFF", "mixed/tone.oga"]
+    memo, pipe, counted = answer.err.splitlines()
+    assert memo.startswith("ser-tf: mixed/memo.wma: expected wav, ")
+    assert pipe.startswith("ser-tf: mixed/pipe.wav: expected a recording. Received: a device or a pipe")
+    assert counted.startswith("ser-tf: 2 of 5 recordings could not be read")
+
+
 def test_an_export_to_litert_tells_its_files(ser_tf, finetuned):
     answer = ser_tf("export", finetuned("S3").path, "out", "--format", "litert")
     assert answer.status == 0
@@ -461,7 +501,7 @@ BAD_INPUT = {
     "folder without recordings": (
         lambda: Path("corpus").mkdir(),
         ("predict", "run", "corpus"),
-        "corpus: expected recordings (.wav, .flac, .ogg, .mp3, .m4a); there are none",
+        ".webm, .mka, .mkv); there are none",
     ),
     "missing run": (lambda: None, ("predict", "run", "a.wav"), "run: expected the folder of a run; there is none"),
     "no run": (lambda: Path("run").mkdir(), ("predict", "run", "a.wav"), "run/run.json: expected a readable JSON file"),
@@ -607,7 +647,7 @@ def test_a_warning_is_one_line_and_a_librarys_is_none(ser_tf, monkeypatch):
             (("describe", "--seconds", value), "seconds: expected 0.1 to 600 s")
             for value in (0, -1, "nan", "inf", "1e300")
         ),
-        (("describe", "--network.width", "1e9"), "width: expected at most 4. Received: width=1000000000.0"),
+        (("describe", "--network.width", "1e9"), "width: expected at most 2. Received: width=1000000000.0"),
         (("describe", "--network.head-units", 0), "head_units: expected at least 1. Received: head_units=0"),
         (("describe", "--training.seed", 2**32), f"seed: expected at most {2**32 - 1}. Received: seed={2**32}"),
         (

@@ -23,7 +23,7 @@ from ser_tf.pipeline import (
 from ser_tf.pipeline.datasets import PADDED_SECONDS
 
 EMOTIONS = ("sad", "happy")
-WHOLE = VadConfig(minimum_speech_seconds=1e6)  # nothing is removed: the test decides what the speech is
+WHOLE = VadConfig(minimum_speech_seconds=1000)  # nothing is removed: the test decides what the speech is
 
 
 def config_with(augmentation: AugmentationConfig | None = None, **training) -> Config:
@@ -74,7 +74,7 @@ def test_training_batches_hold_the_crops_and_labels_that_were_dealt(prepare, sam
     assert frames.tolist() == [47] * 4
     assert frames.dtype == labels.dtype == np.int32
     emotions, speakers = [i.utterance.emotion for i in speech], [i.utterance.speaker for i in speech]
-    dealt = epoch_batches(emotions, speakers, batch_size=4, balanced=True, seed=0, epoch=0)[0]
+    dealt = epoch_batches(emotions, speakers, batch_size=4, batches="balanced", seed=0, epoch=0)[0]
     np.testing.assert_array_equal(labels, labels_of(speech)[dealt])
     for row, utterance in enumerate(dealt):
         repeated = np.tile(speech_of(speech[utterance]), 3)
@@ -91,14 +91,17 @@ def test_crops_of_long_speech_differ_and_come_from_it(prepare):
     batches = taken(training_dataset(speech, labels_of(speech), config), 6)
     for epoch, (values, _, _) in enumerate(batches):
         emotions, speakers = [i.utterance.emotion for i in speech], [i.utterance.speaker for i in speech]
-        row = epoch_batches(emotions, speakers, batch_size=4, balanced=False, seed=0, epoch=epoch)[0].tolist().index(0)
+        row = epoch_batches(emotions, speakers, batch_size=4, batches="plain", seed=0, epoch=epoch)[0]
+        row = row.tolist().index(0)
         crops = np.lib.stride_tricks.sliding_window_view(speech_of(speech[0]), 8_000)  # 101 of them
         candidates, _ = spectrogram(tf.constant(crops), tf.fill([len(crops)], 8_000), config.spectrogram)
         assert np.abs(candidates - values[row]).max(axis=(1, 2)).min() < 1e-4
     assert len({values.tobytes() for values, _, _ in batches}) == 6
 
 
-AUGMENTED = AugmentationConfig(time_masks=1, time_mask_frames=9, frequency_masks=1, noise_probability=0.5)
+AUGMENTED = AugmentationConfig(
+    time_stretch=0.2, time_masks=1, time_mask_frames=9, frequency_masks=1, noise_probability=0.5
+)
 
 
 @pytest.mark.parametrize("augmentation", [AugmentationConfig(), AUGMENTED], ids=["plain", "augmented"])

@@ -98,3 +98,8 @@ def test_a_damaged_table_is_refused(demographics, text, received):
         UserError, match=f"^{re.escape(message)}.*; download it again, or remove it to do without groups$"
     ):
         demographics_of("crema_d", ACTORS, demographics.parent)
+
+
+def test_a_speaker_who_is_no_actor_of_ravdess_is_in_no_group():
+    told = demographics_of("ravdess", ["ravdess:01", "ravdess:", "ravdess:x", "ravdess:" + "2" * 5000])
+    assert told.sex == {"ravdess:01": "male", "ravdess:" + "2" * 5000: "female"}

@@ -58,6 +58,20 @@ def run(self):
     except KeyboardInterrupt:
         raise UserError("the recording is cut")
 ser_tf.cli.Audit.run = run""",
+    "while libsndfile reads": """
+import io, time
+import ser_tf.cli, soundfile
+class Pressing(io.BytesIO):
+    def readinto(self, buffer):
+        press()
+        return super().readinto(buffer)
+wav = Pressing()
+soundfile.write(wav, [0.1] * 16000, 16000, format="WAV")
+wav.seek(0)
+def run(self):
+    assert len(soundfile.read(wav)[0]) == 16000  # undisturbed
+    time.sleep(60)
+ser_tf.cli.Audit.run = run""",
     "in the command": """
 import ser_tf.cli
 ser_tf.cli.Audit.run = lambda self: press()""",

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ser_tf.network.batch_normalisation import FusedBatchNormalization
 from ser_tf.network.layers import (
     Cosines,
     GhostVLAD,
@@ -199,6 +200,64 @@ def test_squeeze_excitation_keeps_one_hidden_unit() -> None:
     layer = SqueezeExcitation(reduction=16)
     layer.build((None, None, 4, 8), (None,))
     assert layer.squeeze.units == 1
+
+
+def both_normalisations(
+    rng: np.random.Generator, channels: int, dtype: str = "float32"
+) -> list[keras.layers.BatchNormalization]:
+    """Keras's layer and ours with the same weights, none of them at its initial value."""
+    layers = [kind(momentum=0.9, dtype=dtype) for kind in (keras.layers.BatchNormalization, FusedBatchNormalization)]
+    values = [rng.uniform(0.5, 2, size=channels) for _ in range(4)]
+    for layer in layers:
+        layer.build((None, None, 5, channels))
+        for weight, value in zip(layer.weights, values, strict=True):
+            weight.assign(value)
+    return layers
+
+
+@pytest.mark.parametrize("channels", [8, 24, 32])
+@pytest.mark.parametrize("training", [False, True])
+def test_fused_batch_normalisation_equals_keras(rng: np.random.Generator, channels: int, training: bool) -> None:
+    keras_layer, fused = both_normalisations(rng, channels)
+    maps = tf.constant(3 + 2 * rng.normal(size=(4, 7, 5, channels)), "float32")
+    direction = tf.constant(rng.normal(size=maps.shape), "float32")
+    found = []
+    for layer in (keras_layer, fused):
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            outputs = layer(maps, training=training)
+            product = tf.reduce_sum(outputs * direction)
+        gradients = tape.gradient(product, [maps, *(weight.value for weight in layer.trainable_weights)])
+        found.append([outputs, *gradients, *(weight.value for weight in layer.non_trainable_weights)])
+    for expected, value in zip(*found, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5 * float(tf.reduce_max(tf.abs(expected))))
+
+
+@pytest.mark.parametrize(
+    ("shape", "arguments"),
+    [((4, 7, 6), {}), ((4, 7, 5, 6), {"scale": False}), ((4, 7, 5, 6), {"axis": 1}), ((4, 7, 5, 6), {"masked": True})],
+)
+def test_what_the_fused_kernel_cannot_do_keras_computes(
+    rng: np.random.Generator, shape: tuple[int, ...], arguments: dict[str, Any]
+) -> None:
+    maps = rng.normal(size=shape).astype("float32")
+    arguments = dict(arguments)
+    mask = np.arange(7) < np.array([[7], [3], [5], [1]]) if arguments.pop("masked", False) else None
+    outputs = [
+        np.asarray(kind(**arguments)(maps, training=True, mask=None if mask is None else mask[:, :, None]))
+        for kind in (keras.layers.BatchNormalization, FusedBatchNormalization)
+    ]
+    np.testing.assert_allclose(outputs[1], outputs[0], rtol=1e-5, atol=1e-5)
+
+
+def test_fused_batch_normalisation_in_half_precision_keeps_its_statistics_in_float32(rng: np.random.Generator) -> None:
+    keras_layer, fused = both_normalisations(rng, 16, dtype="mixed_bfloat16")
+    maps = rng.normal(size=(4, 7, 5, 16)).astype("float32")
+    expected, found = keras_layer(maps, training=True), fused(maps, training=True)
+    assert found.dtype == expected.dtype == tf.bfloat16
+    # bfloat16 has 8 bits: numbers up to 8 are 2 ** -5 apart.
+    np.testing.assert_allclose(tf.cast(found, tf.float32), tf.cast(expected, tf.float32), atol=2**-4)
+    assert all(weight.dtype == "float32" for weight in fused.weights)
 
 
 @pytest.mark.parametrize("rest", [(), (3,), (3, 2)])

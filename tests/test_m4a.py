@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sounds import muxed, sine
 
+from ser_tf.audio import m4a_backend
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.errors import UserError
 
@@ -18,9 +20,10 @@ def write_m4a(path: Path, samples: np.ndarray, rate_hz: int, title: str = "", **
         container.metadata["title"] = title
         layout = "mono" if len(samples) == 1 else "stereo"
         stream = container.add_stream("aac", rate=rate_hz, layout=layout, bit_rate=128_000)
+        container.start_encoding()
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32), "fltp", layout)
         frame.sample_rate, frame.pts = rate_hz, 0
-        for packet in [*stream.encode(frame), *stream.encode(None)]:
+        for packet in [*(stream.encode(frame) if samples.size else ()), *stream.encode(None)]:
             container.mux(packet)
     return path.read_bytes()
 
@@ -84,3 +87,32 @@ def test_without_pyav_the_extra_is_named(monkeypatch):
         UserError, match=r"^recording: m4a \(AAC\) needs PyAV; install the extra: pip install -e '.\[m4a\]'"
     ):
         read_waveform(b"\0\0\0\x20ftypM4A ")
+
+
+def test_a_file_that_is_longer_than_it_claims_is_refused_while_it_is_decoded(monkeypatch, tmp_path):
+    content = write_m4a(tmp_path / "tone.m4a", tone(8_000, 12.0)[None], 8_000)
+    for box, offset in ((b"mvhd", 20), (b"tkhd", 24), (b"mdhd", 20)):
+        place = content.index(box) + offset
+        content = content[:place] + (1).to_bytes(4, "big") + content[place + 4 :]
+    check = m4a_backend.check_recording_length
+    monkeypatch.setattr(m4a_backend, "check_recording_length", lambda *given: check(*given[:3], 10))
+    with pytest.raises(UserError, match=r"recording: expected a recording of at most 10 s. Received: 10\.\d s"):
+        read_waveform(content)
+
+
+@pytest.mark.parametrize("part", [1.0, 0.6])
+def test_webm_is_read_and_refused_when_it_is_cut(part):
+    content = muxed(sine(48_000, 3), 48_000, "webm", "libopus")
+    if part < 1:
+        with pytest.raises(UserError, match=r"recording: truncated: it stops after \d+ samples"):
+            read_waveform(content[: int(part * len(content))])
+        return
+    waveform = read_waveform(content)
+    assert abs(len(waveform) - 48_000) <= 320  # a packet of 20 ms
+    np.testing.assert_allclose(np.abs(waveform[1600:-1600]).max(), 0.5, atol=0.05)
+
+
+def test_a_file_without_samples_is_refused(tmp_path):
+    content = write_m4a(tmp_path / "tone.m4a", np.zeros((1, 0)), 16_000)
+    with pytest.raises(UserError, match=r"^recording: "):
+        read_waveform(content)

@@ -94,8 +94,8 @@ print(len(folds.load_scheme("complete", corpus).folds))
 
 def test_the_wheels_command_answers(unpacked):
     script = (unpacked / f"ser_tf-{version('ser_tf')}.dist-info" / "entry_points.txt").read_text()
-    assert "ser-tf = ser_tf.cli:main" in script
-    answer = run_with(unpacked, "sys.argv = ['ser-tf', '--help']\nfrom ser_tf.cli import main\nmain()")
+    assert "ser-tf = ser_tf.__main__:main" in script
+    answer = run_with(unpacked, "sys.argv = ['ser-tf', '--help']\nfrom ser_tf.__main__ import main\nmain()")
     for command in ("audit", "finetune", "evaluate", "predict"):
         assert command in answer
 

@@ -1,17 +1,23 @@
+import csv
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from ser_tf.config import Config, LossConfig, TrainingConfig
+from ser_tf.corpora import Corpus, Utterance
 from ser_tf.errors import UserError
 from ser_tf.experiments.predictions import read_predictions
 from ser_tf.experiments.statistics import strategy_scores
+from ser_tf.training.results import _write_predictions
 from ser_tf.training.run_folder import RunFolder, write_json
 
 ROWS = (
@@ -29,6 +35,16 @@ IDENTITY = {
     "data_hash": "fedcba9876543210",
     "weights": None,
 }
+
+
+def test_a_recording_whose_name_is_no_utf8_is_written_with_its_bytes_escaped(tmp_path):
+    path = tmp_path / os.fsdecode(b"\xe9t\xe9") / "03-01-03-01-01-01-01.wav"
+    item = SimpleNamespace(utterance=Utterance(path.stem, path, "ravdess:01", "happy"))
+    corpus = Corpus("ravdess", tmp_path, (), ("happy", "sad"), ("positive", "negative"), ())
+    run = RunFolder(tmp_path)
+    _write_predictions(run, corpus, {"test": SimpleNamespace(speech=[item])}, {"test": np.array([[0.75, 0.25]])})
+    (row,) = csv.DictReader(run.predictions.read_text(encoding="utf-8").splitlines())
+    assert row["file"] == r"\xe9t\xe9/03-01-03-01-01-01-01.wav"
 
 
 @pytest.fixture

@@ -251,7 +251,7 @@ def test_what_pre_training_gains_is_compared_over_the_folds_of_both(run_of, sche
         assert second in sentences[first, second]
         assert f"over {speakers} speakers" in sentences[first, second]
     told = " ".join(str(block) for block in lead(scored))
-    assert "The pre-trained weights have learnt the speakers of crema_d and librispeech." in told
+    assert "The pre-trained weights have heard crema_d and librispeech." in told
     assert "S3 from pre-trained weights: from pre-trained weights with ghost_vlad afresh; the paper" in told
 
 
@@ -375,12 +375,19 @@ def test_table_2_has_the_paper_beside_ours(document):
     assert rows["majority class"][2:7] == ["12.5", "12.5", "12.5", "0.0", "12.5"]
 
 
-def test_a_pilot_says_so(document):
+def test_the_preset_and_the_length_of_the_training_are_told(document):
     told = text_of(document)
-    assert "These are pilots, not the paper's network and schedule." in told
-    assert "S1, S3: preset `compact`, at most 80 epochs." in told
+    assert "pilot" not in told
+    assert "The networks are smaller than the paper's." in told
+    assert f"S1, S3: preset `compact`, {COMPACT.training.steps} steps." in told
     assert "S3: from random weights; the paper starts from a pre-training on VoxCeleb2." in told
     assert "a claim about the strategy needs at least 3" in told
+
+
+@pytest.mark.parametrize("changes", [{"steps": 100}, {"schedule": "step"}])
+def test_a_pilot_says_so(run_of, tmp_path, changes):
+    run_of(tmp_path / "run", "S1", 1, config=replace(COMPACT, training=replace(COMPACT.training, **changes)))
+    assert "These are pilots: their training is shorter than their preset's." in text_of(composed(tmp_path))
 
 
 def test_the_paper_preset_is_no_pilot(run_of, tmp_path):
@@ -886,3 +893,22 @@ def test_metrics_of_another_shape_are_refused_in_one_line(run_of, tmp_path, metr
     (folder / "metrics.json").write_text(json.dumps(metrics))
     with pytest.raises(UserError, match=rf"^{folder.resolve()}/metrics.json: .*expected .*train this run again$"):
         composed(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("best_validation_uar", "high"), ("best_validation_uar", "2"), ("fold", "one"), ("seed", "0.5")],
+)
+def test_a_sweep_of_other_numbers_is_refused_in_one_line(sweeps, tmp_path, column, value):
+    for name in ("sweep.json", "sweep.csv"):
+        (tmp_path / name).write_text((sweeps / "k" / name).read_text())
+    rows = pd.read_csv(tmp_path / "sweep.csv", dtype=str)
+    rows.loc[1, column] = value
+    rows.to_csv(tmp_path / "sweep.csv", index=False)
+    with pytest.raises(UserError, match=r"sweep.csv: expected folds and seeds in whole numbers, and UARs from 0 to 1;"):
+        find_sources([tmp_path])
+
+
+def test_speakers_of_any_name_are_told():
+    assert speakers_in_words(["ravdess:", "ravdess:x"]) == "ravdess:, x"
+    assert speakers_in_words(["ravdess:" + "9" * 5000]) == "9" * 5000

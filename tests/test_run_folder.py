@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,11 @@ def test_a_new_run_says_what_it_is(begun):
     made_with = json.loads(begun.identity.read_text())["made_with"]
     assert made_with == environment()
     assert made_with["packages"].keys() >= {"tensorflow", "keras", "scikit-learn"}
+
+
+def test_text_that_is_no_utf8_is_written_with_its_bytes_escaped(tmp_path):
+    write_text(tmp_path / "log", "é " + os.fsdecode(b"\xe9"))
+    assert (tmp_path / "log").read_text(encoding="utf-8") == r"é \xe9"
 
 
 def test_an_empty_folder_is_taken(run):

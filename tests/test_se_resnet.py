@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from ser_tf.config import PRESETS, Config, NetworkConfig, SpectrogramConfig
 from ser_tf.errors import UserError
+from ser_tf.network.layers import TimeMask
 from ser_tf.network.se_resnet import (
     SOFTMAX_HEAD,
     describe,
@@ -21,6 +22,7 @@ from ser_tf.network.se_resnet import (
     frames_per_descriptor,
     minimum_frames,
     with_softmax_head,
+    without_padding,
 )
 
 BINS = 67  # the fewest that the strided stem leaves something of
@@ -231,6 +233,21 @@ def test_the_softmax_head_adds_logits_of_the_embedding(rng: np.random.Generator)
     assert hidden.shape == (2, 12)
     np.testing.assert_allclose(outputs["logits"], hidden @ score_kernel + score_bias, atol=1e-5)
     assert outputs["logits"].shape == (2, 6)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_without_padding_the_network_computes_the_same(rng: np.random.Generator, training: bool) -> None:
+    config = PRESETS["tiny"].network
+    network = with_softmax_head(embedding_network(config), classes=3, units=8)
+    unpadded = without_padding(network)
+    assert [variable.path for variable in unpadded.variables] == [variable.path for variable in network.variables]
+    assert all(one is other for one, other in zip(unpadded.variables, network.variables, strict=True))
+    inputs = {"spectrogram": rng.normal(size=(3, 90, 257)).astype("float32"), "frames": np.full(3, 90, "int32")}
+    expected, found = network(inputs, training=training), unpadded(inputs, training=training)
+    assert found.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+    assert not any(isinstance(layer, TimeMask) for layer in unpadded.layers)
 
 
 @pytest.mark.parametrize("config", [SMALL, VGGVOX], ids=["ours", "vggvox"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
+from sounds import decoded
 
 from ser_tf.audio import recording
 from ser_tf.audio.vad import remove_silence
@@ -66,7 +67,7 @@ def test_the_second_time_nothing_is_decoded(utterances, cache, monkeypatch):
     def refuse(content, name):
         raise AssertionError(f"{name} was decoded again")
 
-    monkeypatch.setattr(recording, "decode", refuse)
+    monkeypatch.setattr(recording, "read_waveform", refuse)
     assert prepare_speech(utterances, Config(), cache) == first
 
 
@@ -197,7 +198,7 @@ def test_where_the_cache_lies_by_default(monkeypatch):
 def test_the_decoder_is_part_of_the_key(utterances, cache, monkeypatch):
     tfio_backend = pytest.importorskip("ser_tf.audio.tfio_backend")
     monkeypatch.setattr(tfio_backend, "require", lambda: None)
-    monkeypatch.setattr(tfio_backend, "decode", recording.decode)
+    monkeypatch.setattr(tfio_backend, "decode", decoded)
     paths = {
         item.path
         for backend in ("soundfile", "tfio")

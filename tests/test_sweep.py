@@ -170,7 +170,7 @@ def test_several_seeds_are_told_apart(sweep_of, untrained, small):
         ({"grid": {"loss.alpha": (0.1, 0.3)}}, "parameters"),
         ({"strategy": "S4"}, "strategy"),
         ({"learning_rate": 0.1}, "configuration"),
-        ({"maximum_epochs": 7}, "epochs, configuration"),
+        ({"maximum_epochs": 7}, "configuration"),
     ],
 )
 def test_a_folder_of_another_sweep_is_refused(sweep_of, untrained, small, other, message):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import tracemalloc
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
+from sounds import muxed, sine
 
 from ser_tf.audio.long_recording import read_long_recording
 from ser_tf.audio.vad import as_int16
@@ -58,14 +60,15 @@ def test_no_more_is_held_than_the_samples(rng, tmp_path):
 BAD = {
     "silent": (lambda path: soundfile.write(path, np.zeros(RATE_HZ), RATE_HZ), r"Received: 1\.0 s that are silent"),
     "10 ms": (lambda path: soundfile.write(path, np.ones(160) / 2, RATE_HZ), r"at least 32 ms of sound\. Received: 10"),
-    "no samples": (lambda path: soundfile.write(path, np.zeros(0), 8000), r"at least 32 ms of sound\. Received: 0\.0"),
+    "no samples": (lambda path: soundfile.write(path, np.zeros(0), 8000), r"expected a sound\. Received: no samples"),
     "NaN": (
         lambda path: soundfile.write(path, np.full(RATE_HZ, np.nan, "float32"), RATE_HZ, subtype="FLOAT"),
         r"expected finite samples\. Received: 16000 that are NaN or Inf",
     ),
     "zero bytes": (lambda path: path.touch(), r"Received: a file of zero bytes; fetch it again"),
     "LFS pointer": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1"), r"a git-LFS pointer"),
-    "no audio": (lambda path: path.write_text("not a recording"), r"expected wav, .*; convert it"),
+    "text": (lambda path: path.write_text("not a recording"), r"Received: a text, 'not a recording'; fetch the rec"),
+    "no audio": (lambda path: path.write_bytes(bytes(range(128, 256))), r"expected wav, .*; convert it"),
     "truncated": (None, r"truncated: it stops after \d+ samples, before its end; fetch it again"),
     "absent": (lambda path: None, r"expected a recording, but there is no such file"),
     "directory": (lambda path: path.mkdir(), r"Received: a directory"),
@@ -88,9 +91,32 @@ def test_a_bad_recording_is_refused_by_name(tmp_path, rng, bad):
 
 def test_more_than_six_hours_are_refused_before_they_are_read(tmp_path):
     path = tmp_path / "day.wav"
-    soundfile.write(path, np.ones(24 * 3600) / 2, 1, subtype="PCM_U8")  # one sample a second
+    soundfile.write(path, np.ones(24 * 3600 * 1000) / 2, 1000, subtype="PCM_U8")
     with pytest.raises(UserError, match=r"at most 21600 s\. Received: 86400\.0 s; cut it into utterances"):
         read_long_recording(path)
+
+
+@pytest.mark.parametrize("part", [1.0, 0.55])
+def test_an_mp3_without_a_length_is_as_long_as_it_sounds(tmp_path, part):
+    # 34 s: more than one block, and the last is short.
+    content = muxed(sine(16_000, 34), 16_000, "mp3", "libmp3lame", "x" * 3000, write_xing="0")
+    path = tmp_path / "stream.mp3"
+    path.write_bytes(content[: int(part * len(content))])
+    if part < 1:
+        with pytest.raises(UserError, match=r"stream.mp3: truncated: it ends inside an MP3 frame"):
+            read_long_recording(path)
+        return
+    samples = read_long_recording(path)
+    assert 34 * RATE_HZ <= len(samples) <= 34 * RATE_HZ + 3 * 576  # an encoder's delay and filling
+    np.testing.assert_array_equal(samples, as_int16(read_waveform(path)))
+
+
+def test_a_name_that_is_no_utf8_is_escaped_in_every_file(tmp_path):
+    name = os.fsdecode(b"caf\xe9.wav")
+    timeline = Timeline(name, ("happy", "sad"), 1.0, [], [])
+    write_timeline(timeline, tmp_path)
+    assert json.loads((tmp_path / "timeline.json").read_text())["file"] == "caf\\xe9.wav"
+    assert "Emotions of caf\\xe9.wav" in timeline_page(timeline, np.zeros(RATE_HZ, np.int16), name)
 
 
 # Cutting

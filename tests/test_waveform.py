@@ -1,24 +1,18 @@
 import io
+import os
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from sounds import decoded, encoded, muxed, sine
 
-from ser_tf.audio.waveform import decode, read_waveform, to_waveform
+from ser_tf.audio.waveform import read_waveform, to_waveform
 from ser_tf.errors import UserError
 
 WAV_SUBTYPES = ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"]
-
-
-def sine(rate_hz: int, seconds: float = 0.5, hz: float = 440.0, level: float = 0.5) -> np.ndarray:
-    return level * np.sin(2 * np.pi * hz * np.arange(round(rate_hz * seconds)) / rate_hz)
-
-
-def encoded(samples: np.ndarray, rate_hz: int = 16_000, file_format: str = "WAV", subtype: str = "PCM_16") -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate_hz, format=file_format, subtype=subtype)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("subtype", WAV_SUBTYPES)
@@ -98,11 +92,20 @@ def damaged(position: int, value: float) -> np.ndarray:
 BAD_CONTENT = {
     "zero bytes": (b"", "zero bytes; fetch it again"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
-    "text": (b"this is no sound at all, but a text of some length", "expected wav, flac, ogg.*ffmpeg"),
+    "text": (b"this is no sound, but a text\nof lines", "Received: a text, 'this is no sound, but a text'; fetch the"),
+    "HTML": (b"\n<!DOCTYPE html><html><title>Sign in</title>", r"Received: a web page \(HTML\); fetch the recording"),
+    "zip": (b"PK\x03\x04\x14\0\0\0", "Received: a zip archive; unpack it"),
+    "noise": (
+        bytes(range(128, 256)) * 4,
+        "expected wav, flac, ogg.* Received: Format not recognised; convert it, .*ffmpeg",
+    ),
     "m4a": (b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42isom\0\0\0\0" + bytes(100), "damaged or truncated|needs PyAV"),
     "header only": (encoded(np.zeros(0)), "no samples"),
     "silent": (encoded(np.zeros(16_000)), "1.0 s that are silent"),
-    "opposite channels": (encoded(np.stack([sine(16_000), -sine(16_000)], 1), subtype="FLOAT"), "silent"),
+    "opposite channels": (
+        encoded(np.stack([sine(16_000), -sine(16_000)], 1), subtype="FLOAT"),
+        "0.5 s in which the channels cancel",
+    ),
     "10 ms": (encoded(sine(16_000, 0.01)), "at least 32 ms of sound. Received: 10.0 ms"),
     "NaN": (encoded(damaged(7, np.nan), subtype="FLOAT"), "finite samples. Received: 1 that are NaN or Inf"),
     "Inf": (encoded(damaged(7, -np.inf), subtype="FLOAT"), "finite samples. Received: 1 that are NaN or Inf"),
@@ -137,9 +140,9 @@ def test_bad_content_is_refused_in_one_line_that_names_it(case, tmp_path):
 )
 def test_a_truncated_recording_is_refused(file_format, subtype, part, rng):
     content = encoded(0.1 * rng.standard_normal(48_000), 48_000, file_format, subtype)
-    decode(content, "whole")
+    decoded(content)
     with pytest.raises(UserError, match=r"^clip: .*truncated.*; fetch it again"):
-        decode(content[: int(part * len(content))], "clip")
+        decoded(content[: int(part * len(content))])
 
 
 def test_a_wav_written_to_a_pipe_is_read():
@@ -183,6 +186,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         (np.zeros(0), "no samples"),
         (np.zeros(16_000, np.int64), "expected int8, int16, int32, uint8 or float. Received: dtype=int64"),
         (np.zeros(16_000, bool), "Received: dtype=bool"),
+        ([[1, 2], [3]], "Received: ragged rows"),
         (np.zeros(16_000, complex), "Received: dtype=complex128"),
         (np.zeros(16_000 * 601, np.int8), "at most 600 s. Received: 601.0 s"),
     ],
@@ -192,10 +196,193 @@ def test_arrays_that_are_no_audio_are_refused(samples, message):
         to_waveform(samples, 16_000)
 
 
-@pytest.mark.parametrize("rate_hz", [0, -16_000, 44_100.0, True, None])
+@pytest.mark.parametrize("rate_hz", [0, -16_000, 999, 44_100.0, True, None, 1e19, 10**19])
 def test_the_rate_is_a_positive_whole_number(rate_hz):
-    with pytest.raises(UserError, match=f"^samples: expected a rate in Hz, .*Received: rate_hz={rate_hz}"):
+    with pytest.raises(
+        UserError, match=rf"^samples: expected a rate in Hz, .*Received: rate_hz={re.escape(str(rate_hz))}"
+    ):
         to_waveform(sine(16_000), rate_hz)
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview, io.BytesIO])
+def test_content_comes_in_any_form(kind):
+    content = encoded(sine(16_000))
+    np.testing.assert_array_equal(read_waveform(kind(content)), read_waveform(content))
+
+
+@pytest.mark.parametrize("recording", [None, 7, io.StringIO("text"), [0.1, 0.2]])
+def test_what_is_no_recording_is_named_by_its_type(recording):
+    with pytest.raises(UserError, match=f"^recording: expected a path, bytes, .*Received: {type(recording).__name__};"):
+        read_waveform(recording)
+
+
+def test_a_name_with_spaces_is_quoted_in_the_command(tmp_path):
+    path = tmp_path / "my clip.wav"
+    path.write_bytes(bytes(range(128, 256)))
+    with pytest.raises(UserError, match=f"`ffmpeg -i '{path}' converted.wav`"):
+        read_waveform(path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_pipe_and_a_device_are_refused_unread(make, tmp_path):
+    path = tmp_path / "clip.wav"
+    make(path)
+    with pytest.raises(UserError, match=r"clip.wav: expected a recording. Received: a device or a pipe; copy it"):
+        read_waveform(path)
+
+
+def test_a_huge_file_is_refused_unread(tmp_path):
+    path = tmp_path / "clip.wav"
+    with path.open("wb") as file:
+        file.truncate(100 << 30)
+    with pytest.raises(UserError, match=r"clip.wav: expected .* at most 8 GiB. Received: 100.0 GiB; cut it"):
+        read_waveform(path)
+
+
+def test_a_name_that_is_no_utf8_is_escaped(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    path.touch()
+    with pytest.raises(UserError, match=r"caf\\xe9.wav: .* zero bytes"):
+        read_waveform(path)
+
+
+# What the container guarantees
+
+
+@pytest.mark.parametrize(
+    ("file_format", "subtype"),
+    [
+        *(("WAV", subtype) for subtype in ("GSM610", "G721_32", "NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32")),
+        *(("AU", subtype) for subtype in ("G721_32", "G723_24", "G723_40")),
+        *((file_format, "GSM610") for file_format in ("AIFF", "W64")),
+    ],
+)
+def test_what_telephones_record_is_read_and_refused_when_it_is_cut(file_format, subtype):
+    content = encoded(sine(8_000, 2), 8_000, file_format, subtype)
+    waveform = read_waveform(content)
+    assert 32_000 <= len(waveform) <= 32_000 + 2 * 320  # the last block of at most 320 samples is filled
+    assert np.corrcoef(waveform[:32_000], sine(16_000, 2))[0, 1] > 0.9
+    with pytest.raises(UserError, match="clip: truncated: "):
+        decoded(content[: len(content) * 6 // 10])
+
+
+MP3_FRAME = 576
+"""Samples of a frame at 16 kHz (MPEG 2, layer III)."""
+
+
+def constant_mp3(seconds: float, title: str = "") -> bytes:
+    """At a constant rate, without Xing header."""
+    return muxed(sine(16_000, seconds), 16_000, "mp3", "libmp3lame", title, write_xing="0")
+
+
+@pytest.mark.parametrize("title", ["", "x" * 3000])
+def test_an_mp3_without_a_length_is_read_whole(title):
+    # libsndfile counts a tag of 3000 bytes as 750 ms of sound at 64 kbit/s.
+    waveform = read_waveform(constant_mp3(3, title))
+    # The encoder adds less than three frames of delay and filling.
+    assert 48_000 <= len(waveform) <= 48_000 + 3 * MP3_FRAME
+    loud = np.flatnonzero(np.abs(waveform) > 0.1)
+    assert loud[-1] - loud[0] == pytest.approx(48_000, abs=100)
+
+
+def test_an_mp3_without_a_length_is_refused_when_it_ends_inside_a_frame():
+    content = constant_mp3(3)
+    with pytest.raises(UserError, match=r"recording: truncated: it ends inside an MP3 frame, after \d+ samples"):
+        read_waveform(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("header", ["0", "1"])
+def test_mp3_files_in_a_row_are_heard_whole(header):
+    part = muxed(sine(16_000, 1), 16_000, "mp3", "libmp3lame", "title", write_xing=header)
+    waveform = read_waveform(part + part)
+    assert 32_000 <= len(waveform) <= 32_000 + 6 * MP3_FRAME
+    assert np.abs(waveform[-8000:-4000]).max() > 0.4
+
+
+def test_mp3_files_of_two_rates_in_a_row_are_refused():
+    other = muxed(sine(48_000, 1), 48_000, "mp3", "libmp3lame")
+    with pytest.raises(UserError, match="Received: MP3 recordings of different rates or channels in a row; convert it"):
+        read_waveform(constant_mp3(1) + other)
+
+
+@pytest.mark.parametrize(
+    "tail", [b"TAG".ljust(128, b"\0"), bytes(5000), b"APETAGEX" + bytes([208, 7, 0, 0, 9]).ljust(2024)]
+)
+def test_tags_and_filling_behind_an_mp3_are_no_sound(tail):
+    np.testing.assert_array_equal(read_waveform(constant_mp3(1) + tail), read_waveform(constant_mp3(1)))
+
+
+def ogg_pages(content: bytes) -> list[int]:
+    return [place for place in range(len(content)) if content.startswith(b"OggS", place)]
+
+
+@pytest.fixture(scope="module")
+def opus() -> bytes:
+    """3 s in Ogg; a page holds one."""
+    return muxed(sine(48_000, 3), 48_000, "ogg", "libopus")
+
+
+def test_an_ogg_file_that_ends_between_pages_is_read_with_one_warning(opus):
+    *_, last = ogg_pages(opus)
+    with pytest.warns(UserWarning, match="recording: its last Ogg page is not marked as the last") as warned:
+        waveform = read_waveform(opus[:last])
+    assert len(warned) == 1
+    assert len(waveform) > 16_000
+    heard = slice(len(waveform) - 100)  # the resampler knows no sample behind the last
+    np.testing.assert_allclose(waveform[heard], read_waveform(opus)[heard], atol=0.01)
+
+
+@pytest.mark.parametrize("bytes_kept", [10, 27, 100])
+def test_an_ogg_file_that_ends_inside_a_page_is_refused(opus, bytes_kept):
+    *_, last = ogg_pages(opus)
+    with pytest.raises(UserError, match="recording: truncated: it ends inside an Ogg page; fetch it again"):
+        read_waveform(opus[: last + bytes_kept])
+
+
+def test_ogg_files_in_a_row_are_refused(opus):
+    with pytest.raises(UserError, match="Received: several Ogg recordings in a row, of which only the first would be"):
+        read_waveform(opus + opus)
+
+
+def test_filling_behind_an_ogg_file_is_no_sound(opus):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(read_waveform(opus + bytes(1000)), read_waveform(opus))
+
+
+@pytest.mark.parametrize("riff_size", [0, 36, 2**32 - 1])
+def test_a_wav_whose_recorder_was_killed_is_read_to_its_end(riff_size):
+    content = bytearray(encoded(sine(16_000)))
+    size = content.index(b"data") + 4
+    content[4:8], content[size : size + 4] = riff_size.to_bytes(4, "little"), bytes(4)
+    np.testing.assert_array_equal(read_waveform(bytes(content)), read_waveform(encoded(sine(16_000))))
+
+
+def test_chunks_behind_no_samples_are_no_sound():
+    content = encoded(np.zeros(0)) + b"LIST\x08\0\0\0INFOsome"
+    content = content[:4] + (len(content) - 8).to_bytes(4, "little") + content[8:]
+    with pytest.raises(UserError, match="no samples"):
+        read_waveform(content)
+
+
+def flac_header(rate_hz: int, channels: int, samples: int) -> bytes:
+    """STREAMINFO without a single frame."""
+    packed = rate_hz << 44 | (channels - 1) << 41 | 15 << 36 | samples
+    return b"fLaC\x80\0\0\x22" + bytes([16, 0, 16, 0, *bytes(6)]) + packed.to_bytes(8, "big") + bytes(16 + 80)
+
+
+def test_a_header_that_promises_too_much_is_refused_before_anything_is_decoded(monkeypatch):
+    monkeypatch.setattr(soundfile.SoundFile, "read", None)
+    # 600 s x 655,350 Hz x 8 channels: 11.7 GiB of float32 from 122 bytes.
+    content = flac_header(655_350, 8, 600 * 655_350)
+    assert len(content) == 122
+    with pytest.raises(UserError, match=r"expected at most 921,600,000 samples in all channels. Received: 8 channels"):
+        read_waveform(content)
+
+
+def test_a_rate_that_makes_hours_of_a_few_bytes_is_refused():
+    with pytest.raises(UserError, match=r"expected a rate in Hz, .* from 1,000 to 1,000,000. Received: rate_hz=1$"):
+        read_waveform(encoded(sine(16_000), 1, file_format="AIFF"))
 
 
 def test_a_stereo_original_equals_its_16_khz_copy(shared_data):

@@ -1,10 +1,12 @@
-"""Decoding of m4a (AAC in MP4), which libsndfile does not read: by FFmpeg's libraries in PyAV, the extra `[m4a]`."""
+"""Decoding of MP4 (m4a) and WebM, which libsndfile does not read: by FFmpeg's libraries in PyAV, the extra `[m4a]`."""
 
-import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from ser_tf.audio.waveform import MAXIMUM_RECORDING_SECONDS, check_recording_length
+from ser_tf.audio.checks import TruncatedRecording, check_rate, check_recording_length
 from ser_tf.errors import UserError, import_extra
 
 LARGEST_DEFICIT_SAMPLES = 4096
@@ -20,19 +22,20 @@ def require() -> None:
     import_extra("av", "m4a (AAC) needs PyAV", "m4a")
 
 
-def decode(content: bytes, name: str, maximum_seconds: int = MAXIMUM_RECORDING_SECONDS) -> tuple[np.ndarray, int]:
-    """Decode the content of an m4a file; the counterpart of `waveform.decode`.
+@contextmanager
+def opened(file: BinaryIO, name: str, maximum_seconds: int) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
+    """Begin to decode the sound of an MP4 or WebM file.
 
     Args:
-        content: the bytes of the file.
-        name: what an error message calls the recording.
-        maximum_seconds: of what is not refused.
+        file: the recording.
+        name: what an error message calls it.
+        maximum_seconds: longer recordings are refused.
 
-    Returns:
-        The samples as float32 [N, channels], full scale 1, and their rate in Hz.
+    Yields:
+        The rate in Hz, and the samples as blocks float32 [n, channels], full scale 1.
 
     Raises:
-        UserError: PyAV is missing, or the content is no whole recording of at most `maximum_seconds`.
+        UserError: PyAV is missing, or the file is no whole recording of at most `maximum_seconds`.
     """
     try:
         require()
@@ -40,20 +43,51 @@ def decode(content: bytes, name: str, maximum_seconds: int = MAXIMUM_RECORDING_S
         raise UserError(f"{name}: {error}") from error
     import av
 
-    try:
-        with av.open(io.BytesIO(content), "r", metadata_errors="ignore") as container:  # old titles are not in UTF-8
+    with _explained(name):
+        container = av.open(file, "r", metadata_errors="ignore")  # old titles are not in UTF-8
+    with container:
+        with _explained(name):
             if not container.streams.audio:
-                raise UserError(f"{name}: expected sound. Received: an MP4 file without any; fetch it again")
+                raise UserError(f"{name}: expected sound. Received: MP4 or WebM without any; give another recording")
             stream = container.streams.audio[0]
-            declared = round((stream.duration or 0) * (stream.time_base or 0) * stream.rate)
-            check_recording_length(declared, stream.rate, name, maximum_seconds)
-            planar = av.AudioResampler(format="fltp")
-            blocks = [block.to_ndarray() for frame in container.decode(stream) for block in planar.resample(frame)]
-            rate_hz = stream.rate
-    except (av.error.FFmpegError, AttributeError, ValueError) as error:  # PyAV stumbles over damaged headers
+            rate_hz = check_rate(stream.rate, name)
+            declared = round(_declared_seconds(container, stream) * rate_hz)
+            check_recording_length(declared, rate_hz, name, maximum_seconds)
+        yield rate_hz, _blocks(container, stream, declared, name, maximum_seconds)
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    import av
+
+    try:
+        yield
+    except (av.error.FFmpegError, AttributeError, ValueError, TypeError) as error:  # PyAV stumbles over damaged headers
         reason = getattr(error, "strerror", error)
         raise UserError(f"{name}: damaged or truncated: {reason}; fetch it again") from error
-    samples = np.concatenate(blocks, axis=1).T if blocks else np.empty((0, 1), np.float32)  # [N, channels]
-    if len(samples) + LARGEST_DEFICIT_SAMPLES < declared:
-        raise UserError(f"{name}: truncated: it stops after {len(samples)} samples, before its end; fetch it again")
-    return samples, rate_hz
+
+
+def _declared_seconds(container: Any, stream: Any) -> float:
+    """What the header says of the sound's length; 0 where it says nothing of it."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    if container.duration and len(container.streams) == 1:  # WebM has one length for all streams
+        return container.duration / 1e6
+    return 0.0
+
+
+def _blocks(container: Any, stream: Any, declared: int, name: str, maximum_seconds: int) -> Iterator[np.ndarray]:
+    import av
+
+    planar = av.AudioResampler(format="fltp", rate=stream.rate)
+    samples = 0
+    with _explained(name):
+        for frame in container.decode(stream):
+            for part in planar.resample(frame):
+                block = part.to_ndarray().T  # [n, channels]
+                samples += len(block)
+                check_recording_length(samples, stream.rate, name, maximum_seconds, block.shape[1])
+                if len(block):
+                    yield block
+    if samples + LARGEST_DEFICIT_SAMPLES < declared:
+        raise TruncatedRecording(name, f"it stops after {samples} samples, before its end")

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ser_tf.audio.vad import Speech, as_int16, remove_silence
-from ser_tf.audio.waveform import decode, to_waveform
+from ser_tf.audio.waveform import read_waveform, to_waveform
 from ser_tf.config import SAMPLE_RATE_HZ, Config
 
 FORMAT_VERSION = 2
 """To be raised when the same recording and configuration give other speech than before, or caches another header."""
 
-Decode = Callable[[bytes, str], tuple[np.ndarray, int]]
+Decode = Callable[[bytes, str], np.ndarray]
+"""Content of a file and its name for messages -> waveform, as `read_waveform` does."""
 
 
 class Recording(NamedTuple):
@@ -44,7 +45,7 @@ def speech_of(content: bytes, name: str, config: Config, decode: Decode) -> Reco
     Raises:
         UserError: the recording cannot be used; the line says why.
     """
-    waveform = to_waveform(*decode(content, name), name)
+    waveform = decode(content, name)
     speech = remove_silence(waveform, config.vad, name)
     return Recording(speech, sample_hash(waveform), len(waveform) / SAMPLE_RATE_HZ)
 
@@ -70,11 +71,11 @@ def decoder_of(config: Config) -> Decode:
         UserError: it is the `tfio` backend, and that does not work here.
     """
     if config.audio.backend == "soundfile":
-        return decode
+        return read_waveform
     from ser_tf.audio import tfio_backend  # an extra: only who chooses it needs it
 
     tfio_backend.require()
-    return tfio_backend.decode
+    return lambda content, name: to_waveform(*tfio_backend.decode(content, name), name)
 
 
 def speech_key(config: Config) -> str:

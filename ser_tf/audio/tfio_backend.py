@@ -3,13 +3,15 @@
 PCM and float samples equal libsndfile's bit for bit; Vorbis and mp3, whose decoders round differently, to 1e-6.
 """
 
+import io
 import struct
 from functools import cache
 
 import numpy as np
 import tensorflow as tf
 
-from ser_tf.audio.waveform import check_is_whole, open_recording
+from ser_tf.audio.containers import HEAD_BYTES, mend, refuse_other_kinds
+from ser_tf.audio.decoding import check_is_whole, open_recording
 from ser_tf.errors import UserError
 
 _OPERATIONS = {
@@ -64,7 +66,7 @@ def decode_in_graph(content: tf.Tensor, file_format: str, subtype: str) -> tf.Te
 
 
 def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
-    """Decode the content of a recording; the tfio counterpart of `waveform.decode`.
+    """Decode the content of a recording; the tfio counterpart of `decoding.open_sound`.
 
     Args:
         content: the bytes of the file.
@@ -76,7 +78,11 @@ def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
     Raises:
         UserError: the content is no whole recording of at most 10 minutes, or in a format that tfio does not decode.
     """
-    with open_recording(content, name) as file:  # the operations give samples but no rate: that is read from the header
+    refuse_other_kinds(content[:HEAD_BYTES], name)
+    mended = mend(io.BytesIO(content), name)
+    content = mended.read()
+    mended.seek(0)
+    with open_recording(mended, name) as file:  # the operations give samples but no rate: that is read from the header
         encoding = file.format.replace("WAVEX", "WAV"), file.subtype
         if encoding not in _OPERATIONS:
             raise UserError(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import webrtcvad
 
-from ser_tf.audio.waveform import MINIMUM_SAMPLES
+from ser_tf.audio.checks import MINIMUM_SAMPLES
 from ser_tf.config import SAMPLE_RATE_HZ, VadConfig
 from ser_tf.errors import UserError
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ser_tf.audio.waveform import MINIMUM_SAMPLES
+from ser_tf.audio.checks import MINIMUM_SAMPLES
 from ser_tf.config import SAMPLE_RATE_HZ, VadConfig
 
 LONGEST_PIECE = 20

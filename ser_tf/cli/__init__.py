@@ -32,6 +32,8 @@ GOES_ON: dict[type, str] = {
 
 def main() -> None:
     """Run one command; whatever a user can cause ends in one line and status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # names may hold any bytes
     warnings.showwarning = _show_warning
     warnings.filterwarnings("always", module="ser_tf")  # whatever PYTHONWARNINGS says: what is left out is named
     command = None

@@ -14,7 +14,7 @@ import tyro
 from ser_tf import interruption
 from ser_tf.cli.options import Method, import_tensorflow
 from ser_tf.config import SHORTEST_CROP_SECONDS, Config
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, printable
 
 if TYPE_CHECKING:
     from ser_tf.serving.abstention import Abstention
@@ -102,13 +102,15 @@ class Describe:
 
 
 def _audio_files(given: Sequence[Path]) -> Iterator[Path]:
-    from ser_tf.corpora import AUDIO_SUFFIXES
+    from ser_tf.corpora import AUDIO_SUFFIXES, UNREAD_SUFFIXES
 
     for path in given:
         if not path.is_dir():
             yield path
             continue
-        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
+        # Those in formats that are not read come, too: each is named as one that could not be read.
+        suffixes = (*AUDIO_SUFFIXES, *UNREAD_SUFFIXES)
+        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes and not file.is_dir())
         if not inside:
             raise UserError(f"{path}: expected recordings ({', '.join(AUDIO_SUFFIXES)}); there are none")
         yield from inside
@@ -178,7 +180,7 @@ def _table_lines(
     for file, prediction in predictions:
         shares = " ".join(f"{share:9.1%}" for share in prediction.probabilities.values())
         mark = "" if abstention is None else _abstains(abstention.abstains(prediction.probability))
-        yield f"{_winner(prediction)}{mark}  {prediction.speech_seconds:5.2f}s  {shares}  {file}"
+        yield f"{_winner(prediction)}{mark}  {prediction.speech_seconds:5.2f}s  {shares}  {printable(file)}"
 
 
 def _csv_lines(
@@ -191,7 +193,7 @@ def _csv_lines(
         winner = (prediction.emotion, f"{prediction.probability:.6f}")
         if abstention is not None:
             mark = [str(abstention.abstains(prediction.probability)).lower()]
-        yield _csv_line(file, *winner, *mark, prediction.speech_seconds, *shares)
+        yield _csv_line(printable(file), *winner, *mark, prediction.speech_seconds, *shares)
 
 
 def _csv_line(*values: Any) -> str:
@@ -205,7 +207,7 @@ def _json_lines(
 ) -> Iterator[str]:
     for file, prediction in predictions:
         told = ("emotion", "probability", "probabilities", "speech_seconds")
-        row = {"file": str(file)} | {name: getattr(prediction, name) for name in told}
+        row = {"file": printable(file)} | {name: getattr(prediction, name) for name in told}
         if abstention is not None:
             row["abstained"] = abstention.abstains(prediction.probability)
         yield json.dumps(row)

@@ -7,7 +7,7 @@ names (like `ravdess.py`) and one line in `KNOWN_CORPORA`.
 import os
 from collections import Counter
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,15 @@ POLARITIES: Mapping[str, str] = {
 }
 """Polarity of each emotion on Mikels' wheel (paper, figure 4)."""
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
-"""Formats taken for audio; when an utterance is there in several, the earlier one is read."""
+PYAV_SUFFIXES = (".m4a", ".mp4", ".mov", ".3gp", ".webm", ".mka", ".mkv")
+"""Formats that the extra `m4a` decodes."""
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".aiff", ".aif", ".aifc", ".au", ".caf", ".w64", ".sph", ".ogg", ".oga", ".opus", ".mp3"),
+    *PYAV_SUFFIXES,
+)
+"""Formats that are read; when an utterance is there in several, the earlier one is taken."""
+UNREAD_SUFFIXES = (".aac", ".amr", ".ape", ".dss", ".ra", ".wma", ".wv")
+"""Formats of audio that are not read: where a folder holds some, they are named."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,9 @@ class Corpus:
     polarities: tuple[str, ...]
     """Per emotion "negative", "positive" or "neutral"; "" where a table's own word has none."""
     exclusions: tuple[Exclusion, ...]
-    """What the default exclusion list took out; already absent from `utterances`."""
+    """What is left out by default; already absent from `utterances`."""
+    keep_excluded: bool = False
+    """Whether the user asked for what would be left out by default."""
 
     @property
     def speakers(self) -> tuple[str, ...]:
@@ -133,7 +142,7 @@ class Listing:
     files_of: Mapping[str, tuple[Utterance, ...]]
     """Utterance name -> it in each file that holds it; the first is the one that is used."""
     foreign: tuple[Path, ...]
-    """Audio files that are no utterance of the corpus."""
+    """Audio files that are no utterance of the corpus, or in a format that is not read."""
     unknown: Mapping[Path, str]
     """Audio files named like an utterance but with an unknown emotion -> what is wrong."""
 
@@ -145,7 +154,8 @@ def open_corpus(root: Path, *, keep_excluded: bool = False) -> Corpus:
 
     Args:
         root: directory of recordings at any depth, or a CSV table (see `ser_tf.corpora.table`).
-        keep_excluded: keep the utterances on the default exclusion list (`exclusions.yaml`).
+        keep_excluded: keep the utterances on the default exclusion list (`exclusions.yaml`), and in training those
+            that the corpus has under two emotions.
 
     Returns:
         The corpus. An utterance stored several times counts once: of its files the first in the order of
@@ -158,7 +168,7 @@ def open_corpus(root: Path, *, keep_excluded: bool = False) -> Corpus:
     if is_table(root):
         from ser_tf.corpora.table import read_table  # it builds on this module
 
-        return check_variety(read_table(root))
+        return check_variety(replace(read_table(root), keep_excluded=keep_excluded))
     listing = list_corpus(root)
     for path, problem in listing.unknown.items():
         raise UserError(f"{path}: {problem}. Rename or remove the file")
@@ -171,6 +181,7 @@ def open_corpus(root: Path, *, keep_excluded: bool = False) -> Corpus:
         emotions=listing.kind.emotions,
         polarities=tuple(POLARITIES[emotion] for emotion in listing.kind.emotions),
         exclusions=exclusions,
+        keep_excluded=keep_excluded,
     )
     return check_variety(corpus)
 
@@ -193,12 +204,14 @@ def list_corpus(root: Path) -> Listing:
         UserError: not a directory, no audio in it, no known corpus or more than one.
     """
     files = _audio_files(root)
-    if not files:
+    readable = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
+    if not readable:
         formats = ", ".join(AUDIO_SUFFIXES)
-        raise UserError(f"{root}: expected recordings ({formats}). Received: a directory without any; check the path")
+        received = f"{len(files)} in other formats, such as {files[0].name}" if files else "a directory without any"
+        raise UserError(f"{root}: expected recordings ({formats}). Received: {received}; check the path")
     found: dict[str, dict[str, list[Utterance]]] = {}
     unknown: dict[str, dict[Path, str]] = {}
-    for path, kind in product(files, KNOWN_CORPORA):
+    for path, kind in product(readable, KNOWN_CORPORA):
         try:
             parsed = kind.parse(path.stem)
         except UserError as error:
@@ -212,8 +225,8 @@ def list_corpus(root: Path) -> Listing:
     known = ", ".join(kind.name for kind in KNOWN_CORPORA)
     if not present:
         raise UserError(
-            f"{root}: expected the file names of a known corpus ({known}). Received: {len(files)} audio files with "
-            f"other names, such as {files[0].name}; describe them in a CSV table (columns path, speaker, emotion)"
+            f"{root}: expected the file names of a known corpus ({known}). Received: {len(readable)} audio files with "
+            f"other names, such as {readable[0].name}; describe them in a CSV table (columns path, speaker, emotion)"
         )
     if len(present) > 1:
         names = " and ".join(kind.name for kind in present)
@@ -250,7 +263,7 @@ def check_variety(corpus: Corpus) -> Corpus:
 
 
 def _audio_files(root: Path) -> list[Path]:
-    """Audio files below a directory, in the order in which copies are preferred."""
+    """Audio files below a directory, in the order in which copies are preferred; last, those that are not read."""
     if not root.exists():
         raise UserError(f"{root}: expected a directory of recordings or a CSV table. Received: nothing there")
     if not root.is_dir():
@@ -260,5 +273,6 @@ def _audio_files(root: Path) -> list[Path]:
         raise UserError(f"{error.filename}: expected a readable directory. Received: {error.strerror}")
 
     files = [Path(folder, name) for folder, _, names in os.walk(root, onerror=refuse) for name in names]
-    files = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
-    return sorted(files, key=lambda path: (AUDIO_SUFFIXES.index(path.suffix.lower()), len(path.parts), path))
+    order = {suffix: place for place, suffix in enumerate((*AUDIO_SUFFIXES, *UNREAD_SUFFIXES))}
+    files = [path for path in files if path.suffix.lower() in order]
+    return sorted(files, key=lambda path: (order[path.suffix.lower()], len(path.parts), path))

@@ -1,7 +1,6 @@
 """What is wrong with the files of a corpus: every recording read, every oddity named."""
 
 import hashlib
-import io
 import json
 import os
 from collections import Counter, defaultdict
@@ -9,12 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
-import soundfile
 
-from ser_tf.audio.waveform import decode, is_mp4
+from ser_tf.audio.checks import TruncatedRecording
+from ser_tf.audio.containers import LFS_SIGNATURE
+from ser_tf.audio.decoding import Sound, open_content, open_sound
 from ser_tf.corpora import (
     CorpusKind,
     Exclusion,
@@ -25,16 +25,13 @@ from ser_tf.corpora import (
     list_corpus,
 )
 from ser_tf.corpora.table import read_table
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, printable
 
 CLIPPING_RULE = "at least 3 consecutive samples of one channel at the same end of the scale"
 
-_BLOCK_SAMPLES = 1 << 16
-_LFS_SIGNATURE = b"version https://git-lfs"
 # Largest positive sample: 127 / 128 with 8 bits; the one of 16 bits also serves finer and float formats.
 _FULL_SCALE = {"PCM_S8": 127 / 128, "PCM_U8": 127 / 128}
 _FULL_SCALE_OTHERWISE = 32767 / 32768
-_STREAMED_WAV_SIZES = (0, 0xFFFFFFFF)
 _LISTED_IN_TEXT = 10
 
 
@@ -88,7 +85,7 @@ class AuditReport:
     lfs_pointers: tuple[str, ...]
     undecodable: tuple[Problem, ...]
     truncated: tuple[Problem, ...]
-    """Shorter than the header says."""
+    """Shorter than the container promises."""
     empty: tuple[str, ...]
     """No bytes or no samples."""
     silent: tuple[str, ...]
@@ -209,7 +206,7 @@ class _Recording:
     """Of rate, channels and samples; empty when nothing was decoded."""
     is_lfs_pointer: bool = False
     undecodable: str = ""
-    """The decoder's words."""
+    """Why."""
     truncated: str = ""
     samples: int = 0
     """Per channel."""
@@ -225,7 +222,7 @@ class _Recording:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.samples or self.is_lfs_pointer or self.undecodable)
+        return not (self.samples or self.is_lfs_pointer or self.undecodable or self.truncated)
 
     @property
     def content(self) -> str:
@@ -254,50 +251,41 @@ def _read_all(utterances: list[Utterance], progress: bool) -> list[_Recording]:
 
 def _read(path: Path) -> _Recording:
     """Read one file, block by block."""
+    bytes_hash = ""
     try:
-        with path.open("rb") as file:
-            head = file.read(len(_LFS_SIGNATURE))
-            file.seek(0)
+        with open_content(path) as file:
             bytes_hash = hashlib.file_digest(file, "sha256").hexdigest()
-            size = file.tell()
-    except OSError as error:
-        return _Recording(undecodable=str(error))
-    if not head:
-        return _Recording(bytes_hash)
-    if head == _LFS_SIGNATURE:
-        return _Recording(bytes_hash, is_lfs_pointer=True)
+            file.seek(0)
+            head = file.read(len(LFS_SIGNATURE))
+            file.seek(0)
+            if not head:
+                return _Recording(bytes_hash)
+            if head == LFS_SIGNATURE:
+                return _Recording(bytes_hash, is_lfs_pointer=True)
+            with open_sound(file, str(path)) as sound:
+                return _heard(sound, bytes_hash, path)
+    except TruncatedRecording as error:
+        return _Recording(bytes_hash, truncated=_reason(error, path))
+    except UserError as error:
+        return _Recording(bytes_hash, undecodable=_reason(error, path))
+
+
+def _heard(sound: Sound, bytes_hash: str, path: Path) -> _Recording:
+    """Decode one recording.
+
+    Raises:
+        UserError: it cannot be decoded.
+    """
+    full_scale = _FULL_SCALE.get(sound.subtype, _FULL_SCALE_OTHERWISE)
+    samples_hash = hashlib.sha256()
+    samples, channels, is_silent, is_finite, is_clipped, truncated = 0, 1, True, True, False, ""
+    last_extremes = np.zeros((0, 0), bool)
     try:
-        source = _as_wav(path) if is_mp4(head) else path
-        return _decode(source, bytes_hash, _truncated_wav(head, size))
-    except (OSError, soundfile.SoundFileError, UserError) as error:
-        return _Recording(bytes_hash, undecodable=str(error))
-
-
-def _as_wav(path: Path) -> BinaryIO:
-    """An m4a file, which libsndfile does not read, as a wav in memory.
-
-    Raises:
-        UserError: it cannot be decoded, or PyAV is missing.
-    """
-    samples, rate_hz = decode(path.read_bytes(), "m4a")
-    wav = io.BytesIO()
-    soundfile.write(wav, samples, rate_hz, format="WAV", subtype="FLOAT")
-    wav.seek(0)
-    return wav
-
-
-def _decode(source: Path | BinaryIO, bytes_hash: str, truncated: str) -> _Recording:
-    """Decode one file.
-
-    Raises:
-        soundfile.SoundFileError: it cannot be decoded.
-    """
-    with soundfile.SoundFile(source) as file:
-        full_scale = _FULL_SCALE.get(file.subtype, _FULL_SCALE_OTHERWISE)
-        samples_hash = hashlib.sha256(f"{file.samplerate} {file.channels}".encode())
-        samples, is_silent, is_finite, is_clipped = 0, True, True, False
-        last_extremes = np.zeros((0, 2 * file.channels), bool)
-        while len(block := file.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+        for block in sound.blocks:
+            if not samples:
+                channels = block.shape[1]
+                samples_hash.update(f"{sound.rate_hz} {channels}".encode())
+                last_extremes = np.zeros((0, 2 * channels), bool)
             samples += len(block)
             samples_hash.update(block.tobytes())
             is_silent = is_silent and not block.any()
@@ -306,29 +294,24 @@ def _decode(source: Path | BinaryIO, bytes_hash: str, truncated: str) -> _Record
             extremes = np.vstack([last_extremes, np.hstack([block >= full_scale, block <= -full_scale])])
             is_clipped = is_clipped or bool((extremes[:-2] & extremes[1:-1] & extremes[2:]).any())
             last_extremes = extremes[-2:]
-        if samples < file.frames:
-            truncated = f"{samples} of {file.frames} samples"
-        return _Recording(
-            bytes_hash,
-            samples_hash.hexdigest() if samples else "",
-            truncated=truncated,
-            samples=samples,
-            rate_hz=file.samplerate,
-            channels=file.channels,
-            is_silent=bool(samples) and is_silent,
-            is_finite=is_finite,
-            is_clipped=is_clipped,
-        )
+    except TruncatedRecording as error:
+        truncated = _reason(error, path)
+    return _Recording(
+        bytes_hash,
+        samples_hash.hexdigest() if samples else "",
+        truncated=truncated,
+        samples=samples,
+        rate_hz=sound.rate_hz,
+        channels=channels,
+        is_silent=bool(samples) and is_silent,
+        is_finite=is_finite,
+        is_clipped=is_clipped,
+    )
 
 
-def _truncated_wav(head: bytes, size: int) -> str:
-    """What is missing of a WAV file: libsndfile reads a shortened one without a word."""
-    if head[:4] != b"RIFF" or len(head) < 8:
-        return ""
-    declared = int.from_bytes(head[4:8], "little")
-    if declared in _STREAMED_WAV_SIZES or declared + 8 <= size:
-        return ""
-    return f"{size} of {declared + 8} bytes"
+def _reason(error: UserError, path: Path) -> str:
+    """What is wrong, without the name of the file."""
+    return str(error).removeprefix(f"{printable(path)}: ")
 
 
 def _report(root: Path, listing: Listing, recordings: dict[Path, _Recording]) -> AuditReport:
@@ -354,7 +337,7 @@ def _report(root: Path, listing: Listing, recordings: dict[Path, _Recording]) ->
     usual_rate_hz = kind.published_rate_hz or most_frequent_hz
     return AuditReport(
         corpus=kind.name,
-        root=str(root),
+        root=printable(root),
         files=len(recordings),
         utterances=len(used),
         seconds=sum(recordings[utterance.path].seconds for utterance in used),
@@ -440,6 +423,6 @@ def _by_number(speaker: str) -> tuple[int, str]:
 
 
 def _shown(path: Path, folder: Path) -> str:
-    """A path relative to the corpus, printable even if its name is not valid UTF-8."""
+    """A path relative to the corpus."""
     relative = path.relative_to(folder) if path.is_relative_to(folder) else path
-    return os.fsencode(relative.as_posix()).decode("utf-8", "replace")
+    return printable(relative.as_posix())

@@ -44,7 +44,8 @@ def demographics_of(corpus: str, speakers: Sequence[str], root: Path | None = No
         UserError: CREMA-D's file is damaged.
     """
     if corpus == ravdess.NAME:
-        sex = {speaker: _SEXES[int(speaker.partition(":")[2]) % 2] for speaker in speakers}
+        actors = {speaker: speaker.partition(":")[2] for speaker in speakers}
+        sex = {speaker: _SEXES[int(actor[-1]) % 2] for speaker, actor in actors.items() if actor.isdecimal()}
         return Demographics(sex, {}, ("no groups of age: RAVDESS does not publish them by actor",))
     if corpus != crema_d.NAME:
         return Demographics({}, {}, (f"no groups of sex and age: nothing is known of the speakers of {corpus}",))

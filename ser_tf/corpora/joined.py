@@ -31,12 +31,12 @@ def joined(corpora: Sequence[Corpus]) -> Corpus:
                 )
             seen[speaker] = corpus
     spoken = [{utterance.emotion for utterance in corpus.utterances} for corpus in named]
-    for place, (corpus, emotions) in enumerate(zip(named, spoken, strict=True)):
+    for place, corpus in enumerate(named):
         others = set().union(*spoken[:place], *spoken[place + 1 :])
-        if not emotions & others:
+        if not spoken[place] & others:
             raise UserError(
                 f"{corpus.root}: expected an emotion that another of the corpora has: {', '.join(sorted(others))}. "
-                f"Received: {', '.join(sorted(emotions))} only; rename them in the table, or leave this corpus out"
+                f"Received: {', '.join(sorted(spoken[place]))} only; rename them in the table, or leave this corpus out"
             )
     polarities: dict[str, str] = {}
     for corpus in named:
@@ -55,6 +55,7 @@ def joined(corpora: Sequence[Corpus]) -> Corpus:
         emotions=emotions,
         polarities=tuple(polarities[emotion] for emotion in emotions),
         exclusions=tuple(exclusion for corpus in named for exclusion in corpus.exclusions),
+        keep_excluded=all(corpus.keep_excluded for corpus in named),
     )
 
 

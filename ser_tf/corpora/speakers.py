@@ -9,6 +9,7 @@ and VoxCeleb (`id10270/x6uYqmx31kE/00001`) with their publishers' folders. Where
 import csv
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -96,6 +97,20 @@ def identities(utterance: Utterance) -> set[str]:
     """Every name that the speaker of an utterance goes by: a table may give its own to one of a known corpus."""
     recognised = recognise(utterance.path)
     return {utterance.speaker} | ({recognised[0]} if recognised else set())
+
+
+def voice(speaker: str) -> str:
+    """What two spellings of one speaker's name have in common: they may differ in case, leading zeros and white space,
+    and in how Unicode writes the same letters, wide ones and invisible ones.
+
+    Example:
+        >>> voice("table:Speaker  01") == voice("table:speaker 1")
+        True
+    """
+    for _ in range(2):  # folding may leave letters that are composed anew
+        speaker = unicodedata.normalize("NFKC", speaker).casefold()
+    visible = "".join(letter for letter in speaker if unicodedata.category(letter) != "Cf")
+    return re.sub(r"(?<!\d)0+(?=\d)", "", " ".join(visible.replace(":", ": ", 1).split()))
 
 
 def find_recordings(root: Path) -> Iterator[SpeakerRecording]:

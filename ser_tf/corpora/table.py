@@ -1,60 +1,77 @@
 """Any corpus, described in a CSV table.
 
-The columns are `path`, `speaker`, `emotion`, and optionally `polarity` (negative, positive, neutral). Paths are
-relative to the table. A known emotion has its polarity already; for other words the emotion triplet loss needs the
-column.
+The columns are `path`, `speaker`, `emotion`, and optionally `polarity` (negative, positive, neutral), in any order and
+beside any others; commas, semicolons or tabs stand between them. Paths are relative to the table. A known emotion has
+its polarity already; for other words the emotion triplet loss needs the column.
 """
 
 import csv
-from pathlib import Path
+import io
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path, PureWindowsPath
 
 from ser_tf.corpora import EMOTIONS, POLARITIES, Corpus, Utterance
-from ser_tf.errors import UserError
+from ser_tf.corpora.speakers import voice
+from ser_tf.documents import read_bounded
+from ser_tf.errors import UserError, quoted
 
 NAME = "table"
 COLUMNS = ("path", "speaker", "emotion")
+POLARITY = "polarity"
+DELIMITERS = (",", ";", "\t")
+LARGEST_BYTES = 500_000_000
+EMPTY = frozenset({"", "nan", "NaN", "<NA>", "N/A", "#N/A", "n/a", "null", "NULL", "None", "none"})
+"""What a cell without a value holds: programs write these words."""
+RESERVED = frozenset({"side", "file", "utterance", "speaker", "truth", "prediction", "strategy", "seed", "fold"})
+"""No emotion may be called so: in a run's tables they are columns beside the emotions."""
+_IN_EMOTIONS = " -_'\u2019.,/&+()"
+"""What may stand in an emotion's name beside letters and digits, which it begins with."""
+_JOINERS = "\u200c\u200d"
+"""They shape letters in Persian and in India's scripts, and are no separators."""
 
 
 def read_table(path: Path) -> Corpus:
     """Read a table as a corpus.
 
-    Known emotions come first in the label order, in the order of `EMOTIONS`, then the others by alphabet.
+    Known emotions come first in the label order, in the order of `EMOTIONS`, then the others by alphabet. White space
+    around a value is dropped and inside it becomes one space, and letters are composed (Unicode's NFC). Two spellings
+    that `voice` takes for one speaker are refused: only the user knows whether they are two people.
 
     Args:
-        path: CSV file in UTF-8 whose first row names the columns.
+        path: CSV file in UTF-8 whose first row names the columns, in any case.
 
     Returns:
-        The corpus; an utterance's name is its path as written, without suffix.
+        The corpus; an utterance's name is its path as written, without suffix and without detours (`a/../b`).
 
     Raises:
         UserError: the file is not such a table; the message names the row, counted from 1 for the first line.
     """
     utterances: dict[str, Utterance] = {}
     polarities: dict[str, str] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
-            if missing:
-                received = ", ".join(rows.fieldnames or ()) or "an empty file"
-                raise UserError(f"{path}: expected the columns {', '.join(COLUMNS)} in row 1. Received: {received}")
-            for row in rows:
-                where = f"{path}, row {rows.line_num}"
-                utterance = _utterance(row, path.parent, where)
-                if utterance.name in utterances:
-                    raise UserError(
-                        f"{where}: expected each recording once. Received: path={utterance.name!r} (without suffix) "
-                        "again; remove one row"
-                    )
-                utterances[utterance.name] = utterance
-                polarity = _polarity(row, where)
-                if polarity and polarities.setdefault(utterance.emotion, polarity) != polarity:
-                    raise UserError(
-                        f"{where}: expected one polarity for each emotion. Received: {utterance.emotion!r} as "
-                        f"{polarity} and, above, as {polarities[utterance.emotion]}"
-                    )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: expected a readable CSV table in UTF-8. Received: {error}") from error
+    spellings: dict[str, str] = {}
+    for where, row in _rows(path):
+        utterance = _utterance(row, path.parent, where)
+        if utterance.name in utterances:
+            raise UserError(
+                f"{where}: expected each recording once. Received: path={utterance.name!r} (without suffix) "
+                "again; remove one row"
+            )
+        utterances[utterance.name] = utterance
+        spelling = spellings.setdefault(voice(utterance.speaker), utterance.speaker)
+        if spelling != utterance.speaker:
+            raise UserError(
+                f"{where}: expected one spelling of a speaker's name. Received: {quoted(row['speaker'])} and, above, "
+                f"{quoted(spelling.partition(':')[2])}; write them alike or, if they are two people, so that they "
+                "differ in more than case, leading zeros and white space"
+            )
+        polarity = _polarity(row, where)
+        if polarity and polarities.setdefault(utterance.emotion, polarity) != polarity:
+            raise UserError(
+                f"{where}: expected one polarity for each emotion. Received: {utterance.emotion!r} as "
+                f"{polarity} and, above, as {polarities[utterance.emotion]}"
+            )
     words = {utterance.emotion for utterance in utterances.values()}
     emotions = tuple(word for word in EMOTIONS if word in words) + tuple(sorted(words - set(EMOTIONS)))
     return Corpus(
@@ -67,22 +84,98 @@ def read_table(path: Path) -> Corpus:
     )
 
 
-def _utterance(row: dict[str, str | None], folder: Path, where: str) -> Utterance:
-    for column in COLUMNS:
-        if not (row[column] or "").strip():
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Where each row stands, and its cells by the columns that are needed, without the white space around them."""
+    expected = f"{path}: expected a readable CSV table in UTF-8"
+    try:
+        text = read_bounded(path, LARGEST_BYTES).removeprefix("\ufeff")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{expected}. Received: {error}") from error
+    # Strict: a quotation mark that is never closed would swallow all rows that follow.
+    lines = io.StringIO(text, newline="")
+    rows = csv.reader(lines, delimiter=_delimiter(text), skipinitialspace=True, strict=True)
+    try:
+        columns = [" ".join(title.split()).casefold() for title in next(rows, [])]
+        if any(columns.count(column) != 1 for column in COLUMNS) or columns.count(POLARITY) > 1:
+            received = quoted(", ".join(filter(None, columns))) if text.strip() else "an empty file"
             raise UserError(
-                f"{where}: expected a value for `{column}`. Received: nothing; fill it in or remove the row"
+                f"{path}: expected the columns {', '.join(COLUMNS)} in row 1, each once, with commas, semicolons or "
+                f"tabs between. Received: {received}"
             )
-    written, speaker, emotion = ((row[column] or "").strip() for column in COLUMNS)
-    recording = folder / written
-    if not recording.is_file():
-        raise UserError(f"{where}: expected a recording. Received: path={written!r}, and {recording} is no file")
-    return Utterance(str(Path(written).with_suffix("")), recording, f"{NAME}:{speaker}", emotion.lower())
+        for cells in rows:
+            if not any(cell.strip() for cell in cells):
+                continue
+            where = f"{path}, row {rows.line_num}"
+            if any(cell.strip() for cell in cells[len(columns) :]):
+                raise UserError(
+                    f"{where}: expected at most {len(columns)} cells, as in row 1. Received: {len(cells)}; put "
+                    "quotation marks around a value that contains the delimiter"
+                )
+            cells += [""] * (len(columns) - len(cells))
+            yield where, {column: cell.strip() for column, cell in zip(columns, cells, strict=False)}
+    except csv.Error as error:
+        raise UserError(f"{expected}. Received: {error}, in row {rows.line_num}; mend its quotation marks") from error
 
 
-def _polarity(row: dict[str, str | None], where: str) -> str:
-    polarity = (row.get("polarity") or "").strip().lower()
+def _delimiter(text: str) -> str:
+    """The one of `DELIMITERS` that is most frequent in the first line."""
+    first = text.partition("\n")[0]
+    return max(DELIMITERS, key=first.count)
+
+
+def _utterance(row: dict[str, str], folder: Path, where: str) -> Utterance:
+    for column in COLUMNS:
+        if row[column] in EMPTY or (column == "emotion" and row[column].lower() in EMPTY):
+            received = f"{row[column]!r}, which stands for no value" if row[column] else "nothing"
+            raise UserError(
+                f"{where}: expected a value for `{column}`. Received: {received}; fill it in or remove the row"
+            )
+        if len(row[column].splitlines()) > 1:
+            raise UserError(
+                f"{where}: expected one line for `{column}`. Received: {quoted(row[column])}; mend the quotation marks"
+            )
+    written = _path(row["path"], folder, where)
+    name = os.path.normpath(Path(written).with_suffix(""))
+    speaker, emotion = (" ".join(unicodedata.normalize("NFC", row[column]).split()) for column in COLUMNS[1:])
+    if speaker == "*" or not all(letter.isprintable() or letter in _JOINERS for letter in speaker):
+        raise UserError(
+            f"{where}: expected a speaker's name of visible characters, and not * alone. Received: {quoted(speaker)}; "
+            "rename the speaker"
+        )
+    return Utterance(name, folder / written, f"{NAME}:{speaker}", _emotion(emotion, where))
+
+
+def _path(written: str, folder: Path, where: str) -> str:
+    """The path as written, or with slashes for the backslashes of Windows where the recording is found so."""
+    for path in (written, PureWindowsPath(written).as_posix()):
+        try:
+            if (folder / path).is_file():
+                return path
+        except (OSError, ValueError):  # too long, or with a NUL
+            continue
+    raise UserError(
+        f"{where}: expected a recording. Received: path={quoted(written)}, and {folder / written} is no file; write "
+        "paths relative to the table"
+    )
+
+
+def _emotion(written: str, where: str) -> str:
+    emotion = written.lower()
+    fits = all(
+        unicodedata.category(letter)[0] in "LMN" or letter in _IN_EMOTIONS or letter in _JOINERS for letter in emotion
+    )
+    if not (fits and emotion[:1].isalnum()) or emotion in RESERVED:
+        raise UserError(
+            f"{where}: expected an emotion of letters and digits, which begin it, and {_IN_EMOTIONS.strip()}, and none "
+            f"of {', '.join(sorted(RESERVED))}. Received: {quoted(written)}; rename the emotion"
+        )
+    return emotion
+
+
+def _polarity(row: dict[str, str], where: str) -> str:
+    written = row.get(POLARITY, "")
+    polarity = "" if written in EMPTY else written.lower()
     if polarity and polarity not in POLARITIES.values():
         expected = ", ".join(sorted(set(POLARITIES.values())))
-        raise UserError(f"{where}: expected a polarity among {expected}. Received: {polarity!r}")
+        raise UserError(f"{where}: expected a polarity among {expected}. Received: {quoted(polarity)}")
     return polarity

@@ -23,21 +23,9 @@ def cross_corpus_task(
     config: Config,
     weights: Path | None,
 ) -> FoldTask:
-    """The task of training on one corpus and testing on another; for the arguments see `join` and `FoldTask.make`.
-
-    Raises:
-        UserError: as both, or a recording is in both corpora.
-    """
+    """The task of training on one corpus and testing on another; for arguments and errors see `join` and `FoldTask`."""
     corpus, joined, protocol = join(trained_on, tested_on, scheme)
-    task = FoldTask.make(corpus, joined, fold, strategy, config, weights, protocol=protocol)
-    heard = {item.content_hash: item for item in task.prepared.items if item.utterance.speaker not in task.fold.test}
-    for item in task.prepared.items:
-        if item.utterance.speaker in task.fold.test and item.content_hash in heard:
-            raise UserError(
-                f"{item.utterance.path}: expected a recording that the corpus trained on lacks. Received: the same as "
-                f"{heard[item.content_hash].utterance.path}; take it out of one of the two"
-            )
-    return task
+    return FoldTask.make(corpus, joined, fold, strategy, config, weights, protocol=protocol)
 
 
 def join(trained_on: Corpus, tested_on: Corpus, scheme: Scheme) -> tuple[Corpus, Scheme, dict[str, Any]]:
@@ -80,6 +68,7 @@ def join(trained_on: Corpus, tested_on: Corpus, scheme: Scheme) -> tuple[Corpus,
         emotions=shared,
         polarities=tuple(polarity[emotion] for emotion in shared),
         exclusions=trained_on.exclusions + tested_on.exclusions,
+        keep_excluded=trained_on.keep_excluded and tested_on.keep_excluded,
     )
     folds = [
         Fold(

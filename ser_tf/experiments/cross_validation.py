@@ -19,6 +19,7 @@ from ser_tf.experiments.summary import Summary, summarise
 from ser_tf.pipeline import prepare_speech
 from ser_tf.training.finetune import FoldNetwork, FoldTask, finetune
 from ser_tf.training.run_folder import RunFolder, write_json
+from ser_tf.training.sides import without_contradictions
 from ser_tf.training.strategies import configure, start_in_words
 
 
@@ -76,14 +77,14 @@ class CrossValidation:
             UserError: as `check`, or a fold of this speech cannot be trained and tested, or a folder holds another run.
         """
         self.check()
-        prepared = prepare_speech(self.corpus.utterances, self.config)
+        corpus, prepared = without_contradictions(self.corpus, prepare_speech(self.corpus.utterances, self.config))
         tasks = []
         for fold, seed, strategy in product(self.folds, self.seeds, self.strategies):
             config = dataclasses.replace(self.config, training=dataclasses.replace(self.config.training, seed=seed))
             weights = self.weights
             if self.start_from is not None:
                 weights = self.run_folder(self.start_from, fold, seed).weights
-            task = FoldTask.make(self.corpus, self.scheme, fold, strategy, config, weights, prepared)
+            task = FoldTask.make(corpus, self.scheme, fold, strategy, config, weights, prepared)
             run = self.run_folder(strategy, fold, seed)
             if run.identity.is_file():
                 run.begin(task.identity(), task.config)  # refuses another run

@@ -45,6 +45,7 @@ from ser_tf.network.se_resnet import descriptor_count, frames_per_descriptor
 from ser_tf.pipeline import PreparedSpeech, SpeechFile, inputs_of_each, prepare_speech
 from ser_tf.serving.predict import Recogniser, load_run
 from ser_tf.training.run_folder import RunFolder, environment
+from ser_tf.training.sides import without_contradictions
 
 TALKERS = 6
 FEWEST_TALKERS = 2
@@ -128,7 +129,7 @@ def measure(corpus: Corpus, folders: Sequence[Path], out: Path, report: Callable
     tested = read_predictions(folders)
     tested.of(*tested.strategies)  # refuses what cannot be compared
     config = _shared_config(list(runs.values()))
-    prepared = prepare_speech(corpus.utterances, config)
+    prepared = without_contradictions(corpus, prepare_speech(corpus.utterances, config))[1]
     if (corpus.name, prepared.data_hash) != (tested.corpus, tested.data_hash):
         raise UserError(
             f"{corpus.root}: expected the recordings of the runs: {tested.corpus}, data hash {tested.data_hash}. "

@@ -106,9 +106,9 @@ class NoiseFolder:
             if list(rows.columns) != COLUMNS:
                 raise ValueError(f"the columns {', '.join(rows.columns)}")
         except (OSError, ValueError) as error:
+            reason = shortened(" ".join(str(error).split()))
             raise UserError(
-                f"{self.table}: expected the columns {', '.join(COLUMNS)}. Received: {shortened(' '.join(str(error).split()))}; "
-                f"{remedy}"
+                f"{self.table}: expected the columns {', '.join(COLUMNS)}. Received: {reason}; {remedy}"
             ) from error
         names = rows["strategy"] + "-fold" + rows["fold"] + "-seed" + rows["seed"]
         finished = list(self.read_about()["runs"])

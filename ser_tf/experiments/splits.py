@@ -17,7 +17,7 @@ from ser_tf.corpora import Corpus
 from ser_tf.corpora.folds import RANDOM_SPLIT, SIDES, SPEAKER_INDEPENDENT, Scheme
 from ser_tf.errors import UserError
 from ser_tf.pipeline import PreparedSpeech
-from ser_tf.training.results import Side, side_of
+from ser_tf.training.sides import Side, refuse_shared, refuse_shared_recordings, require_emotions, side_of
 
 RANDOM_SPLIT_SEED = 0
 
@@ -68,18 +68,18 @@ def honest_splits(corpus: Corpus, scheme: Scheme, prepared: PreparedSpeech) -> l
     """The folds of the scheme, as the networks have them.
 
     Raises:
-        UserError: a side of a fold has no readable recordings.
+        UserError: two sides of a fold share a speaker or a recording; training or validation lacks an emotion, or any
+            side readable recordings.
     """
-    return [
-        Split(
-            SPEAKER_INDEPENDENT,
-            scheme.name,
-            scheme.hash,
-            fold.number,
-            {side: side_of(corpus, prepared, getattr(fold, side)) for side in SIDES},
-        )
-        for fold in scheme.folds
-    ]
+    splits = []
+    for fold in scheme.folds:
+        sides = {side: side_of(corpus, prepared, getattr(fold, side)) for side in SIDES}
+        where = f"{corpus.root}: fold {fold.number}"
+        refuse_shared({side: content.speech for side, content in sides.items()}, where)
+        require_emotions(sides["train"], "training", corpus, where)
+        require_emotions(sides["validation"], "validation", corpus, where)
+        splits.append(Split(SPEAKER_INDEPENDENT, scheme.name, scheme.hash, fold.number, sides))
+    return splits
 
 
 def random_splits(corpus: Corpus, scheme: Scheme, prepared: PreparedSpeech) -> list[Split]:
@@ -88,7 +88,7 @@ def random_splits(corpus: Corpus, scheme: Scheme, prepared: PreparedSpeech) -> l
     Each utterance is tested once; a fold validates on the test utterances of the next one, cyclic.
 
     Raises:
-        UserError: fewer than three folds, or more than an emotion has utterances.
+        UserError: fewer than three folds, or more than an emotion has utterances; or a recording falls on two sides.
     """
     emotions = [item.utterance.emotion for item in prepared.items]
     count, most = len(scheme.folds), min(Counter(emotions).values())
@@ -109,5 +109,8 @@ def random_splits(corpus: Corpus, scheme: Scheme, prepared: PreparedSpeech) -> l
             side: Side.of([prepared.items[place] for place in places], corpus.emotions)
             for side, places in zip(SIDES, (rest, validation, test), strict=True)
         }
+        refuse_shared_recordings(
+            {side: content.speech for side, content in sides.items()}, f"{corpus.root}: random fold {index + 1}"
+        )
         splits.append(Split(RANDOM_SPLIT, RANDOM_SPLIT, split_hash, index + 1, sides))
     return splits

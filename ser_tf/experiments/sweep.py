@@ -24,6 +24,7 @@ from ser_tf.experiments.cross_validation import time_to_go
 from ser_tf.pipeline import PreparedSpeech, prepare_speech
 from ser_tf.training.finetune import FoldTask, train
 from ser_tf.training.run_folder import RunFolder, environment, write_json, write_text
+from ser_tf.training.sides import without_contradictions
 
 FLATTERING = (
     "Of validation speakers, each at the epoch that is best for them: these figures flatter, and serve to choose. "
@@ -110,6 +111,8 @@ class Sweep:
             with run.alone():
                 _, progress = train(task, run, report)
                 uars = [epoch["validation_uar"] for epoch in progress.epochs]
+                if task.config.training.schedule == "cosine":
+                    uars = uars[-1:]  # the one epoch that may be kept
                 outcome = Outcome(task.fold.number, task.config.training.seed, point, uars)
                 write_json(run.path / FINISHED, dataclasses.asdict(outcome))
                 run.state.unlink()
@@ -162,7 +165,7 @@ class Sweep:
         """All trainings, so that whatever stops one is said before the first begins."""
         if self.weights is not None and self.start_from is not None:
             raise UserError("weights and start_from: expected one of the two at most. Received: both")
-        prepared: dict[Any, PreparedSpeech] = {}
+        prepared: dict[Any, tuple[Corpus, PreparedSpeech]] = {}
         tasks = []
         for fold, seed, point in product(self.folds, self.seeds, self.points):
             config = changed(self.config, {**_plain(point), "training.seed": seed})
@@ -174,16 +177,10 @@ class Sweep:
             self.scheme.fold(fold)
             read_by = (config.audio, config.vad)
             if read_by not in prepared:
-                prepared[read_by] = prepare_speech(self.corpus.utterances, config)
+                prepared[read_by] = without_contradictions(self.corpus, prepare_speech(self.corpus.utterances, config))
+            corpus, speech = prepared[read_by]
             task = FoldTask.make(
-                self.corpus,
-                self.scheme,
-                fold,
-                self.strategy,
-                config,
-                weights,
-                prepared[read_by],
-                compared=list(self.grid),
+                corpus, self.scheme, fold, self.strategy, config, weights, speech, compared=list(self.grid)
             )
             tasks.append((fold, seed, point, task))
         return tasks
@@ -204,14 +201,14 @@ class Sweep:
             "start": start,
             "afresh": list(task.afresh),
             "parameters": _plain(dict(self.grid)),
-            "epochs": self.config.training.maximum_epochs,
+            "epochs": task.schedule().epochs,
             "judged_on": "validation speakers",
             "configuration": configuration,
         }
         path = self.folder / "sweep.json"
         if path.is_file():
             before = read_json(path, "choose another --run", dict)
-            other = [key for key in about if before.get(key) != about[key]]
+            other = [key for key in about if before.get(key) != about[key] and key != "epochs"]  # of a fold's size
             if other:
                 raise UserError(f"{self.folder}: holds a sweep with another {', '.join(other)}; choose another --run")
             return

@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ser_tf.audio import egemaps
 from ser_tf.audio.mfcc import mfcc_statistics
-from ser_tf.classifier import COUPLING, fit_svm, require_every_emotion
+from ser_tf.classifier import COUPLING, fit_svm
 from ser_tf.config import Config
 from ser_tf.corpora import Corpus, crema_d
 from ser_tf.corpora.folds import Scheme
@@ -29,6 +29,7 @@ from ser_tf.experiments.splits import RANDOM_SPLIT, SPEAKER_INDEPENDENT, Split, 
 from ser_tf.pipeline import PreparedSpeech, SpeechFile
 from ser_tf.training.results import WRITTEN, write_results
 from ser_tf.training.run_folder import RunFolder
+from ser_tf.training.sides import without_contradictions
 
 TIE_HANDICAP = 1e-5
 """How far the truth stands behind its equals in a vote; seen in the six decimals of `predictions.csv`."""
@@ -102,15 +103,12 @@ def compare(
         A table, and below it what a random split adds.
 
     Raises:
-        UserError: a side of a fold lacks readable recordings or an emotion, a folder holds another run, or so many
-            random folds cannot be dealt.
+        UserError: as `honest_splits` and `random_splits`, or a folder holds another run.
     """
+    corpus, prepared = without_contradictions(corpus, prepared)
     splits = honest_splits(corpus, scheme, prepared)
     if protocol == "random":
         splits += random_splits(corpus, scheme, prepared)
-    for split in splits:
-        require_every_emotion(split.sides["train"].labels, corpus.emotions, "training")
-        require_every_emotion(split.sides["validation"].labels, corpus.emotions, "validation")
     results: Results = {}
     for yardstick in yardsticks:
         described = cache(partial(_described, yardstick, prepared, report))  # once, if a fold is left to judge

@@ -23,9 +23,9 @@ from keras import layers
 
 from ser_tf.config import SAMPLE_RATE_HZ, Config, NetworkConfig
 from ser_tf.errors import UserError
+from ser_tf.network.batch_normalisation import FusedBatchNormalization
 from ser_tf.network.layers import (
     Cosines,
-    FusedBatchNormalization,
     GhostVLAD,
     MinimumTime,
     SqueezeExcitation,

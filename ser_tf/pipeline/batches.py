@@ -128,6 +128,7 @@ class _Deck:
         self._utterances = utterances
         self._speakers = speakers
         self._generator = generator
+        self._has_several_speakers = len(set(speakers[utterances])) > 1
         self._waiting: list[int] = []
 
     def check(self, name: str | int, most_seats: int) -> None:
@@ -138,7 +139,7 @@ class _Deck:
             )
 
     def check_speakers(self, name: str | int) -> None:
-        if len(set(self._speakers[self._utterances])) < 2:
+        if not self._has_several_speakers:
             raise UserError(
                 f"emotion {name}: expected at least two speakers in the training part. "
                 f"Received: {self._speakers[self._utterances[0]]} only; choose plain batches or add speakers"
@@ -149,7 +150,8 @@ class _Deck:
         hand: list[int] = []
         while len(hand) < seats:
             heard = {self._speakers[utterance] for utterance in hand}
-            barred = heard if len(hand) == seats - 1 and len(heard) == 1 else set()
+            is_last = len(hand) == seats - 1
+            barred = heard if is_last and len(heard) == 1 and self._has_several_speakers else set()
             fitting = (u for u in self._waiting if u not in hand and self._speakers[u] not in barred)
             utterance = next(fitting, None)
             if utterance is None:

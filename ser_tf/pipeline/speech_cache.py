@@ -24,9 +24,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from ser_tf.audio.decoding import read_content
 from ser_tf.audio.recording import Decode, decoder_of, speech_key, speech_of
 from ser_tf.audio.vad import Speech
-from ser_tf.audio.waveform import read_content
 from ser_tf.config import Config
 from ser_tf.corpora import Utterance
 from ser_tf.errors import UserError

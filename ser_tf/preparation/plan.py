@@ -11,7 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from ser_tf.corpora import AUDIO_SUFFIXES, is_table
+from ser_tf.corpora import AUDIO_SUFFIXES, PYAV_SUFFIXES, is_table
 from ser_tf.corpora.speakers import SpeakerRecording, find_recordings
 from ser_tf.errors import UserError
 
@@ -72,7 +72,10 @@ class Plan:
             self._database.execute("CREATE INDEX sound ON recordings (hash) WHERE problem = ''")
         self.recordings = self._one("SELECT count(*) FROM recordings WHERE problem = ''")
         self.speakers = self._one("SELECT count(DISTINCT speaker) FROM recordings WHERE problem = ''")
-        self.has_m4a = bool(self._one("SELECT count(*) FROM recordings WHERE problem = '' AND path LIKE '%.m4a'"))
+        self.has_m4a = any(
+            self._one(f"SELECT count(*) FROM recordings WHERE problem = '' AND path LIKE '%{suffix}'")
+            for suffix in PYAV_SUFFIXES
+        )
         if self.speakers < 2:
             received = self._one("SELECT min(speaker) FROM recordings WHERE problem = ''")
             raise UserError(

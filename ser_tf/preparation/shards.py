@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ser_tf.audio.decoding import read_content
 from ser_tf.audio.recording import Recording, decoder_of, speech_of
-from ser_tf.audio.waveform import read_content
 from ser_tf.config import SAMPLE_RATE_HZ, Config
 from ser_tf.documents import read_json
 from ser_tf.errors import UserError

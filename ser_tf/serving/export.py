@@ -1,7 +1,5 @@
 """A finished run as a SavedModel, in folders of versions as TensorFlow Serving watches them."""
 
-import errno
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,13 +9,13 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, encodable, printable
 from ser_tf.folder_lock import alone_in
 from ser_tf.serving.line_graph import LineGraph
 from ser_tf.serving.predict import CONFIG, LABELS, PREDICTIONS, UNFINISHED, export_versions, load_run
+from ser_tf.training.fitting import disk_error
 from ser_tf.training.run_folder import RunFolder, environment, write_json
 
-_CANNOT_WRITE = (tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError, tf.errors.NotFoundError)
 MODEL_CARD = "model_card.md"
 PROVENANCE = "provenance.json"
 
@@ -78,7 +76,7 @@ def write_assets(emotions: Sequence[str], run: RunFolder, card: str, folder: Pat
     names = LABELS, MODEL_CARD, PROVENANCE, CONFIG, PREDICTIONS
     labels, model_card, provenance, config, predictions = files = [folder / name for name in names]
     labels.write_text("".join(f"{emotion}\n" for emotion in emotions), encoding="utf-8")
-    model_card.write_text(card, encoding="utf-8")
+    model_card.write_text(encodable(card), encoding="utf-8")
     write_json(provenance, {"run": run.read_identity(), "exported_with": environment()})
     shutil.copyfile(run.config, config)
     shutil.copyfile(run.predictions, predictions)
@@ -99,18 +97,15 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
     """Name the folder where TensorFlow cannot write.
 
     Raises:
-        OSError: the disk is full.
-        UserError: it cannot write for another reason.
+        OSError: the disk is full, or it cannot be written for another reason.
     """
     try:
         yield
     except tf.errors.OpError as error:
-        full = os.strerror(errno.ENOSPC)
-        if full in str(error):
-            raise OSError(errno.ENOSPC, full, str(folder)) from error
-        if not isinstance(error, _CANNOT_WRITE):
+        cannot_write = disk_error(error, folder)
+        if cannot_write is None:
             raise
-        raise UserError(f"{folder}: the export cannot be written there ({error.message}); choose another") from error
+        raise cannot_write from error
 
 
 @contextmanager
@@ -118,6 +113,8 @@ def _opened(folder: Path) -> Iterator[None]:
     """The folder for this export alone; what a killed one left is removed."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: expected a new folder or that of an export. Received: a file")
+    if printable(folder.absolute()) != str(folder.absolute()):
+        raise UserError(f"{folder}: expected a folder whose path is UTF-8, as TensorFlow needs it; choose another")
     folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder):
         versions = {str(version) for version in export_versions(folder)}

@@ -9,10 +9,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from ser_tf.audio.checks import LARGEST_LEVEL, MAXIMUM_RECORDING_SECONDS, MINIMUM_SAMPLES, SILENT_LEVEL
 from ser_tf.audio.spectrogram import spectrogram
 from ser_tf.audio.vad import INT16_SCALE, MAXIMUM_SPEECH_SECONDS
 from ser_tf.audio.vad_graph import remove_silence
-from ser_tf.audio.waveform import LARGEST_LEVEL, MAXIMUM_RECORDING_SECONDS, MINIMUM_SAMPLES, SILENT_LEVEL
 from ser_tf.classifier import Classifier
 from ser_tf.config import SAMPLE_RATE_HZ
 from ser_tf.pairwise_svm import PairwiseSvm, sides_of_pairs

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ser_tf.audio.vad import remove_silence
-from ser_tf.audio.waveform import read_waveform, to_waveform
+from ser_tf.audio.waveform import Source, read_waveform, to_waveform
 from ser_tf.classifier import Classifier
 from ser_tf.config import SAMPLE_RATE_HZ, Config
 from ser_tf.errors import UserError
@@ -80,18 +80,19 @@ class Recogniser:
         """The emotions it tells apart."""
         return self.classifier.emotions
 
-    def __call__(self, recording: str | Path | bytes | np.ndarray, rate_hz: int | None = None) -> Prediction:
+    def __call__(self, recording: Source | np.ndarray, rate_hz: int | None = None) -> Prediction:
         """Waveform -> speech -> spectrogram -> embedding -> emotion.
 
         Args:
-            recording: a file, the bytes of one, or samples [N] or [N, channels].
+            recording: a file's path, its content (bytes, bytearray, memoryview), the open file (BytesIO), or samples
+                [N] or [N, channels].
             rate_hz: sampling rate of an array.
 
         Raises:
             UserError: the recording cannot be read, is silent or too short or long; or an array comes without rate.
         """
         _refuse_fork(self._process)
-        name = str(recording) if isinstance(recording, str | Path) else "recording"
+        name = _name_of(recording)
         waveform = _waveform(recording, rate_hz)
         speech = remove_silence(waveform, self.config.vad, name)
         inputs = inputs_of(speech.waveform, self.config)
@@ -142,14 +143,13 @@ class ExportedRecogniser:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise UserError(f"{path}: expected a version written by ser-tf export; {reason}; export again") from error
 
-    def __call__(self, recording: str | Path | bytes | np.ndarray, rate_hz: int | None = None) -> Prediction:
+    def __call__(self, recording: Source | np.ndarray, rate_hz: int | None = None) -> Prediction:
         """As `Recogniser.__call__`, with every step after the waveform inside the SavedModel."""
         _refuse_fork(self._process)
         waveform = _waveform(recording, rate_hz)
         answer = {name: rows[0].numpy() for name, rows in self._answers(waveform=tf.constant(waveform[None])).items()}
         if answer["problem"]:
-            name = str(recording) if isinstance(recording, str | Path) else "recording"
-            raise UserError(f"{name}: {answer['problem'].decode()}")
+            raise UserError(f"{_name_of(recording)}: {answer['problem'].decode()}")
         distribution = answer["probabilities"].tolist()
         return Prediction(
             answer["emotion"].decode(),
@@ -251,9 +251,13 @@ def _refuse_fork(loaded_by: int) -> None:
         )
 
 
-def _waveform(recording: str | Path | bytes | np.ndarray, rate_hz: int | None) -> np.ndarray:
-    if not isinstance(recording, np.ndarray):
-        return read_waveform(recording if isinstance(recording, bytes) else Path(recording))
+def _name_of(recording: Source | np.ndarray) -> str:
+    return str(recording) if isinstance(recording, str | os.PathLike) else "recording"
+
+
+def _waveform(recording: Source | np.ndarray, rate_hz: int | None) -> np.ndarray:
+    if not isinstance(recording, np.ndarray | list | tuple):
+        return read_waveform(recording)
     if rate_hz is None:
         raise UserError("rate_hz: expected the sampling rate of the array in Hz. Received: rate_hz=None")
     return to_waveform(recording, rate_hz)

@@ -17,6 +17,7 @@ import numpy as np
 
 from ser_tf.audio.vad import voiced_samples
 from ser_tf.config import SAMPLE_RATE_HZ, VadConfig
+from ser_tf.errors import printable
 from ser_tf.serving.abstention import Abstention
 from ser_tf.serving.predict import ExportedRecogniser, Prediction, Recogniser
 from ser_tf.training.run_folder import write_json, write_text
@@ -189,7 +190,7 @@ def write_timeline(timeline: Timeline, folder: Path) -> None:
     write_json(
         folder / "timeline.json",
         {
-            "file": timeline.name,
+            "file": printable(timeline.name),
             "seconds": timeline.seconds,
             "emotions": timeline.emotions,
             "abstention": dataclasses.asdict(timeline.abstention) if timeline.abstention else None,

@@ -11,10 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from ser_tf.classifier import epoch_uar, fit_softmax, fit_svm, require_every_emotion
+from ser_tf.classifier import epoch_uar, fit_softmax, fit_svm
 from ser_tf.config import Config
 from ser_tf.corpora import Corpus
-from ser_tf.corpora.folds import Fold, Scheme
+from ser_tf.corpora.folds import SIDES, Fold, Scheme
 from ser_tf.corpora.speakers import identities
 from ser_tf.errors import UserError
 from ser_tf.metrics import unweighted_average_recall
@@ -37,8 +37,9 @@ from ser_tf.training.fitting import (
 )
 from ser_tf.training.monitor import CollapseMonitor, metric_monitors
 from ser_tf.training.progress import Progress
-from ser_tf.training.results import WRITTEN, Side, side_of, write_results
+from ser_tf.training.results import WRITTEN, write_results
 from ser_tf.training.run_folder import RunFolder
+from ser_tf.training.sides import Side, refuse_shared, require_emotions, side_of, without_contradictions
 from ser_tf.training.strategies import Strategy, configure
 from ser_tf.training.weights import (
     layers_afresh,
@@ -65,7 +66,7 @@ class FoldTask:
     """One fold of one strategy: all that training and testing it needs.
 
     Attributes:
-        corpus: where the utterances come from.
+        corpus: where the utterances come from; without recordings that it has under two emotions.
         scheme: where the fold comes from.
         fold: the speakers.
         prepared: the speech of every utterance, and the recordings that could not be read.
@@ -107,8 +108,9 @@ class FoldTask:
         With `compared`, parameters whose values are being compared, the layers they shape start afresh for every value.
 
         Raises:
-            UserError: strategy, weights and fold do not go together; or a side of the fold lacks readable
-                recordings or an emotion, or such batches cannot be dealt from it.
+            UserError: strategy, weights and fold do not go together; two sides of the fold share a speaker or a
+                recording; one of training and validation lacks an emotion, or any side readable recordings; or such
+                batches cannot be dealt.
         """
         strategy, resolved = configure(strategy_name, config, weights=weights is not None, compared=compared)
         fold = scheme.fold(fold_number)
@@ -117,15 +119,18 @@ class FoldTask:
             refuse_leak(weights, fold.validation + fold.test, {})  # before any recording is read
             afresh = layers_afresh(read_provenance(weights), resolved, weights, compared)
         prepared = prepared or prepare_speech(corpus.utterances, resolved)
+        corpus, prepared = without_contradictions(corpus, prepared)
         task = cls(
             corpus, scheme, fold, prepared, strategy_name, strategy, resolved, weights, afresh, dict(protocol or {})
         )
-        training, validation, test = (task.side(speakers) for speakers in (fold.train, fold.validation, fold.test))
+        training, validation, test = (task.side(getattr(fold, side)) for side in SIDES)
+        where = f"{corpus.root}: fold {fold_number}"
+        refuse_shared({"training": training.speech, "validation": validation.speech, "test": test.speech}, where)
         if weights is not None:
             held_out = [*validation.speech, *test.speech]
             refuse_leak(weights, heard_speakers(held_out), {file.sample_hash: file.utterance.name for file in held_out})
-        require_every_emotion(training.labels, corpus.emotions, "training")
-        require_every_emotion(validation.labels, corpus.emotions, "validation")
+        require_emotions(training, "training", corpus, where)
+        require_emotions(validation, "validation", corpus, where)
         deal(training.speech, resolved.training, epoch=0)  # refuses batches that cannot be dealt
         return task
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,6 +20,8 @@ from ser_tf.config import TrainingConfig
 from ser_tf.errors import UserError
 from ser_tf.training.progress import Progress
 from ser_tf.training.run_folder import RunFolder, write_text
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 def make_deterministic(seed: int) -> None:
@@ -36,13 +39,21 @@ def exhaustion_explained(run: RunFolder) -> Iterator[None]:
     except OSError as error:
         error.filename = error.filename or str(run.path)
         raise
-    except tf.errors.ResourceExhaustedError as error:
-        full = os.strerror(errno.ENOSPC)
-        if full in str(error):
-            raise OSError(errno.ENOSPC, full, str(run.tensorboard)) from error
+    except tf.errors.OpError as error:
+        cannot_write = disk_error(error, run.tensorboard)
+        if cannot_write is not None:
+            raise cannot_write from error
+        if not isinstance(error, tf.errors.ResourceExhaustedError):
+            raise
         raise UserError(
             "out of memory; lower training.batch_size or training.crop_seconds, or choose a smaller preset"
         ) from error
+
+
+def disk_error(error: tf.errors.OpError, place: Path) -> OSError | None:
+    """What the operating system said where TensorFlow could not write; None of another error."""
+    numbers = (number for number in _DISK if os.strerror(number) in str(error))
+    return next((OSError(number, os.strerror(number), str(place)) for number in numbers), None)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from ser_tf.classifier import require_every_emotion
 from ser_tf.config import Config
 from ser_tf.corpora import Corpus
 from ser_tf.corpora.facts import facts_of
@@ -24,12 +23,12 @@ from ser_tf.corpora.folds import Fold, Scheme
 from ser_tf.corpora.joined import joined
 from ser_tf.errors import UserError
 from ser_tf.metrics import score
-from ser_tf.pipeline import deal, prepare_speech
+from ser_tf.pipeline import PreparedSpeech, SpeechFile, deal, prepare_speech
 from ser_tf.training.finetune import FoldTask, train
 from ser_tf.training.fitting import exhaustion_explained
 from ser_tf.training.predictions import FIRST_COLUMNS
-from ser_tf.training.results import Side
 from ser_tf.training.run_folder import RunFolder, write_text
+from ser_tf.training.sides import Side, refuse_shared, require_emotions, without_contradictions
 from ser_tf.training.strategies import Strategy
 from ser_tf.training.weights import method_of
 
@@ -54,10 +53,13 @@ class EmotionTask(FoldTask):
             exclude_speakers: as in "ravdess:12", or "ravdess:*" for all of a corpus; nothing of them is heard.
 
         Raises:
-            UserError: the corpora do not go together, an excluded speaker is not there, a recording is on both sides
-                or in two corpora, or too little is left.
+            UserError: the corpora do not go together, an excluded speaker is not there, too little is left, or a
+                speaker or a recording is in two corpora or on two of these sides: trained on, held out, excluded.
         """
-        corpus = _without(joined(corpora), exclude_speakers)
+        whole = joined(corpora)
+        apart = _excluded(whole, exclude_speakers)
+        whole, heard = without_contradictions(whole, prepare_speech(whole.utterances, config))
+        corpus = replace(whole, utterances=tuple(each for each in whole.utterances if each.speaker not in apart))
         config = replace(config, training=replace(config.training, batches="corpora"))
         held_out = tuple(speaker for of_corpus in _speakers_of_each(corpus).values() for speaker in _chosen(of_corpus))
         fold = Fold(
@@ -78,28 +80,25 @@ class EmotionTask(FoldTask):
             corpus=corpus,
             scheme=scheme,
             fold=fold,
-            prepared=prepare_speech(corpus.utterances, config),
+            prepared=PreparedSpeech(
+                items=tuple(item for item in heard.items if item.utterance.speaker not in apart),
+                failures=tuple(failure for failure in heard.failures if failure[0].speaker not in apart),
+            ),
             strategy_name=NAME,
             strategy=Strategy(pretrained=False, ghosts=config.network.ghost_clusters > 0, loss="softmax"),
             config=config,
             weights=None,
         )
-        task.refuse_shared_recordings()
+        sides: dict[str, list[SpeechFile]] = {}
+        for item in heard.items:
+            of_corpus, speaker = item.utterance.speaker.partition(":")[0], item.utterance.speaker
+            side = "excluded" if speaker in apart else "held out" if speaker in held_out else "trained on"
+            sides.setdefault(f"{of_corpus}, {side}", []).append(item)
+        refuse_shared(sides, str(corpus.root))
         training = task.side(fold.train)
-        require_every_emotion(training.labels, corpus.emotions, "training")
+        require_emotions(training, "training", corpus, str(corpus.root))
         deal(training.speech, config.training, epoch=0)  # refuses batches that cannot be dealt
         return task
-
-    def refuse_shared_recordings(self) -> None:
-        """Refuse a recording that is in two corpora, or of a speaker held out and of another one."""
-        heard: dict[int, Any] = {}
-        for item in self.prepared.items:
-            other = heard.setdefault(item.sample_hash, item).utterance
-            if other.speaker != item.utterance.speaker:
-                raise UserError(
-                    f"{item.utterance.path}: expected each recording of one speaker. Received: the same as "
-                    f"{other.path}, of {item.utterance.speaker} and of {other.speaker}; give each recording once"
-                )
 
     def corpora(self) -> dict[str, dict[str, Any]]:
         """Name of each corpus -> its licence, and how many speakers and recordings of it are trained on."""
@@ -181,7 +180,8 @@ def _chosen(speakers: Sequence[str]) -> list[str]:
     return sorted(ordered[: max(1, round(HELD_OUT * len(speakers)))])
 
 
-def _without(corpus: Corpus, names: Sequence[str]) -> Corpus:
+def _excluded(corpus: Corpus, names: Sequence[str]) -> set[str]:
+    """The speakers that these names mean."""
     apart: set[str] = set()
     for name in names:
         found = {
@@ -195,8 +195,7 @@ def _without(corpus: Corpus, names: Sequence[str]) -> Corpus:
                 f"{corpus.speakers[0].partition(':')[0]}:*. Received: {name}"
             )
         apart |= found
-    kept = tuple(utterance for utterance in corpus.utterances if utterance.speaker not in apart)
-    return replace(corpus, utterances=kept)
+    return apart
 
 
 def _write_predictions(run: RunFolder, task: EmotionTask, side: Side, probabilities: np.ndarray) -> None:

@@ -1,21 +1,21 @@
-"""What a fold comes to: the utterances of its sides, and the files that say how each was named."""
+"""What a fold comes to: the files that say how each utterance was named."""
 
 import csv
 import dataclasses
 import io
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ser_tf.corpora import Corpus
-from ser_tf.errors import UserError
+from ser_tf.errors import printable
 from ser_tf.metrics import Scores, score
-from ser_tf.pipeline import PreparedSpeech, SpeechFile
+from ser_tf.pipeline import PreparedSpeech
 from ser_tf.training.predictions import FIRST_COLUMNS
 from ser_tf.training.run_folder import RunFolder, write_text
+from ser_tf.training.sides import Side
 
 _SCORES = {"utterances": int, **dict.fromkeys(("wa", "uar", "macro_f1", "ece"), float)}
 WRITTEN = {
@@ -24,41 +24,6 @@ WRITTEN = {
     "whole_waveform_kept": int,
 }
 """What `write_results` leaves in every `metrics.json`, as `ser_tf.documents.misfit` takes it."""
-
-
-@dataclass(frozen=True)
-class Side:
-    """The utterances of the train, validation or test side of a fold.
-
-    Attributes:
-        speech: one per utterance.
-        labels: int32 [N], class numbers in the corpus's order.
-    """
-
-    speech: Sequence[SpeechFile]
-    labels: np.ndarray
-
-    @classmethod
-    def of(cls, speech: Sequence[SpeechFile], emotions: Sequence[str]) -> "Side":
-        """These utterances, with the place of each one's emotion among `emotions`."""
-        return cls(speech, np.array([emotions.index(item.utterance.emotion) for item in speech], "int32"))
-
-
-def side_of(corpus: Corpus, prepared: PreparedSpeech, speakers: Sequence[str]) -> Side:
-    """The readable utterances of these speakers.
-
-    Raises:
-        UserError: there are none.
-    """
-    wanted = set(speakers)
-    speech = [item for item in prepared.items if item.utterance.speaker in wanted]
-    if not speech:
-        reasons = [reason for utterance, reason in prepared.failures if utterance.speaker in wanted]
-        raise UserError(
-            f"{corpus.root}: expected readable recordings of {', '.join(speakers)}. "
-            f"Received: {len(reasons)} that are not, such as {reasons[0]}"
-        )
-    return Side.of(speech, corpus.emotions)
 
 
 def write_results(
@@ -109,7 +74,7 @@ def _write_predictions(
     for name, distributions in probabilities.items():
         for item, distribution in zip(sides[name].speech, distributions, strict=True):
             utterance = item.utterance
-            file = os.path.relpath(utterance.path, root)
+            file = printable(os.path.relpath(utterance.path, root))
             prediction = emotions[int(distribution.argmax())]
             shares = (f"{share:.6f}" for share in distribution)
             writer.writerow([name, file, utterance.speaker, utterance.emotion, prediction, *shares])

@@ -13,7 +13,7 @@ from typing import Any
 
 from ser_tf.config import Config
 from ser_tf.documents import misfit, read_json
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, encodable
 from ser_tf.folder_lock import alone_in
 
 MODULES = ("tensorflow", "keras", "numpy", "sklearn", "soundfile", "soxr", "webrtcvad")
@@ -188,7 +188,7 @@ def write_json(path: Path, value: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically: it stands whole or not at all. What UTF-8 does not have is escaped."""
     unfinished = path.with_name(f"unfinished-{path.name}")
-    unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
+    unfinished.write_text(encodable(text), encoding="utf-8")
     unfinished.replace(path)
 
 

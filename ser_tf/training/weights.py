@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from ser_tf.config import Config
+from ser_tf.corpora.speakers import voice
 from ser_tf.documents import parse_json
 from ser_tf.errors import UserError
 from ser_tf.training.run_folder import misfit_of_start
@@ -381,8 +382,8 @@ def _variables_by_place(network: keras.Model) -> dict[str, keras.Variable]:
 
 def _shared(heard: Iterable[str], held_out: Iterable[str]) -> list[str]:
     """The speakers on both sides, sorted; "voxceleb2:*" has heard all of that corpus."""
-    heard = set(heard)
-    return sorted(name for name in set(held_out) if {name, f"{name.partition(':')[0]}:*"} & heard)
+    heard = set(map(voice, heard))
+    return sorted(name for name in set(held_out) if {voice(name), voice(f"{name.partition(':')[0]}:*")} & heard)
 
 
 def _by(shape: tuple[int, ...] | None) -> str:

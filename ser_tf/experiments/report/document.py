@@ -99,6 +99,6 @@ class Document:
 def _file_name(text: str) -> str:
     """The text in safe characters; where that changes it, a hash keeps it apart from others."""
     safe = re.sub(r"[^A-Za-z0-9_=.-]+|^\.+", "-", text)[:LONGEST_NAME]
-    return (
-        safe if safe == text else f"{safe}-{hashlib.blake2b(text.encode(errors='replace'), digest_size=4).hexdigest()}"
-    )
+    if safe == text:
+        return text
+    return f"{safe}-{hashlib.blake2b(text.encode(errors='replace'), digest_size=4).hexdigest()}"

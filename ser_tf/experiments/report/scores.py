@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_tf.config import PRESETS
+from ser_tf.config import PRESETS, TrainingConfig
 from ser_tf.corpora.demographics import Demographics, demographics_of
 from ser_tf.corpora.folds import RANDOM_SPLIT
 from ser_tf.documents import read_json
@@ -24,6 +24,8 @@ from ser_tf.experiments.report.sources import Evaluation, Line, preset_in_words,
 from ser_tf.experiments.statistics import Estimate, Spread, interval_in_words, points
 from ser_tf.experiments.summary import StrategySummary, summarise_strategy
 
+LONGEST_NUMBER = 10
+"""Digits; a name of more is no number that a range would make readable."""
 CORPUS_NAMES = {"ravdess": "RAVDESS", "crema_d": "CREMA-D", "synthetic": "synthetic corpus"}
 SCHEME_NOTES = {
     "complete": "every speaker is tested once",
@@ -198,22 +200,38 @@ def main_result(scored: Scored) -> str:
     return " ".join(told)
 
 
+def _length(training: TrainingConfig, from_weights: bool) -> str:
+    if training.schedule == "step":
+        return f"at most {training.maximum_epochs} epochs"
+    return f"{training.steps_from_weights if from_weights else training.steps} steps"
+
+
+def _is_shorter(training: TrainingConfig, recipe: TrainingConfig) -> bool:
+    if training.schedule != recipe.schedule:
+        return True
+    lengths = ("maximum_epochs",) if recipe.schedule == "step" else ("steps", "steps_from_weights")
+    return any(getattr(training, length) < getattr(recipe, length) for length in lengths)
+
+
 def _kind(scored: Scored) -> Iterator[str]:
     """What kind of runs these are, plainly."""
     lines = [line for line in scored.evaluation.lines if line.network]
     if not lines:
         yield "No network was trained: these are yardsticks, simple methods on the folds of the networks."
     told: dict[str, list[str]] = {}
-    pilot = False
+    is_pilot = is_small = False
     for line in lines:
         config = line.runs[0].config
         name, _, changes = preset_in_words(config).partition("; ")
-        epochs = config.training.maximum_epochs
-        pilot |= name != "paper" or epochs < PRESETS["paper"].training.maximum_epochs
-        text = f"preset `{name}`" + (f" with `{changes}`" if changes else "") + f", at most {epochs} epochs"
+        is_pilot |= _is_shorter(config.training, PRESETS[name].training)
+        is_small |= name != "paper"
+        length = _length(config.training, from_weights=line.runs[0].identity["weights"] is not None)
+        text = f"preset `{name}`" + (f" with `{changes}`" if changes else "") + f", {length}"
         told.setdefault(text, []).append(line.label)
-    if pilot:
-        yield "These are pilots, not the paper's network and schedule."
+    if is_pilot:
+        yield "These are pilots: their training is shorter than their preset's."
+    if is_small:
+        yield "The networks are smaller than the paper's."
     yield from (f"{', '.join(labels)}: {text}." for text, labels in told.items())
     starts: dict[str, list[str]] = {}
     for line in lines:
@@ -223,7 +241,7 @@ def _kind(scored: Scored) -> Iterator[str]:
         yield f"{', '.join(labels)}: from {start}; the paper starts from a pre-training on VoxCeleb2."
     for corpora in dict.fromkeys(line.runs[0].pretrained_on for line in lines):
         if corpora:
-            yield f"The pre-trained weights have learnt the speakers of {' and '.join(corpora)}."
+            yield f"The pre-trained weights have heard {' and '.join(corpora)}."
     if lines:
         seeds = sorted({run.seed for line in lines for run in line.runs})
         yield (
@@ -466,7 +484,7 @@ def interval(estimate: Estimate) -> str:
 def speakers_in_words(speakers: Sequence[str]) -> str:
     """Names without their corpus; numbers in ranges, as in "1-18, 22"."""
     names = [speaker.partition(":")[2] or speaker for speaker in speakers]
-    if not all(name.isdecimal() for name in names):
+    if not all(name.isdecimal() and len(name) < LONGEST_NUMBER for name in names):
         return ", ".join(names)
     parts = []
     numbers = sorted(int(name) for name in names)

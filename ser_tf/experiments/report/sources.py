@@ -424,6 +424,12 @@ def _read_sweep(folder: Path) -> Sweep:
     about = read_json(folder / SWEEP, remedy, wanted)
     parameters = tuple(about["parameters"])
     rows = _read_table(folder / "sweep.csv", (*SWEEP_COLUMNS, *parameters), remedy)
+    whole = all(pd.api.types.is_integer_dtype(rows[name]) for name in ("fold", "seed"))
+    scores = pd.to_numeric(rows["best_validation_uar"], errors="coerce")
+    if not (parameters and whole and scores.between(0, 1).all() and rows[list(parameters)].notna().all(axis=None)):
+        raise UserError(
+            f"{folder / 'sweep.csv'}: expected folds and seeds in whole numbers, and UARs from 0 to 1; {remedy}"
+        )
     start = ", ".join([about["start"] or "random weights", *(f"{layer} afresh" for layer in about["afresh"])])
     points = math.prod(len(values) for values in about["parameters"].values())
     return Sweep(

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ser_tf.config import SAMPLE_RATE_HZ
+from ser_tf.errors import printable
 from ser_tf.experiments.report.colours import VARIABLES
 from ser_tf.experiments.report.document import Bullets, Notice, Paragraph, Table
 from ser_tf.experiments.report.page import fill_page, html_block
@@ -48,7 +49,7 @@ def timeline_page(timeline: Timeline, samples: np.ndarray, source: str) -> str:
         for start in range(0, len(samples), ROW_SAMPLES)
     ]
     return fill_page(
-        f"Emotions of {timeline.name}",
+        f"Emotions of {printable(timeline.name)}",
         lead=[html_block(block) for block in _lead(timeline)],
         contents='<ul><li><a href="#time">Over time</a></li><li><a href="#utterances">Utterances</a></li></ul>',
         main=[
@@ -59,7 +60,7 @@ def timeline_page(timeline: Timeline, samples: np.ndarray, source: str) -> str:
             html_block(_table(timeline)),
             "</section>",
         ],
-        footer=f"Emotions by {source}; written by ser-tf predict --timeline.",
+        footer=f"Emotions by {printable(source)}; written by ser-tf predict --timeline.",
         style="timeline.css",
     )
 

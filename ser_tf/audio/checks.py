@@ -1,0 +1,103 @@
+"""What a recording may be: bounds on its length, rate and level. Whatever breaks one is refused in one line."""
+
+import operator
+
+import numpy as np
+
+from ser_tf.config import SAMPLE_RATE_HZ
+from ser_tf.errors import UserError
+
+MINIMUM_SAMPLES = 512
+"""32 ms: one analysis window, without which there is no spectrogram."""
+MAXIMUM_RECORDING_SECONDS = 600
+"""Longer recordings are refused before they are decoded, so that one of them cannot fill the memory."""
+MINIMUM_RATE_HZ, MAXIMUM_RATE_HZ = 1_000, 1_000_000
+"""At a lower rate, as a damaged header may tell it, some kilobytes would become hours."""
+MAXIMUM_VALUES_PER_SECOND = 8 * 192_000
+"""Samples of all channels: a header that promises more over the longest recording is refused unread."""
+LARGEST_LEVEL = 1.5
+"""Lossy codecs and resamplers overshoot full scale by up to a fifth; beyond this the samples were never scaled."""
+SILENT_LEVEL = 0.5 / 2**15
+"""16 bit round what is below to zero."""
+
+
+class TruncatedRecording(UserError):
+    """A recording that holds less than its container promises."""
+
+    def __init__(self, name: str, where: str) -> None:
+        super().__init__(f"{name}: truncated: {where}; fetch it again")
+
+
+def check_rate(rate_hz: object, name: str) -> int:
+    """The rate of a recording, as an int.
+
+    Raises:
+        UserError: it is no whole number from 1 kHz to 1 MHz.
+    """
+    try:
+        rate = 0 if isinstance(rate_hz, bool) else operator.index(rate_hz)  # type: ignore[arg-type]
+    except TypeError:
+        rate = 0
+    if not MINIMUM_RATE_HZ <= rate <= MAXIMUM_RATE_HZ:
+        raise UserError(
+            f"{name}: expected a rate in Hz, a whole number from {MINIMUM_RATE_HZ:,} to {MAXIMUM_RATE_HZ:,}. "
+            f"Received: rate_hz={rate_hz!r}"
+        )
+    return rate
+
+
+def check_recording_length(
+    samples: int, rate_hz: int, name: str, maximum_seconds: int = MAXIMUM_RECORDING_SECONDS, channels: int = 1
+) -> None:
+    """Refuse a recording that is too long, or has too many channels for its length, to be decoded.
+
+    Args:
+        samples: per channel.
+        rate_hz: their rate.
+        name: what an error message calls the recording.
+        maximum_seconds: how long it may be.
+        channels: how many it has.
+
+    Raises:
+        UserError: it lasts more than `maximum_seconds`, or its channels together hold too many samples.
+    """
+    if samples > maximum_seconds * rate_hz:
+        raise UserError(
+            f"{name}: expected a recording of at most {maximum_seconds} s. "
+            f"Received: {samples / rate_hz:.1f} s; cut it into utterances"
+        )
+    most = maximum_seconds * MAXIMUM_VALUES_PER_SECOND
+    if samples * channels > most:
+        raise UserError(
+            f"{name}: expected at most {most:,} samples in all channels. "
+            f"Received: {channels} channels of {samples:,}; take fewer channels or a lower rate"
+        )
+
+
+def check_is_audible(waveform: np.ndarray, name: str, channel_level: float = 0.0) -> None:
+    """Refuse what is too short or silent.
+
+    Args:
+        waveform: [N] at 16 kHz, float of full scale 1 or int16.
+        name: what an error message calls the recording.
+        channel_level: of the loudest sample in any of its channels; it tells silence from channels that cancel.
+
+    Raises:
+        UserError: it is no sound of at least 32 ms.
+    """
+    seconds = len(waveform) / SAMPLE_RATE_HZ
+    if not len(waveform):
+        raise UserError(f"{name}: expected a sound. Received: no samples")
+    if len(waveform) < MINIMUM_SAMPLES:
+        raise UserError(
+            f"{name}: expected at least {1000 * MINIMUM_SAMPLES // SAMPLE_RATE_HZ} ms of sound. "
+            f"Received: {1000 * seconds:.1f} ms"
+        )
+    if np.abs(waveform).max() >= SILENT_LEVEL:
+        return
+    if channel_level >= SILENT_LEVEL:
+        raise UserError(
+            f"{name}: expected channels whose mean is a sound. Received: {seconds:.1f} s in which the channels cancel "
+            "each other (opposite phase); give one of them"
+        )
+    raise UserError(f"{name}: expected a sound. Received: {seconds:.1f} s that are silent")

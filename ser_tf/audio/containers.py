@@ -1,0 +1,397 @@
+"""What a recording's file guarantees, before its sound is decoded.
+
+libsndfile guesses the length of an MP3 without Xing header, hears the first of several recordings in a row only, and
+takes a WAV at its header's word. Here the container's own units, chunks, pages and frames, are counted.
+"""
+
+import io
+import shlex
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO, NamedTuple
+
+from ser_tf.audio.checks import MAXIMUM_RECORDING_SECONDS, TruncatedRecording, check_recording_length
+from ser_tf.errors import UserError
+
+LFS_SIGNATURE = b"version https://git-lfs"
+HEAD_BYTES = 512
+"""Enough to tell what a file is."""
+
+_OTHER_KINDS = (
+    (LFS_SIGNATURE, "a git-LFS pointer; fetch the audio with `git lfs pull`"),
+    (b"<!doctype html", "a web page (HTML); fetch the recording itself"),
+    (b"<html", "a web page (HTML); fetch the recording itself"),
+    (b"<?xml", "an XML document; fetch the recording itself"),
+    (b"PK\x03\x04", "a zip archive; unpack it"),
+    (b"\x1f\x8b", "a gzip archive; unpack it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"),
+    (b"Rar!", "a RAR archive; unpack it"),
+    (b"%PDF", "a PDF document; give a recording"),
+    (b"\x89PNG", "a picture (PNG); give a recording"),
+    (b"\xff\xd8\xff", "a picture (JPEG); give a recording"),
+)
+_STREAMED_SIZE = b"\xff\xff\xff\xff"
+"""Of a WAV chunk whose length nobody knew: to the end of the file."""
+
+
+def refuse_other_kinds(head: bytes, name: str) -> None:
+    """Refuse what is surely no recording.
+
+    Args:
+        head: the first `HEAD_BYTES` of the file.
+        name: what an error message calls it.
+
+    Raises:
+        UserError: the file is empty, a git-LFS pointer, a web page, an archive, a picture or a text.
+    """
+    if not head:
+        raise UserError(f"{name}: expected a recording. Received: a file of zero bytes; fetch it again")
+    for signature, description in _OTHER_KINDS:
+        if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(signature.lower()):
+            raise UserError(f"{name}: expected a recording. Received: {description}")
+    if all(byte >= 32 or byte in b"\t\r\n" for byte in head) and _is_utf8(head):
+        start = head[:40].decode(errors="ignore").splitlines()[0].strip()
+        raise UserError(f"{name}: expected a recording. Received: a text, {start!r}; fetch the recording itself")
+
+
+def needs_pyav(head: bytes) -> bool:
+    """Whether a file that begins like this is MP4 (m4a) or WebM, which libsndfile does not read."""
+    return head[4:8] == b"ftyp" or head.startswith(b"\x1a\x45\xdf\xa3")
+
+
+def mend(file: BinaryIO, name: str, maximum_seconds: int = MAXIMUM_RECORDING_SECONDS) -> BinaryIO:
+    """The file as libsndfile reads all of it: headers that it would misunderstand are replaced.
+
+    Args:
+        file: the recording.
+        name: what an error message calls it.
+        maximum_seconds: no more of an MP3 is counted.
+
+    Raises:
+        UserError: the file is truncated, too long, or holds recordings in a row that cannot be heard as one.
+    """
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    head = file.read(12)
+    mended = file
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        mended = _mend_wav(file, size)
+    elif head[:4] == b"OggS":
+        _check_ogg(file, size, name)
+    elif head[:3] == b"ID3" or _frame(head):
+        mended = _mend_mp3(file, size, name, maximum_seconds)
+    mended.seek(0)
+    return mended
+
+
+def conversion(name: str) -> str:
+    """The remedy for a format that is not read."""
+    return f"convert it, for example with `ffmpeg -i {shlex.quote(name)} converted.wav`"
+
+
+class _Pieces(io.RawIOBase):
+    """A file of pieces: bytes, or a range (start, end) of another file."""
+
+    def __init__(self, file: BinaryIO, pieces: list[bytes | tuple[int, int]]) -> None:
+        self._file, self._pieces, self._place = file, pieces, 0
+        self._size = sum(map(_length, pieces))
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._place = offset + (0, self._place, self._size)[whence]
+        return self._place
+
+    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def, override]
+        view, filled, start = memoryview(buffer).cast("B"), 0, 0
+        for piece in self._pieces:
+            end = start + _length(piece)
+            if start <= self._place < end and filled < len(view):
+                count = min(end - self._place, len(view) - filled)
+                offset = self._place - start
+                if isinstance(piece, bytes):
+                    part = piece[offset : offset + count]
+                else:
+                    self._file.seek(piece[0] + offset)
+                    part = self._file.read(count)
+                view[filled : filled + len(part)] = part
+                filled += len(part)
+                self._place += len(part)
+            start = end
+        return filled
+
+
+def _length(piece: bytes | tuple[int, int]) -> int:
+    return len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
+
+
+def _is_utf8(head: bytes) -> bool:
+    try:
+        head[:-3].decode()  # the last letter may be cut
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _mend_wav(file: BinaryIO, size: int) -> BinaryIO:
+    """A recorder that was killed left the size 0 of `data`, and none of RIFF: its samples go on to the file's end."""
+    file.seek(4)
+    riff_end = 8 + int.from_bytes(file.read(4), "little")
+    place = 12
+    while place + 8 < size:
+        file.seek(place)
+        chunk = file.read(8)
+        length = int.from_bytes(chunk[4:], "little")
+        if chunk[:4] == b"data":
+            if length or riff_end in (size, size - 1):  # where RIFF has the right size, other chunks follow
+                return file
+            return _Pieces(file, [(0, place + 4), _STREAMED_SIZE, (place + 8, size)])  # type: ignore[return-value]
+        place += 8 + length + length % 2
+    return file
+
+
+_OGG_HEADER_BYTES = 27
+_OGG_FIRST, _OGG_LAST = 2, 4
+"""Flags of a page."""
+
+
+def _check_ogg(file: BinaryIO, size: int, name: str) -> None:
+    """Refuse an Ogg file that ends inside a page; one that ends between two is warned of."""
+    place, streams, body = 0, set[bytes](), False
+    while place < size:
+        file.seek(place)
+        header = file.read(_OGG_HEADER_BYTES)
+        if not header.startswith(b"OggS") and not b"OggS".startswith(header):
+            break
+        lengths = file.read(header[-1]) if len(header) == _OGG_HEADER_BYTES else b""
+        place += _OGG_HEADER_BYTES + len(lengths) + sum(lengths)
+        if len(header) < _OGG_HEADER_BYTES or len(lengths) < header[-1] or place > size:
+            raise TruncatedRecording(name, "it ends inside an Ogg page")
+        flags, stream = header[5], header[14:18]
+        if flags & _OGG_FIRST and body:
+            raise UserError(
+                f"{name}: expected one recording. Received: several Ogg recordings in a row, of which only the first "
+                f"would be heard; {conversion(name)}"
+            )
+        body = body or not flags & _OGG_FIRST
+        if flags & _OGG_FIRST:
+            streams.add(stream)
+        if flags & _OGG_LAST:
+            streams.discard(stream)
+    if streams and place < size:
+        raise TruncatedRecording(name, f"after {place} bytes no Ogg page follows")
+    if streams:
+        warnings.warn(f"{name}: its last Ogg page is not marked as the last; it may have been cut", stacklevel=1)
+
+
+class _Frame(NamedTuple):
+    """What the header of an MPEG audio frame says; frames of one stream have the same `stream`."""
+
+    stream: tuple[int, int, int, bool]
+    """Version, layer and rate as the header's bits, and whether it is mono."""
+    rate_hz: int
+    samples: int
+    length: int
+    """In bytes."""
+
+
+_MPEG1, _LAYER_1, _LAYER_3 = 3, 3, 1
+_RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+_KBPS = {
+    (True, 3): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 1): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 3): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 1): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+"""By whether it is MPEG 1, and the layer's bits (3 is layer I); ISO 11172-3 and 13818-3."""
+_MOST_JUNK_BYTES = 1 << 20
+"""Between two frames; tags are no junk."""
+_XING_KBPS_CODE = {True: 5, False: 8}
+"""64 kbit/s: a frame of at least 192 bytes."""
+
+
+def _frame(header: bytes) -> _Frame | None:
+    """Read the four bytes that begin a frame of known length; None where they are something else."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
+    bit_rate, rate = header[2] >> 4, header[2] >> 2 & 3
+    if version not in _RATES_HZ or not layer or not 0 < bit_rate < 15 or rate == 3:
+        return None
+    rate_hz = _RATES_HZ[version][rate]
+    bits_per_second = 1000 * _KBPS[version == _MPEG1, layer][bit_rate - 1]
+    padding = header[2] >> 1 & 1
+    if layer == _LAYER_1:
+        samples, length = 384, 4 * (12 * bits_per_second // rate_hz + padding)
+    else:
+        samples = 576 if layer == _LAYER_3 and version != _MPEG1 else 1152
+        length = samples // 8 * bits_per_second // rate_hz + padding
+    return _Frame((version, layer, rate, header[3] >> 6 == 3), rate_hz, samples, length)
+
+
+@dataclass
+class _Mp3:
+    """The frames of an MP3 file.
+
+    Attributes:
+        first: the first frame, and its four bytes.
+        frames: how many hold sound.
+        runs: where they are, start and end.
+        promised: frames by the Xing header; None where there is none.
+        recordings: Xing headers that were met.
+        ends_inside: whether the last frame is cut.
+    """
+
+    first: tuple[_Frame, bytes] | None = None
+    frames: int = 0
+    runs: list[tuple[int, int]] = field(default_factory=list)
+    promised: int | None = None
+    recordings: int = 0
+    ends_inside: bool = False
+
+    def add(self, place: int, frame: _Frame, content: bytes) -> None:
+        """Count a whole frame."""
+        if self.first is None:
+            self.first = frame, content[:4]
+        is_header, promised = _xing(frame, content)
+        if is_header:
+            self.recordings += 1
+            self.promised = promised if self.recordings == 1 and not self.frames else None
+            return
+        self.frames += 1
+        if self.runs and self.runs[-1][1] == place:
+            self.runs[-1] = self.runs[-1][0], place + frame.length
+        else:
+            self.runs.append((place, place + frame.length))
+
+
+def _mend_mp3(file: BinaryIO, size: int, name: str, maximum_seconds: int) -> BinaryIO:
+    """Give an MP3 a header with the number of its frames, unless it has a true one."""
+    mp3 = _count_frames(file, size, name, maximum_seconds)
+    if mp3.first is None or mp3.first[0].stream[1] != _LAYER_3:
+        return file
+    frame, header = mp3.first
+    if mp3.promised is not None:
+        if mp3.frames < mp3.promised - 1:  # some encoders count the header
+            raise TruncatedRecording(name, f"it holds {mp3.frames} of {mp3.promised} MP3 frames")
+        if mp3.frames <= mp3.promised + 1:
+            return file
+    elif mp3.ends_inside:
+        raise TruncatedRecording(name, f"it ends inside an MP3 frame, after {mp3.frames * frame.samples} samples")
+    return _Pieces(file, [_xing_frame(header, mp3.frames), *mp3.runs])  # type: ignore[return-value]
+
+
+def _count_frames(file: BinaryIO, size: int, name: str, maximum_seconds: int) -> _Mp3:
+    mp3 = _Mp3()
+    for place, frame, content in _frames(file, size, name):
+        if mp3.first and frame.stream != mp3.first[0].stream:
+            raise UserError(
+                f"{name}: expected one recording. Received: MP3 recordings of different rates or channels in a row; "
+                f"{conversion(name)}"
+            )
+        if place + frame.length > size:
+            mp3.ends_inside = True
+            break
+        mp3.add(place, frame, content)
+        check_recording_length((mp3.frames - 2) * frame.samples, frame.rate_hz, name, maximum_seconds)
+    return mp3
+
+
+def _frames(file: BinaryIO, size: int, name: str) -> Iterator[tuple[int, _Frame, bytes]]:
+    """Place, header and first bytes of every frame; tags are passed over, and junk is, too."""
+    place, is_sure, begun = 0, False, False
+    while place < size:
+        file.seek(place)
+        content = file.read(64)
+        frame = _frame(content)
+        if frame and (is_sure or _is_followed(file, place, frame, size)):
+            yield place, frame, content
+            place += frame.length
+            is_sure = begun = True
+        elif tag := _tag_bytes(content):
+            place += tag
+            is_sure = False
+        else:
+            following = _next_frame(file, place + 1, size)
+            if following is None and begun:
+                raise UserError(f"{name}: damaged: after {place} bytes no MP3 frame follows; fetch it again")
+            place = size if following is None else following
+            is_sure = True
+
+
+def _is_followed(file: BinaryIO, place: int, frame: _Frame, size: int) -> bool:
+    """Whether another frame of the stream, a tag or the end comes right after, so that it is no chance."""
+    file.seek(place + frame.length)
+    content = file.read(64)
+    following = _frame(content)
+    if following:
+        return following.stream == frame.stream
+    return place + frame.length >= size or bool(_tag_bytes(content))
+
+
+def _next_frame(file: BinaryIO, place: int, size: int) -> int | None:
+    """Where the next frame begins; `size` where none does before the end, and None where there is too much junk."""
+    end = min(size, place + _MOST_JUNK_BYTES)
+    file.seek(place)
+    content = file.read(end - place + 4)
+    offset = content.find(b"\xff")
+    while 0 <= offset < end - place:
+        frame = _frame(content[offset : offset + 4])
+        if frame and place + offset + frame.length < size and _is_followed(file, place + offset, frame, size):
+            return place + offset
+        offset = content.find(b"\xff", offset + 1)
+    return size if end == size else None
+
+
+def _tag_bytes(content: bytes) -> int:
+    """Length of the tag that begins here (ID3v2, ID3v1, APE); 0 where none does."""
+    if content[:3] == b"ID3" and len(content) >= 10:
+        size = 0
+        for byte in content[6:10]:
+            size = size << 7 | byte & 0x7F
+        return 10 + size + (10 if content[5] & 0x10 else 0)
+    if content[:3] == b"TAG":
+        return 128
+    if content[:8] == b"APETAGEX" and len(content) >= 16:
+        return 32 + int.from_bytes(content[12:16], "little")
+    return 0
+
+
+def _side_bytes(frame: _Frame) -> int:
+    """Bytes of side information, after which a Xing header stands."""
+    version, _, _, is_mono = frame.stream
+    if version == _MPEG1:
+        return 17 if is_mono else 32
+    return 9 if is_mono else 17
+
+
+def _xing(frame: _Frame, content: bytes) -> tuple[bool, int | None]:
+    """Whether a frame is a header in place of sound, and how many frames it promises."""
+    if content[36:40] == b"VBRI":
+        return True, int.from_bytes(content[50:54], "big")
+    start = 4 + _side_bytes(frame)
+    if content[start : start + 4] not in (b"Xing", b"Info"):
+        return False, None
+    has_count = len(content) >= start + 12 and content[start + 7] & 1
+    return True, int.from_bytes(content[start + 8 : start + 12], "big") if has_count else None
+
+
+def _xing_frame(header: bytes, frames: int) -> bytes:
+    """A frame that promises so many others of the same stream."""
+    is_mpeg1 = header[1] >> 3 & 3 == _MPEG1
+    third = _XING_KBPS_CODE[is_mpeg1] << 4 | header[2] & 0x0C
+    start = bytes([0xFF, header[1] | 1, third, header[3]])  # without checksum
+    frame = _frame(start)
+    assert frame is not None
+    promise = b"Info" + (1).to_bytes(4, "big") + frames.to_bytes(4, "big")
+    return (start + bytes(_side_bytes(frame)) + promise).ljust(frame.length, b"\0")
