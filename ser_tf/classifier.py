@@ -1,32 +1,38 @@
 """From embeddings or logits to a distribution over emotions; stored without pickle.
 
-Both kinds end alike: class scores times one inverse temperature, through a softmax. The emotion is the largest score.
+All kinds end alike: class scores times one inverse temperature, through a softmax. The emotion is the largest score.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import skops.io
-from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.frozen import FrozenEstimator
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.svm import SVC
 
-from ser_tf.errors import UserError
+from ser_tf.documents import LARGEST_JSON_BYTES, misfit, parse_json, read_bounded
+from ser_tf.errors import UserError, quoted, shortened
 from ser_tf.metrics import unweighted_average_recall
+from ser_tf.pairwise_svm import PairwiseSvm, coupled, votes
 
 SEARCHED_C = (0.1, 1.0, 10.0, 100.0)
 SEARCHED_GAMMA_FACTORS = (0.25, 1.0, 4.0)
 """Times scikit-learn's gamma='scale'."""
+SEARCHED_SLOPES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""Of the sigmoid that all pairs of an SVM share."""
 EPOCH_C = 10.0
 """C of the SVM that scores an epoch, with gamma='scale' (method, section 5)."""
 KERNEL_CACHE_MEGABYTES = 1000
+
+COUPLING = "pairwise coupling"
+"""The confidence that `classifier.json` of an SVM names; older files name none, and their SVMs count votes."""
+LARGEST_FACTOR = 1e6
+"""Of slope and inverse temperature; the largest that can be fitted is 22,026."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,14 @@ class Classifier:
         emotions: the C class names, in order.
         inverse_temperature: factor on the scores before the softmax.
         svm: an RBF SVM on embeddings [N, E], or None where the network's own logits are the scores.
+        slope: of the sigmoid that turns a margin of the SVM into a probability; None where it counts votes, as those of
+            older runs do.
     """
 
     emotions: tuple[str, ...]
     inverse_temperature: float
-    svm: SVC | None = None
+    svm: PairwiseSvm | None = None
+    slope: float | None = None
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Distribution over the emotions, float64 [N, C].
@@ -49,88 +58,55 @@ class Classifier:
         Args:
             features: embeddings [N, E] for an SVM, logits [N, C] otherwise.
         """
-        scores = features if self.svm is None else decision_scores(self.svm, features)
-        return softmax(self.inverse_temperature * scores.astype("float64"), axis=1)
+        return softmax(self.inverse_temperature * self._scores(features), axis=1)
+
+    def _scores(self, features: np.ndarray) -> np.ndarray:
+        if self.svm is None:
+            return features.astype("float64")
+        margins = self.svm.margins(features)
+        return votes(margins) if self.slope is None else coupled(margins, self.slope)
 
     def save(self, folder: Path) -> None:
-        """Write `classifier.json`, and `svm.skops` beside it when there is an SVM."""
+        """Write `classifier.json`, and `svm.npz` beside it when there is an SVM.
+
+        The SVM must have a slope: one that counts votes can only be read.
+        """
+        about: dict[str, Any] = {"kind": "softmax", "emotions": list(self.emotions)}
         if self.svm is not None:
-            skops.io.dump(self.svm, folder / "svm.skops")
-        description = {
-            "kind": "softmax" if self.svm is None else "svm",
-            "emotions": list(self.emotions),
-            "inverse_temperature": self.inverse_temperature,
-        }
-        (folder / "classifier.json").write_text(json.dumps(description, indent=2) + "\n")
+            self.svm.save(folder / "svm.npz")
+            (folder / "svm.skops").unlink(missing_ok=True)  # what an older version left before it was stopped
+            about |= {"kind": "svm", "confidence": COUPLING, "slope": self.slope}
+        about["inverse_temperature"] = self.inverse_temperature
+        (folder / "classifier.json").write_text(json.dumps(about, indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> "Classifier":
-        """Read what `save` wrote; nothing in the files is executed.
+        """Read what `save` wrote, now or in an older version with `svm.skops`; nothing in the files is executed.
 
         Raises:
-            UserError: a file is missing or damaged.
+            UserError: a file is missing or damaged, or they do not fit each other.
         """
         try:
-            description = json.loads((folder / "classifier.json").read_text())
-            svm = skops.io.load(folder / "svm.skops", trusted=[]) if description["kind"] == "svm" else None
-            if not isinstance(svm, SVC | None):
-                raise TypeError(f"svm.skops holds a {type(svm).__name__}")
-            return cls(tuple(description["emotions"]), float(description["inverse_temperature"]), svm)
+            about = parse_json(read_bounded(folder / "classifier.json", LARGEST_JSON_BYTES))
+            problem = _problem_of(about)
+            if problem:
+                raise ValueError(f"classifier.json: {problem}")
+            emotions, factor = tuple(about["emotions"]), float(about["inverse_temperature"])
+            if about["kind"] == "softmax":
+                return cls(emotions, factor)
+            if about.get("confidence") == COUPLING:
+                svm, slope = PairwiseSvm.load(folder / "svm.npz"), float(about["slope"])
+            else:
+                svm, slope = PairwiseSvm.load_skops(folder / "svm.skops"), None
+            if svm.classes != len(emotions):
+                raise ValueError(f"classifier.json names {len(emotions)} emotions, and the SVM knows {svm.classes}")
+            return cls(emotions, factor, svm, slope)
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            reason = shortened(" ".join(f"{type(error).__name__}: {error}".split()))
             raise UserError(
-                f"{folder}: expected a classifier written by ser-tf (classifier.json, svm.skops); {reason}. "
-                "Restore the files, or remove the folder and train again"
+                f"{folder}: expected a classifier written by ser-tf (classifier.json, and svm.npz or svm.skops); "
+                f"{reason}. Restore the files, or remove the folder and train again"
             ) from error
-
-
-@dataclass(frozen=True)
-class PairwiseSvm:
-    """The numbers of a fitted RBF SVM, so that a graph can compute what scikit-learn's `decision_function` does.
-
-    The margin of a pair of classes is `exp(-gamma * |x - support|^2) @ coefficients + intercepts`; above or at zero it
-    speaks for the pair's first class, below for its second.
-
-    Attributes:
-        gamma: of the kernel.
-        support: float64 [S, E], the support vectors.
-        coefficients: float64 [S, P], a column per pair.
-        intercepts: float64 [P].
-        first: float64 [P, C], one-hot, the first class of each pair.
-        second: float64 [P, C], the second.
-    """
-
-    gamma: float
-    support: np.ndarray
-    coefficients: np.ndarray
-    intercepts: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-
-    @classmethod
-    def of(cls, svm: SVC) -> "PairwiseSvm":
-        """Rearrange what scikit-learn stores of an SVM from `fit_svm`.
-
-        The support vectors are sorted by class. Row j - 1 of `dual_coef_` holds those of the lower class i against j,
-        row i those of the higher class j against i; with two classes scikit-learn turns all signs.
-        """
-        classes = len(svm.classes_)
-        pairs = list(combinations(range(classes), 2))
-        class_of = np.repeat(np.arange(classes), svm.n_support_)
-        coefficients = np.zeros((len(class_of), len(pairs)))
-        for pair, (first, second) in enumerate(pairs):
-            coefficients[:, pair] += np.where(class_of == first, svm.dual_coef_[second - 1], 0)
-            coefficients[:, pair] += np.where(class_of == second, svm.dual_coef_[first], 0)
-        sign = -1 if classes == 2 else 1
-        one_hot = np.eye(classes)
-        return cls(
-            gamma=float(svm.gamma),
-            support=svm.support_vectors_.astype("float64"),
-            coefficients=sign * coefficients,
-            intercepts=sign * svm.intercept_,
-            first=one_hot[[first for first, _ in pairs]],
-            second=one_hot[[second for _, second in pairs]],
-        )
 
 
 def fit_svm(
@@ -140,7 +116,7 @@ def fit_svm(
     validation_labels: np.ndarray,
     emotions: Sequence[str],
 ) -> tuple[Classifier, dict[str, float]]:
-    """Fit the RBF SVM on training actors; choose C, gamma and the temperature on validation actors.
+    """Fit the RBF SVM on training actors; choose C, gamma, slope and temperature on validation actors.
 
     Args:
         embeddings: float [N, E] of the training actors.
@@ -150,7 +126,8 @@ def fit_svm(
         emotions: the C names, in class order.
 
     Returns:
-        The classifier, and what the search chose: `c`, `gamma`, `validation_uar`. Among equals the smallest C wins.
+        The classifier, and what the search chose: `c`, `gamma`, `slope`, `validation_uar`. Among equals the smallest C
+        wins.
 
     Raises:
         UserError: a training or validation side lacks an emotion.
@@ -159,29 +136,31 @@ def fit_svm(
     require_every_emotion(validation_labels, emotions, "validation")
     distances = euclidean_distances(embeddings, squared=True)
     validation_distances = euclidean_distances(validation_embeddings, embeddings, squared=True)
-    scale = scale_gamma(embeddings)
-    candidates = [(c, factor * scale) for c in SEARCHED_C for factor in SEARCHED_GAMMA_FACTORS]
-    uars = [
-        _precomputed_uar(distances, labels, validation_distances, validation_labels, c, gamma)
-        for c, gamma in candidates
-    ]
-    best = int(np.argmax(uars))
-    c, gamma = candidates[best]
-    svm = _svc(kernel="rbf", c=c, gamma=gamma).fit(embeddings, labels)
-    scores = decision_scores(svm, validation_embeddings)
-    classifier = Classifier(tuple(emotions), fit_inverse_temperature(scores, validation_labels), svm)
-    return classifier, {"c": c, "gamma": gamma, "validation_uar": uars[best]}
+    best: tuple[Classifier, dict[str, float]] | None = None
+    for c in SEARCHED_C:
+        for gamma in np.multiply(SEARCHED_GAMMA_FACTORS, scale_gamma(embeddings)).tolist():
+            svm = _svc(c).fit(np.exp(-gamma * distances), labels)
+            margins = _margins(svm, np.exp(-gamma * validation_distances))
+            slope, inverse_temperature = fit_coupling(margins, validation_labels)
+            uar = unweighted_average_recall(validation_labels, coupled(margins, slope).argmax(axis=1))
+            if best is None or uar > best[1]["validation_uar"]:
+                numbers = PairwiseSvm.of(svm, gamma, embeddings[svm.support_])
+                classifier = Classifier(tuple(emotions), inverse_temperature, numbers, slope)
+                best = classifier, {"c": c, "gamma": gamma, "slope": slope, "validation_uar": uar}
+    assert best is not None
+    return best
 
 
 def epoch_uar(
     embeddings: np.ndarray, labels: np.ndarray, validation_embeddings: np.ndarray, validation_labels: np.ndarray
 ) -> float:
     """UAR on the validation actors of an RBF SVM with C = 10, gamma = 'scale' (method, section 5)."""
-    distances = euclidean_distances(embeddings, squared=True)
-    validation_distances = euclidean_distances(validation_embeddings, embeddings, squared=True)
-    return _precomputed_uar(
-        distances, labels, validation_distances, validation_labels, EPOCH_C, scale_gamma(embeddings)
-    )
+    gamma = scale_gamma(embeddings)
+    svm = _svc(EPOCH_C).fit(np.exp(-gamma * euclidean_distances(embeddings, squared=True)), labels)
+    distances = euclidean_distances(validation_embeddings, embeddings, squared=True)
+    margins = _margins(svm, np.exp(-gamma * distances))
+    slope, _ = fit_coupling(margins, validation_labels)
+    return unweighted_average_recall(validation_labels, coupled(margins, slope).argmax(axis=1))
 
 
 def scale_gamma(embeddings: np.ndarray) -> float:
@@ -196,27 +175,36 @@ def fit_softmax(logits: np.ndarray, labels: np.ndarray, emotions: Sequence[str])
     return Classifier(tuple(emotions), fit_inverse_temperature(logits, labels))
 
 
+def fit_coupling(margins: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """The slope of `SEARCHED_SLOPES` and the inverse temperature that make the labels likeliest together.
+
+    Args:
+        margins: float [N, P] of an SVM's pairs.
+        labels: int [N].
+    """
+
+    def likelihood(factors: tuple[float, float]) -> float:
+        slope, inverse_temperature = factors
+        return _log_likelihood(inverse_temperature * coupled(margins, slope), labels)
+
+    fitted = [(slope, fit_inverse_temperature(coupled(margins, slope), labels)) for slope in SEARCHED_SLOPES]
+    return max(fitted, key=likelihood)
+
+
 def fit_inverse_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The one factor on the scores that makes the labels likeliest (Guo et al. 2017), by scikit-learn.
+    """The one factor on the scores that makes the labels likeliest (Guo et al. 2017), from e^-10 to e^10.
 
     Args:
         scores: float [N, C].
-        labels: int [N], every class present.
+        labels: int [N].
     """
-    everything = np.arange(len(labels))
-    calibrated = CalibratedClassifierCV(
-        FrozenEstimator(_Scores().fit(scores, labels)),
-        method="temperature",
-        cv=[(everything, everything)],  # a frozen estimator learns nothing, so there is nothing to hold out
+    scores = scores.astype("float64")
+    search = minimize_scalar(
+        lambda logarithm: -_log_likelihood(np.exp(logarithm) * scores, labels),
+        bounds=(-10, 10),
+        options={"xatol": 1e-9},
     )
-    calibrated.fit(scores.astype("float64"), labels)
-    return float(calibrated.calibrated_classifiers_[0].calibrators[0].beta_)
-
-
-def decision_scores(svm: SVC, embeddings: np.ndarray) -> np.ndarray:
-    """One score per class, [N, C], also where scikit-learn returns one column for two classes."""
-    scores = svm.decision_function(embeddings)
-    return np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
+    return float(np.exp(search.x))
 
 
 def require_every_emotion(labels: np.ndarray, emotions: Sequence[str], side: str) -> None:
@@ -238,40 +226,40 @@ def require_every_emotion(labels: np.ndarray, emotions: Sequence[str], side: str
         )
 
 
-class _Scores(ClassifierMixin, BaseEstimator):
-    """An estimator whose scores are its input, for scikit-learn's calibration."""
-
-    def fit(self, scores: np.ndarray, labels: np.ndarray) -> "_Scores":
-        self.classes_ = np.arange(scores.shape[1])
-        return self
-
-    def decision_function(self, scores: np.ndarray) -> np.ndarray:
-        """One column for two classes, x for the scores -x and x, as scikit-learn wants it."""
-        return (scores[:, 1] - scores[:, 0]) / 2 if scores.shape[1] == 2 else scores
-
-    def predict(self, scores: np.ndarray) -> np.ndarray:
-        return scores.argmax(axis=1)
-
-
-def _svc(kernel: str, c: float, gamma: float) -> SVC:
-    return SVC(
-        kernel=kernel,
-        C=c,
-        gamma=gamma,
-        decision_function_shape="ovr",
-        break_ties=True,
-        cache_size=KERNEL_CACHE_MEGABYTES,
-    )
+def _problem_of(about: Any) -> str:
+    """What is wrong with the content of `classifier.json`; empty where nothing is."""
+    problem = misfit(about, {"kind": str, "emotions": [str]})
+    if problem:
+        return problem
+    kind, confidence = about["kind"], about.get("confidence")
+    if (kind, confidence) not in (("softmax", None), ("svm", None), ("svm", COUPLING)):
+        return f"expected a softmax, or an svm with {COUPLING}. Received: {quoted(kind)} with {quoted(confidence)}"
+    emotions = about["emotions"]
+    if len(emotions) < 2 or len(set(emotions)) < len(emotions) or not all(map(_is_name, emotions)):
+        return f"expected two emotions or more, each once. Received: {quoted(emotions)}"
+    factors = ("inverse_temperature",) if confidence is None else ("inverse_temperature", "slope")
+    problem = misfit(about, dict.fromkeys(factors, float))
+    if problem:
+        return problem
+    wrong = [name for name in factors if not 0 < about[name] <= LARGEST_FACTOR]
+    return f"{wrong[0]}: expected a number above 0. Received: {quoted(about[wrong[0]])}" if wrong else ""
 
 
-def _precomputed_uar(
-    distances: np.ndarray,
-    labels: np.ndarray,
-    validation_distances: np.ndarray,
-    validation_labels: np.ndarray,
-    c: float,
-    gamma: float,
-) -> float:
-    """The kernel by one matrix product: the same machine, many times faster than libsvm's own rows."""
-    svm = _svc("precomputed", c, gamma).fit(np.exp(-gamma * distances), labels)
-    return unweighted_average_recall(validation_labels, svm.predict(np.exp(-gamma * validation_distances)))
+def _is_name(emotion: str) -> bool:
+    return emotion.isprintable() and bool(emotion.strip())
+
+
+def _svc(c: float) -> SVC:
+    """The kernel comes from one matrix product: the same machine, many times faster than libsvm's own rows."""
+    return SVC(kernel="precomputed", C=c, decision_function_shape="ovo", cache_size=KERNEL_CACHE_MEGABYTES)
+
+
+def _margins(svm: SVC, kernel: np.ndarray) -> np.ndarray:
+    """What `PairwiseSvm.margins` gives, [N, P]; with two classes scikit-learn's speak for the second."""
+    margins = svm.decision_function(kernel)
+    return margins if margins.ndim == 2 else -margins[:, None]
+
+
+def _log_likelihood(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over N of the logarithm of each label's probability; scores float [N, C]."""
+    return float(log_softmax(scores, axis=1)[np.arange(len(labels)), labels].mean())

@@ -301,7 +301,7 @@ def test_two_exports_at_once_are_refused(instant, tmp_path):
     [
         ("metrics.json", "this run is not finished"),
         ("classifier.json", "expected a classifier written by ser-tf"),
-        ("svm.skops", "expected a classifier written by ser-tf"),
+        ("svm.npz", "expected a classifier written by ser-tf"),
         ("embedding.weights.h5", "expected a file of weights"),
     ],
 )

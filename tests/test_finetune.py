@@ -50,7 +50,7 @@ def changed(config: Config, section: str, **values) -> Config:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_run_folder_holds_what_the_run_was_and_what_came_out(finetuned, small, strategy):
     run = finetuned(strategy)
-    softmax, svm = {"head.weights.h5"}, {"svm.skops"}
+    softmax, svm = {"head.weights.h5"}, {"svm.npz"}
     own = {"S1": softmax, "S3": softmax, "S4": svm, "S5": softmax | svm}[strategy]  # S5 has a softmax term here
     assert {path.name for path in run.path.iterdir()} == own | {
         "config.yaml",
@@ -164,7 +164,7 @@ def test_the_classifier_is_the_strategys(finetuned):
     }
     assert all(kind["emotions"] == EMOTIONS for kind in kinds.values())
     assert metrics_of(finetuned("S1"))["svm"] is None
-    assert metrics_of(finetuned("S5"))["svm"].keys() == {"c", "gamma", "validation_uar"}
+    assert metrics_of(finetuned("S5"))["svm"].keys() == {"c", "gamma", "slope", "validation_uar"}
 
 
 def test_weights_tell_whom_they_heard_and_where_they_started(finetuned):

@@ -1,24 +1,25 @@
 """The line as a graph answers as the live line does, recording by recording."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import REAL
-from scipy.special import softmax
-from sklearn.svm import SVC
 
 from ser_tf.audio.vad import as_int16, remove_silence, voiced_samples
 from ser_tf.audio.waveform import read_waveform
-from ser_tf.classifier import Classifier, PairwiseSvm, decision_scores, fit_svm
+from ser_tf.classifier import Classifier, fit_svm
 from ser_tf.network.se_resnet import embedding_network, with_softmax_head
+from ser_tf.pairwise_svm import coupled
 from ser_tf.serving import line_graph
-from ser_tf.serving.line_graph import LineGraph, svm_scores
+from ser_tf.serving.line_graph import LineGraph, probabilities_of, svm_coupled, svm_votes
 from ser_tf.serving.predict import Recogniser
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
-KINDS = ("softmax", "svm")
+KINDS = ("softmax", "svm", "svm of an older run")
 EMOTIONS = ("neutral", "happy", "sad")
 
 
@@ -31,39 +32,30 @@ def clouds(rng: np.random.Generator, count: int, classes: int = 3, size: int = 1
 
 
 @pytest.mark.parametrize("classes", [2, 3, 6, 8])
-def test_an_svm_in_the_graph_is_scikit_learns(rng, classes):
+@pytest.mark.parametrize("confidence", ["coupling", "votes"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(tf.float64, 1e-9), (tf.float32, 1e-5)])
+def test_an_svm_in_the_graph_is_the_classifiers(rng, classes, confidence, dtype, tolerance):
     emotions = [f"emotion {number}" for number in range(classes)]
     classifier, _ = fit_svm(*clouds(rng, 30, classes), *clouds(rng, 10, classes), emotions)
+    if confidence == "votes":
+        classifier = replace(classifier, slope=None)
     embeddings, _ = clouds(rng, 100, classes)
-    scores = svm_scores(PairwiseSvm.of(classifier.svm), tf.constant(embeddings)).numpy()
-    np.testing.assert_allclose(scores, decision_scores(classifier.svm, embeddings), atol=1e-9)
-    probabilities = softmax(classifier.inverse_temperature * scores, axis=1)
-    np.testing.assert_allclose(probabilities, classifier.probabilities(embeddings), atol=1e-9)
-    np.testing.assert_array_equal(scores.argmax(axis=1), classifier.svm.predict(embeddings))
+    of_graph, variables = probabilities_of(classifier, dtype)
+    assert [variable.shape for variable in variables] == [classifier.svm.support.shape]
+    probabilities = of_graph({"embedding": tf.constant(embeddings)})
+    assert probabilities.dtype == dtype
+    np.testing.assert_allclose(probabilities, classifier.probabilities(embeddings), atol=tolerance)
 
 
-def test_a_tie_of_votes_goes_to_the_larger_margins():
-    # Three classes at the corners of a triangle: near its middle each can win one pair, and only margins decide.
-    corners = np.array([[0.0, 1.0], [-0.9, -0.5], [0.9, -0.5]])
-    rng = np.random.default_rng(3)
-    points = np.concatenate([corners + 0.3 * rng.normal(size=(3, 2)) for _ in range(40)])
-    svm = SVC(C=1.0, gamma=0.3, decision_function_shape="ovr", break_ties=True).fit(points, np.tile([0, 1, 2], 40))
-    grid = np.stack(np.meshgrid(np.linspace(-0.2, 0.2, 81), np.linspace(-0.2, 0.2, 81)), axis=-1).reshape(-1, 2)
-    scores = svm_scores(PairwiseSvm.of(svm), tf.constant(grid)).numpy()
-    tied = (np.abs(scores - 1) < 1 / 3).all(axis=1)  # one vote each, and less than a third of margins
-    assert set(svm.predict(grid[tied])) == {0, 1, 2}
-    np.testing.assert_allclose(scores, svm.decision_function(grid), atol=1e-9)
-    np.testing.assert_array_equal(scores[tied].argmax(axis=1), svm.predict(grid[tied]))
+def test_coupling_in_the_graph_survives_margins_that_no_exponential_does():
+    margins = np.array([[1e4, 1e5, -1e4], [0.0, -0.0, 1e-9]])
+    for dtype in (tf.float32, tf.float64):
+        scores = svm_coupled(tf.constant(margins, dtype), 16.0)
+        np.testing.assert_allclose(scores, coupled(margins, 16.0), rtol=1e-6)
 
 
 def test_a_margin_of_zero_speaks_for_the_first_class_of_a_pair():
-    # No coefficients, so all margins are 0: class 0 wins two pairs, class 1 one, class 2 none.
-    svm = SVC(gamma=1.0, decision_function_shape="ovr").fit(np.eye(3), [0, 1, 2])
-    svm._dual_coef_ = svm.dual_coef_ = np.zeros_like(svm.dual_coef_)
-    svm._intercept_ = svm.intercept_ = np.zeros(3)
-    scores = svm_scores(PairwiseSvm.of(svm), tf.zeros([1, 3], tf.float64)).numpy()
-    np.testing.assert_array_equal(scores, [[2, 1, 0]])
-    np.testing.assert_array_equal(scores, svm.decision_function(np.zeros((1, 3))))
+    np.testing.assert_array_equal(svm_votes(tf.zeros([1, 3], tf.float64)), [[2, 1, 0]])
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +75,7 @@ def recognisers(shallow, small) -> dict[str, Recogniser]:
     return {
         "softmax": Recogniser(small, network, features, Classifier(EMOTIONS, 5.0)),
         "svm": Recogniser(small, network, network, svm),
+        "svm of an older run": Recogniser(small, network, network, replace(svm, slope=None, inverse_temperature=1.0)),
     }
 
 

@@ -92,6 +92,15 @@ def test_a_run_of_another_version_still_has_a_card(run_copy):
     assert "- Code: ser_tf of another version, commit not known; ." in model_card(run_copy)
 
 
+def test_a_card_says_when_the_probabilities_are_votes(run_copy):
+    assert "votes" not in model_card(run_copy)
+    path = run_copy.path / "classifier.json"
+    content = json.loads(path.read_text())
+    assert content.pop("confidence") == "pairwise coupling"  # as older versions wrote it
+    path.write_text(json.dumps(content))
+    assert "counts votes, so that its probabilities hardly tell right from wrong." in model_card(run_copy)
+
+
 def test_files_of_another_shape_are_refused_in_one_line(run_copy):
     metrics = json.loads(run_copy.metrics.read_text())
     for damage in ({"test": 1}, {"excluded": None}, {"validation": {}}, {"unreadable": ["a"]}):

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import struct
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -20,6 +21,7 @@ from ser_tf.serving.predict import UNFINISHED, load
 pytestmark = pytest.mark.usefixtures("shallow")
 
 KINDS = ("S3", "S5")  # softmax, SVM
+OLD_RUNS = Path(__file__).parent / "old_runs"
 
 
 def predictions_of(run):
@@ -205,6 +207,16 @@ def test_the_class_list_travels_with_the_run(run_copy, tone):
     path = run_copy / "classifier.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"emotions": ["glad", "blue", "mad"]}))
     assert ser_tf.load(str(run_copy))(tone).emotion in ("glad", "blue", "mad")
+
+
+def test_an_svm_of_another_network_is_refused(finetuned, tmp_path):
+    run = shutil.copytree(finetuned("S5").path, tmp_path / "run")
+    for name in ("classifier.json", "svm.skops"):  # an older version's, on embeddings of 4 numbers
+        shutil.copyfile(OLD_RUNS / "3_emotions" / name, run / name)
+    with pytest.raises(
+        UserError, match=rf"^{run}: expected an SVM on embeddings of \d+ numbers, .* Received: one of 4;"
+    ):
+        load(run)
 
 
 def test_a_process_that_was_forked_afterwards_is_told_what_to_do(recognisers, tone, finetuned, tmp_path):

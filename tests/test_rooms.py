@@ -14,7 +14,18 @@ PACKAGE = Path(ser_tf.__file__).parent
 GROUND = {"config", "documents", "errors"}
 """Every room may know its parameters, how a file of a stranger is read, and what a user can cause."""
 
-LINE = {"spelling", "runs", "strategies", "audio", "corpora", "pipeline", "network", "metrics", "classifier"}
+LINE = {
+    "spelling",
+    "runs",
+    "strategies",
+    "audio",
+    "corpora",
+    "pipeline",
+    "network",
+    "metrics",
+    "pairwise_svm",
+    "classifier",
+}
 """From a recording to an emotion, and what a run leaves behind."""
 MAY_KNOW: dict[str, set[str]] = {
     "errors": set(),
@@ -29,7 +40,8 @@ MAY_KNOW: dict[str, set[str]] = {
     "pipeline": GROUND | {"audio", "corpora"},
     "network": GROUND,
     "metrics": GROUND,
-    "classifier": GROUND | {"metrics"},
+    "pairwise_svm": {"documents"},
+    "classifier": GROUND | {"metrics", "pairwise_svm"},
     "training": GROUND | LINE,
     "pretraining": GROUND | LINE | {"training"},
     "statistics": GROUND | {"runs", "strategies", "corpora", "metrics"},
@@ -57,7 +69,7 @@ FORBIDDEN_LIBRARIES: dict[str, tuple[str, ...]] = {
     "network": ("tensorflow", "jax", "torch"),  # keras.ops: it runs on every backend
     "metrics": ("tensorflow", "keras"),
     "statistics": ("tensorflow", "keras"),
-    "classifier": ("tensorflow", "keras", "pickle", "joblib"),
+    **dict.fromkeys(("pairwise_svm", "classifier"), ("tensorflow", "keras", "pickle", "joblib", "skops")),
 }
 
 

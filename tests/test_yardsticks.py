@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from collections import Counter
 from importlib.metadata import version
@@ -24,6 +25,7 @@ from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
 from ser_tf.experiments.splits import RANDOM_SPLIT, SPEAKER_INDEPENDENT, random_splits
 from ser_tf.experiments.yardsticks import choose, compare
+from ser_tf.pairwise_svm import coupled
 from ser_tf.pipeline import prepare_speech
 from ser_tf.runs.folder import RunFolder
 
@@ -148,8 +150,9 @@ def test_the_svm_is_scikit_learns_on_features_scaled_by_the_training_side(both, 
     _, training, labels = seen("train")
     files, test, _ = seen("test")
     scaler, chosen = StandardScaler().fit(training), metrics_of(folder)["svm"]
-    svm = SVC(C=chosen["c"], gamma=chosen["gamma"], decision_function_shape="ovr", break_ties=True)
-    expected = svm.fit(scaler.transform(training), labels).predict(scaler.transform(test))
+    svm = SVC(C=chosen["c"], gamma=chosen["gamma"], decision_function_shape="ovo")
+    margins = svm.fit(scaler.transform(training), labels).decision_function(scaler.transform(test))
+    expected = coupled(margins, chosen["slope"]).argmax(axis=1)
     found = {row["file"]: row["prediction"] for row in rows_of(folder / "predictions.csv", "test")}
     assert found == {file: EMOTIONS[index] for file, index in zip(files, expected, strict=True)}
     # Of 12 recordings in three classes, guesses get 4 right, and 9 with a probability of 0.4 %.
@@ -249,6 +252,15 @@ def test_a_folder_of_another_run_is_refused(both, tones):
     whole = corpus, load_scheme("complete", corpus), prepare_speech(corpus.utterances, Config())
     with pytest.raises(UserError, match="majority-fold1: holds a run with another data_hash; choose another --run"):
         judged(whole, both[0])
+
+
+def test_a_folder_of_an_svm_that_counted_votes_is_refused(both, opened, tmp_path):
+    run = RunFolder(shutil.copytree(both[0] / "mfcc_svm-fold1", tmp_path / "mfcc_svm-fold1"))
+    content = json.loads(run.identity.read_text())
+    assert content["identity"].pop("confidence") == "pairwise coupling"  # as older versions wrote it
+    run.identity.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="mfcc_svm-fold1: holds a run with another confidence; choose another --run"):
+        judged(opened, tmp_path, methods=("mfcc_svm",))
 
 
 @pytest.mark.parametrize(("side", "speakers"), [("training", "3456"), ("validation", "2")])

@@ -108,7 +108,7 @@ class ComparedRun:
     def hash(self) -> str:
         """16 hex digits that name identity, configuration, weights and classifier."""
         content = hashlib.sha256(json.dumps([self.identity, dataclasses.asdict(self.config)]).encode())
-        for file in sorted([*self.folder.path.glob("*.h5"), *self.folder.path.glob("*.skops")]):
+        for file in sorted([*self.folder.path.glob("*.h5"), *self.folder.path.glob("svm.*")]):
             content.update(file.read_bytes())
         content.update((self.folder.path / "classifier.json").read_bytes())
         return content.hexdigest()[:16]

@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ser_tf.audio import egemaps
 from ser_tf.audio.mfcc import mfcc_statistics
-from ser_tf.classifier import fit_svm
+from ser_tf.classifier import COUPLING, fit_svm
 from ser_tf.config import Config
 from ser_tf.corpora import crema_d
 from ser_tf.corpora.corpus import Corpus
@@ -116,6 +116,8 @@ def compare(
         for split in splits:
             run = RunFolder(folder / split.folder(yardstick.name))
             identity = split.identity(yardstick.name, corpus, prepared) | {"input": yardstick.input}
+            if yardstick.judge is _by_svm:
+                identity["confidence"] = COUPLING  # older runs counted votes
             with run.alone():
                 run.begin(identity, Config())  # decoder and silence removal alone matter, and no preset changes them
                 if run.finished:
@@ -212,7 +214,7 @@ def _by_svm(features: PerSide, labels: PerSide, emotions: tuple[str, ...]) -> tu
     return {side: classifier.probabilities(scaled[side]) for side in JUDGED}, {
         "svm": chosen,
         "inverse_temperature": classifier.inverse_temperature,
-        "validation_served_for": "C, gamma, temperature",
+        "validation_served_for": "C, gamma, slope, temperature",
     }
 
 

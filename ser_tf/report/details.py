@@ -38,8 +38,8 @@ def confidence(scored: Scored) -> Section:
         [
             Figure(
                 "Reliability on test speakers, in 15 bins of confidence; the area of a dot is its share of the "
-                "utterances. On the dotted line a probability is a frequency; below it the network is too sure. One "
-                "temperature was fitted on the validation speakers.",
+                "utterances. On the dotted line a probability is a frequency; below it the network is too sure. A "
+                "temperature, and of an SVM a slope, were fitted on the validation speakers.",
                 panels,
             ),
             Figure(
@@ -55,8 +55,8 @@ def confidence(scored: Scored) -> Section:
             ),
             Table(
                 "Percent wrong among the answered. AUROC: of a right and a wrong answer, how often the right one is "
-                "the more confident; at 0.5 the confidence tells nothing, however small its calibration error. An SVM "
-                "counts votes between pairs of emotions, so that nearly all its winners are about as confident.",
+                "the more confident; at 0.5 the confidence tells nothing, however small its calibration error. The "
+                "SVM of an older run counts votes, so that nearly all its winners are about as confident.",
                 ["method", *(f"{100 * share:.0f} % answered" for share in SHOWN_COVERAGE), "AUROC"],
                 [[label, *risks, _auroc(scored, label)] for label, risks in at.items()],
             ),

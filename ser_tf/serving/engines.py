@@ -22,7 +22,7 @@ from ser_tf.pipeline import SpeechFile, prepare_speech
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.lock import alone_in
 from ser_tf.serving.export import full_disk_explained, require_tensorflow, write_assets
-from ser_tf.serving.line_graph import LENGTH, WAVEFORM, Tensors, scores_of
+from ser_tf.serving.line_graph import LENGTH, WAVEFORM, Tensors, probabilities_of
 from ser_tf.serving.predict import UNFINISHED, Recogniser, load_run
 
 ONNX = "emotion.onnx"
@@ -56,8 +56,7 @@ class PortableLine:
     def __init__(self, recogniser: Recogniser) -> None:
         self._config = recogniser.config.spectrogram
         self._features = recogniser.features
-        self._scores, own = scores_of(recogniser.classifier, tf.float32)
-        self._inverse_temperature = recogniser.classifier.inverse_temperature
+        self._probabilities, own = probabilities_of(recogniser.classifier, tf.float32)
         self.variables = [*(variable.value for variable in recogniser.features.variables), *own]
 
     def of_speech(self, waveform: tf.Tensor, length: tf.Tensor) -> Tensors:
@@ -73,8 +72,10 @@ class PortableLine:
 
     def _answers(self, values: tf.Tensor, frames: tf.Tensor) -> Tensors:
         outputs = self._features({"spectrogram": values, "frames": frames}, training=False)
-        probabilities = tf.nn.softmax(self._inverse_temperature * self._scores(outputs))
-        return {"probabilities": probabilities, **{name: outputs[name] for name in ("embedding", "ghost_share")}}
+        return {
+            "probabilities": self._probabilities(outputs),
+            **{name: outputs[name] for name in ("embedding", "ghost_share")},
+        }
 
 
 def export_onnx(run: Path, folder: Path, card: str) -> Path:

@@ -13,8 +13,9 @@ from ser_tf.audio.checks import LARGEST_LEVEL, MAXIMUM_RECORDING_SECONDS, MINIMU
 from ser_tf.audio.spectrogram import spectrogram
 from ser_tf.audio.vad import INT16_SCALE, MAXIMUM_SPEECH_SECONDS
 from ser_tf.audio.vad_graph import remove_silence_in_graph
-from ser_tf.classifier import Classifier, PairwiseSvm
+from ser_tf.classifier import Classifier
 from ser_tf.config import SAMPLE_RATE_HZ
+from ser_tf.pairwise_svm import PairwiseSvm, sides_of_pairs
 from ser_tf.serving.predict import Recogniser
 
 Tensors = dict[str, tf.Tensor]
@@ -55,8 +56,7 @@ class LineGraph:
         self._config = recogniser.config
         self._spectrogram = tf.TensorSpec([None, None, recogniser.config.spectrogram.bins], tf.float32, "spectrogram")
         self._features = recogniser.features
-        self._scores, own = scores_of(recogniser.classifier, tf.float64)
-        self._inverse_temperature = recogniser.classifier.inverse_temperature
+        self._probabilities, own = probabilities_of(recogniser.classifier, tf.float64)
         self.variables = [*(variable.value for variable in recogniser.features.variables), *own]
         # Functions that several signatures call are traced and stored once.
         self._answers = _traced(self._answers_to_speech, WAVEFORM, LENGTH, PROBLEM)
@@ -110,7 +110,7 @@ class LineGraph:
         is_fine = tf.equal(problem, "")
         inputs = self.spectrogram(speech, tf.where(is_fine, length, 0))
         outputs = self._network(inputs["spectrogram"], inputs["frames"])
-        probabilities = tf.nn.softmax(self._inverse_temperature * self._scores(outputs))  # float64 [B, C]
+        probabilities = self._probabilities(outputs)  # float64 [B, C]
         numbers = {
             "probabilities": tf.cast(probabilities, tf.float32),
             "embedding": outputs["embedding"],
@@ -125,46 +125,56 @@ class LineGraph:
         }
 
 
-def svm_scores(svm: PairwiseSvm, embedding: tf.Tensor, support: tf.Tensor | None = None) -> tf.Tensor:
-    """What `ser_tf.classifier.decision_scores` computes, in the precision of the support vectors.
+def probabilities_of(
+    classifier: Classifier, dtype: tf.DType
+) -> tuple[Callable[[Tensors], tf.Tensor], list[tf.Variable]]:
+    """From the network's outputs to what `Classifier.probabilities` gives, [B, C] of that type; and its variables."""
+    factor = classifier.inverse_temperature
+    if classifier.svm is None:
+        return lambda outputs: tf.nn.softmax(factor * tf.cast(outputs["logits"], dtype)), []
+    svm, slope = classifier.svm, classifier.slope
+    support = tf.Variable(svm.support, trainable=False, dtype=dtype, name="support_vectors")
 
-    Each pair of classes gives one vote. A class's score is its votes and, as a fraction below one third, the sum of its
-    margins (scikit-learn's decision_function_shape='ovr'); with two classes it is the margin itself.
+    def of(outputs: Tensors) -> tf.Tensor:
+        margins = svm_margins(svm, outputs["embedding"], support)
+        return tf.nn.softmax(factor * (svm_votes(margins) if slope is None else svm_coupled(margins, slope)))
 
-    Args:
-        svm: the machine.
-        embedding: float [B, E].
-        support: the support vectors where they are a variable; float [S, E].
+    return of, [support]
 
-    Returns:
-        One score per class, [B, C].
-    """
-    support = tf.convert_to_tensor(svm.support if support is None else support)
-    dtype = support.dtype
-    coefficients, intercepts, first, second = (
-        tf.cast(values, dtype) for values in (svm.coefficients, svm.intercepts, svm.first, svm.second)
-    )
-    embedding = tf.cast(embedding, dtype)
+
+def svm_margins(svm: PairwiseSvm, embedding: tf.Tensor, support: tf.Variable) -> tf.Tensor:
+    """What `PairwiseSvm.margins` gives for embeddings [B, E], [B, P], in the precision of the support vectors."""
+    embedding = tf.cast(embedding, support.dtype)
+    coefficients, intercepts = (tf.cast(values, support.dtype) for values in (svm.coefficients, svm.intercepts))
     square_distance = (
         tf.reduce_sum(tf.square(embedding), 1, keepdims=True)
         - 2 * tf.matmul(embedding, support, transpose_b=True)
         + tf.reduce_sum(tf.square(support), 1)
     )  # [B, S]
-    margins = tf.matmul(tf.exp(-svm.gamma * square_distance), coefficients) + intercepts  # [B, P]
-    sums = tf.matmul(margins, first - second)  # [B, C]
+    return tf.matmul(tf.exp(-svm.gamma * tf.nn.relu(square_distance)), coefficients) + intercepts
+
+
+def svm_coupled(margins: tf.Tensor, slope: float) -> tf.Tensor:
+    """What `ser_tf.pairwise_svm.coupled` gives, [B, C], in operations that ONNX and LiteRT have."""
+    first, second = _sides_of_pairs(margins)
+    margins = slope * margins
+    loss = tf.math.log(1 + tf.exp(-tf.abs(margins)))  # of a pair's likelier winner
+    return -tf.matmul(loss + tf.nn.relu(-margins), first) - tf.matmul(loss + tf.nn.relu(margins), second)
+
+
+def svm_votes(margins: tf.Tensor) -> tf.Tensor:
+    """What `ser_tf.pairwise_svm.votes` gives, [B, C]."""
+    first, second = _sides_of_pairs(margins)
+    sums = tf.matmul(margins, first - second)
     if sums.shape[1] == 2:
         return sums
-    votes = tf.matmul(tf.cast(margins >= 0, dtype), first) + tf.matmul(tf.cast(margins < 0, dtype), second)
+    votes = tf.matmul(tf.cast(margins >= 0, margins.dtype), first)
+    votes += tf.matmul(tf.cast(margins < 0, margins.dtype), second)
     return votes + sums / (3 * (tf.abs(sums) + 1))
 
 
-def scores_of(classifier: Classifier, dtype: tf.DType) -> tuple[Callable[[Tensors], tf.Tensor], list[tf.Variable]]:
-    """From the network's outputs to scores [B, C] of that type, and the variables that this needs."""
-    if classifier.svm is None:
-        return lambda outputs: tf.cast(outputs["logits"], dtype), []
-    svm = PairwiseSvm.of(classifier.svm)
-    support = tf.Variable(svm.support, trainable=False, dtype=dtype, name="support_vectors")
-    return lambda outputs: svm_scores(svm, outputs["embedding"], support), [support]
+def _sides_of_pairs(margins: tf.Tensor) -> list[tf.Tensor]:
+    return [tf.cast(side, margins.dtype) for side in sides_of_pairs(margins.shape[1])]
 
 
 def _checked(waveform: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ser_tf.classifier import COUPLING
 from ser_tf.config import Config
 from ser_tf.corpora.facts import facts_of
 from ser_tf.documents import misfit, read_json
@@ -53,13 +54,15 @@ def _origin(run: RunFolder, identity: dict[str, Any]) -> str:
     made_with = run.read_made_with()
     packages = ", ".join(f"{name} {version}" for name, version in made_with.get("packages", {}).items())
     network = Config.load(run.config).network
-    shape = {"kind": str}
-    kind = read_json(run.path / "classifier.json", "train the run again", shape)["kind"]
+    about = read_json(run.path / "classifier.json", "train the run again", {"kind": str})
+    named_by = _NAMED_BY.get(about["kind"], about["kind"])
+    if about["kind"] == "svm" and about.get("confidence") != COUPLING:
+        named_by += ", which counts votes, so that its probabilities hardly tell right from wrong"
     return _section(
         "Origin",
         f"- Run: `{run.path.resolve().name}`, strategy {identity['strategy']} of Mocanu et al., Sensors 2021.",
         f"- Network: SE-ResNet-34 at width {network.width:g}, GhostVLAD with {network.clusters} clusters and "
-        f"{network.ghost_clusters} ghosts; the emotion is named by {_NAMED_BY.get(kind, kind)}.",
+        f"{network.ghost_clusters} ghosts; the emotion is named by {named_by}.",
         f"- Code: ser_tf {made_with.get('ser_tf', 'of another version')}, commit "
         f"{made_with.get('commit') or 'not known'}; {packages}.",
         "- Configuration and everything else that decides the result: `config.yaml`, `provenance.json`.",

@@ -202,6 +202,12 @@ def load_run(run: Path, policy: str | None = None) -> Recogniser:
         features = embedding
         if classifier.svm is None:
             features = with_softmax_head(embedding, len(classifier.emotions), config.network.head_units)
+    size = embedding.output["embedding"].shape[-1]
+    if classifier.svm is not None and classifier.svm.support.shape[1] != size:
+        raise UserError(
+            f"{run}: expected an SVM on embeddings of {size} numbers, which config.yaml gives. Received: one of "
+            f"{classifier.svm.support.shape[1]}; restore the files, or remove the folder and train again"
+        )
     load_weights(embedding, folder.weights)
     if classifier.svm is None:
         load_weights(features.get_layer(SOFTMAX_HEAD), folder.head_weights)

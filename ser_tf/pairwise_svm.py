@@ -1,0 +1,211 @@
+"""An RBF SVM as plain numbers: its margins between pairs of classes, what they say together, and their file.
+
+scikit-learn fits the machine and computes nothing with it afterwards. The files may come from strangers: every number
+is checked before anything is computed.
+"""
+
+import io
+import math
+import zipfile
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.svm import SVC
+
+from ser_tf.documents import LARGEST_JSON_BYTES, misfit, parse_json
+
+LARGEST_ARRAY_BYTES = 2**30
+LARGEST_NUMBER = 1e12
+"""Of larger ones a sum or a product may overflow."""
+_ARRAYS = ("gamma", "support", "coefficients", "intercepts")
+_ATTRIBUTES = ("support_vectors_", "_n_support", "dual_coef_", "intercept_")
+
+
+@dataclass(frozen=True)
+class PairwiseSvm:
+    """A fitted RBF SVM of C classes, which are compared in P = C * (C - 1) / 2 pairs: (0, 1), (0, 2), ... (1, 2), ...
+
+    The margin of a pair is `exp(-gamma * |x - support|^2) @ coefficients + intercepts`; above or at zero it speaks for
+    the pair's first class, below for its second.
+
+    Attributes:
+        gamma: of the kernel, above 0.
+        support: float64 [S, E], the support vectors.
+        coefficients: float64 [S, P].
+        intercepts: float64 [P].
+
+    Raises:
+        ValueError: the numbers do not fit each other, or are not finite.
+    """
+
+    gamma: float
+    support: np.ndarray
+    coefficients: np.ndarray
+    intercepts: np.ndarray
+
+    def __post_init__(self) -> None:
+        sides_of_pairs(self.intercepts.size)
+        vectors, size = self.support.shape if self.support.ndim == 2 else (0, 0)
+        shapes = (self.coefficients.shape, self.intercepts.shape)
+        if not vectors or not size or shapes != ((vectors, self.intercepts.size), (self.intercepts.size,)):
+            raise ValueError(f"an SVM whose arrays have the shapes {(self.support.shape, *shapes)}")
+        arrays = (np.float64(self.gamma), self.support, self.coefficients, self.intercepts)
+        if not self.gamma > 0 or not all(bool((np.abs(array) < LARGEST_NUMBER).all()) for array in arrays):
+            raise ValueError(f"an SVM with numbers that are not finite, or above {LARGEST_NUMBER:g}, or a gamma of 0")
+
+    @classmethod
+    def of(cls, svm: SVC, gamma: float, support: np.ndarray) -> "PairwiseSvm":
+        """What scikit-learn stores of a machine, in another order.
+
+        Args:
+            svm: fitted on an RBF kernel, its own or a computed one.
+            gamma: of that kernel.
+            support: float [S, E], its support vectors.
+        """
+        return cls._of_stored(gamma, support, svm.n_support_, svm.dual_coef_, svm.intercept_)
+
+    @classmethod
+    def _of_stored(
+        cls, gamma: float, support: np.ndarray, counts: np.ndarray, dual: np.ndarray, intercepts: np.ndarray
+    ) -> "PairwiseSvm":
+        """Of C classes, which have `counts` [C] support vectors each, sorted by class, and `dual` [C - 1, S].
+
+        Row j - 1 of `dual` holds those of the lower class i against j, row i those of the higher class j against i;
+        with two classes scikit-learn turns all signs.
+        """
+        classes = counts.size
+        if counts.ndim != 1 or dual.shape != (classes - 1, len(support)) or sum(counts.tolist()) != len(support):
+            raise ValueError(f"an SVM whose arrays have the shapes {(support.shape, counts.shape, dual.shape)}")
+        if counts.min() < 0 or intercepts.shape != (math.comb(classes, 2),):
+            raise ValueError(f"an SVM of {classes} classes with {intercepts.size} intercepts or a negative count")
+        class_of = np.repeat(np.arange(classes), counts)
+        columns = [
+            np.where(class_of == first, dual[second - 1], 0) + np.where(class_of == second, dual[first], 0)
+            for first, second in combinations(range(classes), 2)
+        ]
+        sign = -1 if classes == 2 else 1
+        return cls(gamma, support.astype("float64"), sign * np.stack(columns, axis=1), sign * intercepts)
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return sides_of_pairs(self.intercepts.size)[0].shape[1]
+
+    def margins(self, embeddings: np.ndarray) -> np.ndarray:
+        """float64 [N, P] of embeddings [N, E]."""
+        embeddings = embeddings.astype("float64")
+        square_distance = (
+            np.square(embeddings).sum(axis=1, keepdims=True)
+            - 2 * embeddings @ self.support.T
+            + np.square(self.support).sum(axis=1)
+        )
+        return np.exp(-self.gamma * np.maximum(square_distance, 0)) @ self.coefficients + self.intercepts
+
+    def save(self, path: Path) -> None:
+        """Write the four arrays as an `.npz`."""
+        arrays: dict[str, Any] = {name: np.asarray(getattr(self, name), "float64") for name in _ARRAYS}
+        np.savez(path, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> "PairwiseSvm":
+        """Read what `save` wrote.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError, KeyError, zipfile.BadZipFile: it is another one, or damaged.
+        """
+        with _archive(path) as archive:
+            gamma, *arrays = (_numbers(archive, f"{name}.npy", np.float64) for name in _ARRAYS)
+        if gamma.shape:
+            raise ValueError(f"{path.name} with a gamma of the shape {gamma.shape}")
+        return cls(float(gamma), *arrays)
+
+    @classmethod
+    def load_skops(cls, path: Path) -> "PairwiseSvm":
+        """Read the numbers of the `SVC` in a `svm.skops`, which older runs hold; no object is made of the file.
+
+        Raises:
+            OSError, ValueError, KeyError, zipfile.BadZipFile: as for `load`.
+        """
+        value, array = {"content": str}, {"file": str}
+        attributes = {"kernel": value, "gamma": value, **dict.fromkeys(_ATTRIBUTES, array)}
+        with _archive(path) as archive:
+            schema = parse_json(_content(archive, "schema.json", LARGEST_JSON_BYTES).decode())
+            if misfit(schema, {"__class__": str}) or schema["__class__"] != "SVC":
+                raise ValueError(f"{path.name} holds no SVC")
+            problem = misfit(schema, {"content": {"content": attributes}})
+            if problem:
+                raise ValueError(f"{path.name}: {problem}")
+            stored: dict[str, dict[str, str]] = schema["content"]["content"]
+            kernel, gamma = (parse_json(stored[name]["content"]) for name in ("kernel", "gamma"))
+            if kernel != "rbf" or misfit(gamma, float):
+                raise ValueError(f"{path.name} holds an SVC with another kernel, or without the number gamma")
+            support, counts, dual, intercepts = (
+                _numbers(archive, stored[name]["file"], np.int32 if name == "_n_support" else np.float64)
+                for name in _ATTRIBUTES
+            )
+        return cls._of_stored(float(gamma), support, counts, dual, intercepts)
+
+
+def sides_of_pairs(pairs: int) -> tuple[np.ndarray, np.ndarray]:
+    """One-hot [P, C]: the first and the second class of each of P pairs.
+
+    Raises:
+        ValueError: no number of classes has so many pairs.
+    """
+    classes = (1 + math.isqrt(1 + 8 * pairs)) // 2
+    if pairs < 1 or math.comb(classes, 2) != pairs:
+        raise ValueError(f"an SVM of {pairs} pairs, which no number of classes has")
+    first, second = np.triu_indices(classes, 1)
+    return np.eye(classes)[first], np.eye(classes)[second]
+
+
+def coupled(margins: np.ndarray, slope: float) -> np.ndarray:
+    """Pairwise coupling: a score [N, C] per class, the log-likelihood of winning all its pairs.
+
+    A pair's first class wins with the probability sigmoid(slope * margin), and pairs are taken as independent.
+    """
+    first, second = sides_of_pairs(margins.shape[1])
+    return -np.logaddexp(0, -slope * margins) @ first - np.logaddexp(0, slope * margins) @ second
+
+
+def votes(margins: np.ndarray) -> np.ndarray:
+    """scikit-learn's score [N, C] per class (decision_function_shape='ovr'), by which older runs name the emotion.
+
+    Each pair gives one vote. A class's score is its votes and, as a fraction below one third, the sum of its margins;
+    with two classes it is the margin itself.
+    """
+    first, second = sides_of_pairs(margins.shape[1])
+    sums = margins @ (first - second)
+    if sums.shape[1] == 2:
+        return sums
+    return (margins >= 0) @ first + (margins < 0) @ second + sums / (3 * (np.abs(sums) + 1))
+
+
+def _archive(path: Path) -> zipfile.ZipFile:
+    if path.exists() and not path.is_file():  # a device or a pipe may have no end
+        raise ValueError(f"{path.name} is no regular file")
+    return zipfile.ZipFile(path)
+
+
+def _content(archive: zipfile.ZipFile, name: str, most_bytes: int) -> bytes:
+    """The bytes of a member, which is stored as it is and so no larger than the file."""
+    member = archive.getinfo(name)
+    if member.compress_type != zipfile.ZIP_STORED or member.file_size > most_bytes:
+        raise ValueError(f"{name} that is compressed, or larger than {most_bytes:,} bytes")
+    return archive.read(member)
+
+
+def _numbers(archive: zipfile.ZipFile, name: str, dtype: Any) -> np.ndarray:
+    """An array of the archive, whose header is compared with what follows it before an array is made."""
+    content = io.BytesIO(_content(archive, name, LARGEST_ARRAY_BYTES))
+    if np.lib.format.read_magic(content) != (1, 0):
+        raise ValueError(f"{name} in another version of NumPy's format")
+    shape, is_fortran, stored = np.lib.format.read_array_header_1_0(content)
+    numbers = content.read()
+    if stored != dtype or min(shape, default=0) < 0 or len(numbers) != math.prod(shape) * stored.itemsize:
+        raise ValueError(f"{name} of the type {stored} and shape {shape} in {len(numbers)} bytes")
+    return np.frombuffer(numbers, dtype).reshape(shape, order="F" if is_fortran else "C")
