@@ -341,7 +341,7 @@ def test_an_epoch_is_a_line_with_its_loss_and_score(task_of, small, tmp_path, ca
 def test_a_finished_run_is_left_alone(finetuned, task_of, monkeypatch):
     run = finetuned("S1")
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
-    monkeypatch.setattr(finetuning, "train", None)
+    monkeypatch.setattr(finetuning, "train_fold", None)
     lines = []
     assert finetune(task_of("S1"), run, report=lines.append) == metrics_of(run)
     assert lines == [f"{run.path}: already finished"]
