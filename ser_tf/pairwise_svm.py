@@ -20,6 +20,8 @@ from ser_tf.documents import LARGEST_JSON_BYTES, misfit, parse_json
 LARGEST_ARRAY_BYTES = 2**30
 LARGEST_NUMBER = 1e12
 """Of larger ones a sum or a product may overflow."""
+LARGEST_LOGIT = 30.0
+"""Of a pair; float32 holds its exponential, and a pair is certain long before."""
 _ARRAYS = ("gamma", "support", "coefficients", "intercepts")
 _ATTRIBUTES = ("support_vectors_", "_n_support", "dual_coef_", "intercept_")
 
@@ -163,12 +165,15 @@ def sides_of_pairs(pairs: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def coupled(margins: np.ndarray, slope: float) -> np.ndarray:
-    """Pairwise coupling: a score [N, C] per class, the log-likelihood of winning all its pairs.
+    """Pairwise coupling (Price et al., NIPS 1994): a score [N, C] per class, the logarithm of its probability.
 
-    A pair's first class wins with the probability sigmoid(slope * margin), and pairs are taken as independent.
+    The first class of a pair has the share sigmoid(slope * margin) of what both have. With the margins that speak for
+    it, a class has 1 / (1 + the sum of exp(-slope * margin) over its pairs): exact where all pairs agree; elsewhere the
+    classes do not sum to 1.
     """
     first, second = sides_of_pairs(margins.shape[1])
-    return -np.logaddexp(0, -slope * margins) @ first - np.logaddexp(0, slope * margins) @ second
+    logits = np.clip(slope * margins, -LARGEST_LOGIT, LARGEST_LOGIT)
+    return -np.log1p(np.exp(-logits) @ first + np.exp(logits) @ second)
 
 
 def votes(margins: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from ser_tf.audio.vad import INT16_SCALE, MAXIMUM_SPEECH_SECONDS
 from ser_tf.audio.vad_graph import remove_silence
 from ser_tf.classifier import Classifier
 from ser_tf.config import SAMPLE_RATE_HZ
-from ser_tf.pairwise_svm import PairwiseSvm, sides_of_pairs
+from ser_tf.pairwise_svm import LARGEST_LOGIT, PairwiseSvm, sides_of_pairs
 from ser_tf.serving.predict import Recogniser
 
 Tensors = dict[str, tf.Tensor]
@@ -157,9 +157,8 @@ def svm_margins(svm: PairwiseSvm, embedding: tf.Tensor, support: tf.Variable) ->
 def svm_coupled(margins: tf.Tensor, slope: float) -> tf.Tensor:
     """What `ser_tf.pairwise_svm.coupled` gives, [B, C], in operations that ONNX and LiteRT have."""
     first, second = _sides_of_pairs(margins)
-    margins = slope * margins
-    loss = tf.math.log(1 + tf.exp(-tf.abs(margins)))  # of a pair's likelier winner
-    return -tf.matmul(loss + tf.nn.relu(-margins), first) - tf.matmul(loss + tf.nn.relu(margins), second)
+    logits = tf.clip_by_value(slope * margins, -LARGEST_LOGIT, LARGEST_LOGIT)
+    return -tf.math.log(1 + tf.matmul(tf.exp(-logits), first) + tf.matmul(tf.exp(logits), second))
 
 
 def svm_votes(margins: tf.Tensor) -> tf.Tensor:
