@@ -32,7 +32,7 @@ KERNEL_CACHE_MEGABYTES = 1000
 COUPLING = "pairwise coupling"
 """The confidence that `classifier.json` of an SVM names; older files name none, and their SVMs count votes."""
 LARGEST_FACTOR = 1e6
-"""Of slope and inverse temperature; the largest that can be fitted is 22,026."""
+"""Of slope and inverse temperature; older versions fitted up to 22,026."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,9 @@ def fit_softmax(logits: np.ndarray, labels: np.ndarray, emotions: Sequence[str])
 
 
 def fit_inverse_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The one factor on the scores that makes the labels likeliest (Guo et al. 2017), from e^-10 to e^10.
+    """The one factor on the scores that makes the labels likeliest (Guo et al. 2017), from e^-5 to e^3.
+
+    Where no label is missed it would have no end, and a softmax of so large scores fails in 8 bits.
 
     Args:
         scores: float [N, C].
@@ -185,7 +187,7 @@ def fit_inverse_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
     def loss(logarithm: float) -> float:
         return -float(log_softmax(np.exp(logarithm) * scores, axis=1)[np.arange(len(labels)), labels].mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-10, 10), options={"xatol": 1e-9}).x))
+    return float(np.exp(minimize_scalar(loss, bounds=(-5, 3), options={"xatol": 1e-9}).x))
 
 
 def require_every_emotion(labels: np.ndarray, emotions: Sequence[str], side: str) -> None:

@@ -78,9 +78,9 @@ def test_two_classes_get_the_sigmoid_of_their_margin():
 
 
 def test_coupling_survives_margins_that_no_exponential_does():
-    # 0 beats both, 2 beats 1; a lost pair counts e^30.
+    # 0 beats 1 by 1e4 and 2 by 1e5, and 2 beats 1 by 1e4, so that 1 has 1 / (1 + 2 e^160000).
     scores = coupled(np.array([[1e4, 1e5, -1e4]]), 16.0)
-    np.testing.assert_allclose(scores, [[0, -30 - np.log(2), -30]], atol=1e-12)
+    np.testing.assert_allclose(scores, [[0, -1.6e5 - np.log(2), -1.6e6]])
 
 
 def test_pairs_stand_in_scikit_learns_order():
