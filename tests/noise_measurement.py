@@ -1,4 +1,4 @@
-"""A noise measurement's folder, with counts that can be worked out by hand."""
+"""Writes the folder of a noise measurement with simple counts."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,10 +9,10 @@ from ser_tf.statistics.noise_folder import COLUMNS, CONDITIONS, NoiseFolder
 EMOTIONS = ("happy", "sad")
 SPEAKERS = tuple(f"ravdess:{number:02d}" for number in range(1, 11))
 UTTERANCES = 4
-"""Of each speaker and emotion."""
+"""Number per speaker and emotion."""
 
 Lost = Mapping[str, int]
-"""Portion -> how many of a speaker's four happy utterances noise over it makes wrong."""
+"""Portion -> how many of a speaker's four happy utterances are wrong with noise over it."""
 
 
 def always(**lost: int) -> Callable[[str], Lost]:
@@ -27,14 +27,14 @@ def write_measurement(
     speakers: int = 10,
     descriptors: str = "3+",
 ) -> NoiseFolder:
-    """Without noise all of happy and half of sad are named rightly; only S1 has no ghosts.
+    """Write a measurement. Without noise all happy and half of the sad utterances are right; only S1 has no ghosts.
 
     Args:
         path: a new folder.
-        lost: strategy -> what noise costs a speaker.
-        seeds: all alike.
-        speakers: their number.
-        descriptors: of every noisy utterance; without noise each has three or more.
+        lost: strategy -> speaker -> utterances lost through noise.
+        seeds: number of equal seeds.
+        speakers: number of speakers.
+        descriptors: class of every noisy utterance; without noise it is "3+".
     """
     folder = NoiseFolder(path)
     folder.path.mkdir()
@@ -48,11 +48,11 @@ def write_measurement(
                     happy = UTTERANCES - of_speaker(speaker).get(condition.portion, 0)
                     for emotion, correct, clean in (("happy", happy, UTTERANCES), ("sad", 2, 2)):
                         snr_db = "" if condition.snr_db is None else condition.snr_db
-                        heard = [condition.noise, condition.portion, snr_db]
+                        noise = [condition.noise, condition.portion, snr_db]
                         halves = [UTTERANCES, 0.1, 0.3] if condition.portion == "half" else [0, "", ""]
                         ghost = [0.2, *halves] if ghosts else [""] * 4
                         count = "3+" if condition.snr_db is None else descriptors
-                        place = [strategy, 1, seed, speaker, emotion, *heard, count]
+                        place = [strategy, 1, seed, speaker, emotion, *noise, count]
                         rows.append([*place, UTTERANCES, correct, clean, *ghost])
     lines = [",".join(map(str, row)) for row in [COLUMNS, *rows]]
     folder.table.write_text("\n".join(lines) + "\n")

@@ -18,9 +18,10 @@ TAKES = 10
 
 
 def with_hits(hits: Mapping[str, Sequence[Sequence[int]]]) -> PredictionTable:
-    """Strategy -> per seed, per speaker: how many of ten happy utterances are named rightly; the ten sad ones all are.
+    """A table in which each speaker has ten happy and ten sad utterances; all sad ones are recognised.
 
-    One more hit of one speaker is 5 points of that speaker's UAR.
+    `hits` holds per strategy, seed and speaker the number of recognised happy utterances. One hit more is 5 points of a
+    speaker's UAR.
     """
     emotions = ("happy", "sad")
     rows = [
@@ -65,7 +66,7 @@ def uar(counts: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("speakers", [3, 6, 9])
-def test_p_is_that_of_exchanging_counts_and_recomputing_uar(rng, speakers):
+def test_p_equals_that_of_swapping_counts_and_recomputing_uar(rng, speakers):
     first, second = random_pair(rng, speakers)
     differences = []
     for exchanged in product([False, True], repeat=speakers):
@@ -73,14 +74,14 @@ def test_p_is_that_of_exchanging_counts_and_recomputing_uar(rng, speakers):
         one, other = np.where(mask, second, first), np.where(mask, first, second)
         differences.append(uar(one.sum(axis=0)) - uar(other.sum(axis=0)))
     observed = differences[0]
-    # Two-sided by scipy's rule: twice the smaller tail. The exchange of all turns the sign, so both tails mirror.
+    # Two-sided by scipy's rule: twice the smaller tail. Swapping all speakers flips the sign, so the tails are equal.
     tail = np.mean(np.array(differences) >= abs(observed) - 1e-12)
     assert 0 < tail < 0.5
     assert permutation_p(first, second) == pytest.approx(2 * tail)
     assert permutation_p(second, first) == pytest.approx(2 * tail)
 
 
-def test_p_of_many_speakers_is_drawn_and_close_to_the_exact_one(rng):
+def test_p_of_many_speakers_is_sampled_and_close_to_the_exact_one(rng):
     first, second = random_pair(rng, 14)
     swapped = np.array(list(product([1, -1], repeat=14)))
     middle, half = (first + second) / 2, (first - second) / 2
@@ -99,13 +100,13 @@ def test_p_counts_only_emotions_that_occur(rng):
 
 
 def test_holm_by_hand():
-    # Sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1: 0.02, 0.03, 0.06, 0.04, and the last may not be below 0.06.
+    # Sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1: 0.02, 0.03, 0.06, 0.04, and the last is raised to 0.06.
     assert holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm(np.array([0.5, 0.6])).tolist() == [1, 1]
     assert holm(np.array([0.04])).tolist() == [0.04]
 
 
-def test_the_difference_equals_that_of_scikit_learn_and_turns_its_sign(table_of):
+def test_the_difference_equals_that_of_scikit_learn_and_is_antisymmetric(table_of):
     table = table_of({"S1": 0.6, "S2": 0.2}, seeds=2)
     (comparison,) = compare_strategies(table)
     means = {
@@ -128,8 +129,8 @@ def test_the_interval_of_three_speakers_by_hand():
     assert asdict(difference) == pytest.approx({"value": -0.05, "low": -0.3, "high": 0.1})
 
 
-def test_three_speakers_can_show_nothing():
-    # Of 8 exchanges, two are as extreme as none: 0.25.
+def test_three_speakers_cannot_be_significant():
+    # Of 8 permutations, two are as extreme as the observed one: 0.25.
     assert compared({"S1": [[10, 10, 10]], "S2": [[0, 0, 0]]}).p == 0.25
 
 
@@ -153,14 +154,14 @@ def test_every_pair_is_compared_and_corrected():
     assert {one.pairs for one in comparisons} == {3}
 
 
-def test_one_strategy_has_nobody_to_be_compared_with(table_of):
+def test_a_single_strategy_gives_no_comparison(table_of):
     assert compare_strategies(table_of({"S1": 0.3})) == ()
 
 
-def test_a_difference_that_is_not_shown():
+def test_a_difference_that_is_not_significant():
     # S5 gains 2 hits (10 points) on 6 speakers and loses 2 on 4: +2 points. Among 10 drawn speakers the gainers are
     # Binomial(10, 0.6): 2.5 % below 3, which gives 3 - 7 = -4 points, and above 9, 9 - 1 = 8.
-    # Exchanges: at least 6 of 10 on one side, 2 * 386 / 1024 = 0.754.
+    # Permutations: at least 6 of 10 on one side, 2 * 386 / 1024 = 0.754.
     comparison = compared({"S4": [[4] * 10], "S5": [[6] * 6 + [2] * 4]})
     assert comparison.sentence == (
         "S5 is 2.0 points of UAR above S4 (95 % interval -4.0 to 8.0 over 10 speakers, p = 0.754): "
@@ -168,7 +169,7 @@ def test_a_difference_that_is_not_shown():
     )
 
 
-def test_a_difference_between_single_seeds_is_one_between_trained_models():
+def test_a_single_seed_allows_a_conclusion_about_trained_models_only():
     # Ten points on each of 10 speakers: p = 2 / 1024.
     comparison = compared({"S4": [[4] * 10], "S5": [[6] * 10] * 3})
     assert comparison.seed_margin is None
@@ -191,12 +192,12 @@ def test_a_difference_between_strategies_needs_three_seeds():
     )
 
 
-def test_a_difference_of_the_size_of_the_seeds_is_none_between_strategies():
-    # S5 has 5, 6 and 7 of 10, so 75, 80 and 85 %: 10 points above S4, by seeds alone 12.4 more or less.
+def test_a_difference_within_the_spread_of_seeds_is_not_one_of_strategies():
+    # S5 has 5, 6 and 7 of 10, so 75, 80 and 85 %: 10 points above S4, with a margin over seeds of 12.4.
     comparison = compared({"S4": [[4] * 10] * 3, "S5": [[5] * 10, [6] * 10, [7] * 10]})
     assert comparison.p_holm < 0.05
     assert (
-        "): these trained models differ, yet other seeds might not: no difference shown between the strategies (S5: 3"
+        "): these trained models differ, but other seeds might not: no difference shown between the strategies (S5: 3"
         in (comparison.sentence)
     )
 
@@ -209,29 +210,29 @@ def test_a_margin_over_seeds_is_welchs():
     assert comparison.seed_margin == pytest.approx((high - low) / 2)
 
 
-def test_a_method_without_seeds_needs_none():
+def test_a_deterministic_method_needs_no_seeds():
     # Ten points on each of 10 speakers, as above; three equal seeds of S5 have no spread.
     table = with_hits({"mfcc_svm": [[4] * 10], "S5": [[6] * 10] * 3})
     (comparison,) = compare_strategies(table, [("S5", "mfcc_svm")], ["mfcc_svm"])
     assert comparison.seed_margin == pytest.approx(0, abs=1e-9)
     assert comparison.sentence == (
         "S5 is 10.0 points of UAR above mfcc_svm (95 % interval 10.0 to 10.0 over 10 speakers, p = 0.002): the methods "
-        "differ (S5: 3 seeds with a standard deviation of 0.0 points; mfcc_svm: nothing drawn)."
+        "differ (S5: 3 seeds with a standard deviation of 0.0 points; mfcc_svm: deterministic)."
     )
 
 
-def test_a_network_of_one_seed_is_no_claim_beside_a_method_without_seeds():
+def test_one_seed_of_a_network_allows_no_claim_against_a_deterministic_method():
     table = with_hits({"mfcc_svm": [[4] * 10], "S5": [[6] * 10]})
     (comparison,) = compare_strategies(table, [("S5", "mfcc_svm")], ["mfcc_svm"])
     assert "): these trained models differ; a claim about the methods needs 3 seeds of S5 (" in comparison.sentence
 
 
-def test_three_seeds_that_show_nothing_speak_of_the_strategies():
+def test_three_seeds_without_a_difference_are_about_the_strategies():
     hits = {"S4": [[4] * 10] * 3, "S5": [[6] * 6 + [2] * 4] * 3}
     assert "): no difference shown between the strategies (S5: 3 seeds" in compared(hits).sentence
 
 
-def test_an_interval_that_knows_nothing_of_the_other_pairs_says_so():
+def test_an_interval_without_holms_correction_says_so():
     # S2 against S1: +10 points on 9 speakers, -10 on one: p = 2 * 11 / 1024 = 0.0215, times 3 pairs 0.064. The gainers
     # among 10 drawn ones are Binomial(10, 0.9): 2.5 % lie below 7, so the interval starts at 7 - 3 = 4 points.
     # S3 is S2 on the first five speakers and S1 on the others: both pairs with it have larger p.
@@ -239,8 +240,8 @@ def test_an_interval_that_knows_nothing_of_the_other_pairs_says_so():
     assert comparisons[0].p_holm == pytest.approx(3 * 22 / 1024)
     assert comparisons[0].sentence == (
         "S2 is 8.0 points of UAR above S1 (95 % interval 4.0 to 10.0 over 10 speakers, p = 0.064 after "
-        "Holm's correction for 3 pairs, which the interval does not have): no difference shown between these trained "
-        "models (S2: one seed; S1: one seed)."
+        "Holm's correction for 3 pairs, which does not apply to the interval): no difference shown between these "
+        "trained models (S2: one seed; S1: one seed)."
     )
 
 
@@ -253,14 +254,14 @@ def test_strategies_of_unequal_sets_are_never_compared():
     table = with_hits({"S4": [[4] * 4], "S5": [[6] * 4]})
     lacking = (table.rows["strategy"] == "S4") & (table.rows["speaker"] == "ravdess:02")
     message = (
-        "S4, seed 0: expected the same utterances as in the runs beside it. Received: 20 of 80 are missing, "
+        "S4, seed 0: expected the same utterances as in the other runs. Received: 20 of 80 are missing, "
         "such as 2-happy-0 of fold 1"
     )
     with pytest.raises(UserError, match=f"^{re.escape(message)}"):
         compare_strategies(table.select(~lacking))
 
 
-def test_chosen_pairs_are_corrected_for_each_other_alone():
+def test_only_chosen_pairs_count_for_the_correction():
     table = with_hits({"S1": [[1, 2, 3]], "S3": [[4, 5, 6]], "S5": [[7, 8, 9]]})
     (chosen,) = compare_strategies(table, [("S1", "S5")])
     (every,) = (one for one in compare_strategies(table) if (one.first, one.second) == ("S1", "S5"))

@@ -36,8 +36,8 @@ def confidence_and_hit(table: PredictionTable) -> tuple[np.ndarray, np.ndarray]:
     ).to_numpy()
 
 
-def test_confidence_that_ranks_is_told_from_confidence_that_does_not():
-    # Two right and two wrong make four pairs: right is the more confident one in three.
+def test_auroc_shows_whether_confidence_predicts_errors():
+    # Two right and two wrong answers make four pairs; in three the right one is more confident.
     assert calibration(with_confidences([0.9, 0.6, 0.8, 0.55], [1, 1, 0, 0]), "S1").auroc == 0.75
     assert calibration(with_confidences([0.7] * 4, [1, 1, 0, 0]), "S1").auroc == 0.5
     assert calibration(with_confidences([0.7] * 2, [1, 1]), "S1").auroc is None

@@ -29,10 +29,10 @@ def test_every_speaker_is_scored_and_the_worst_is_named(table_of):
     }
     assert {name: one.utterances for name, one in result.by_speaker.items()} == rows["speaker"].value_counts().to_dict()
     worst = min(expected, key=lambda name: expected[name][1])
-    assert worst != min(expected, key=lambda name: expected[name][0])  # by WA it would be another one
+    assert worst != min(expected, key=lambda name: expected[name][0])  # by WA it would be a different one
     assert result.worst_speaker == worst
     assert result.sentence == (
-        f"S1 recognises {worst} worst: {100 * expected[worst][1]:.1f} % UAR over "
+        f"S1 has the lowest UAR on {worst}: {100 * expected[worst][1]:.1f} % UAR over "
         f"{(rows['speaker'] == worst).sum()} utterances."
     )
 
@@ -52,7 +52,7 @@ def test_of_equally_bad_speakers_the_first_is_named(table_of):
     assert group_scores(replace(table, rows=rows), "S1", NOBODY).worst_speaker == "ravdess:01"
 
 
-def test_women_and_men_are_pooled_apart(table_of):
+def test_women_and_men_are_pooled_separately(table_of):
     table = table_of({"S1": 0.3}, speakers=7)
     speakers = sorted(table.rows["speaker"].unique())
     result = group_scores(table, "S1", demographics_of("ravdess", speakers))
@@ -74,12 +74,12 @@ def test_a_speaker_of_unknown_age_is_in_no_group(table_of):
     assert result.age_group["60 and over"].uar.low is None  # a single speaker has no interval
 
 
-def test_without_demographics_that_is_said(table_of):
+def test_missing_demographics_are_noted(table_of):
     result = group_scores(table_of({"S1": 0.3}), "S1", NOBODY)
     assert (result.sex, result.age_group, result.notes) == ({}, {}, ["nothing is known"])
 
 
-def test_scores_with_and_without_what_the_exclusion_list_names(table_of):
+def test_scores_with_and_without_listed_recordings(table_of):
     table = table_of({"S1": 0.3}, seeds=2)
     rows = table.rows.replace({"utterance": {"take-5": LISTED}})
     table = replace(table, rows=rows)
@@ -90,13 +90,13 @@ def test_scores_with_and_without_what_the_exclusion_list_names(table_of):
     assert effect.with_them.utterances == effect.without_them.utterances + 1
     with_them, without_them = (100 * scores.uar.value for scores in (effect.with_them, effect.without_them))
     assert effect.sentence == (
-        f"S1: {with_them:.1f} % UAR with the recordings that the exclusion list names (1 tested), "
+        f"S1: {with_them:.1f} % UAR with the recordings on the exclusion list (1 tested), "
         f"{without_them:.1f} % without them."
     )
 
 
-def test_runs_that_left_them_out_say_so(table_of):
+def test_runs_without_listed_recordings_say_so(table_of):
     effect = exclusion_effect(table_of({"S1": 0.3}), "S1")
     assert effect.tested == {}
     assert effect.with_them == effect.without_them
-    assert effect.sentence == "S1: the runs tested no recording that the exclusion list names."
+    assert effect.sentence == "S1: the runs tested no recording on the exclusion list."

@@ -1,4 +1,4 @@
-"""What a measurement says: every number of small tables can be worked out by hand."""
+"""Statistics of noise measurements, with numbers worked out by hand."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,13 +22,13 @@ def test_losses_and_their_difference(measurement):
     summary = summarise_noise(measurement({"S1": always(whole=4, half=1), "S3": always(whole=2, half=3)}))
     assert (summary.speakers, summary.utterances, summary.folds, summary.chance) == (10, 80, [1], 0.5)
     first, third = summary.strategies["S1"], summary.strategies["S3"]
-    # Without noise recall is 1 and 1/2. Over the whole S1 loses all of happy, half of the UAR; over half a quarter of
-    # it. S3 loses two and three of four.
+    # Without noise, recall is 1 and 1/2. Noise over the whole costs S1 all of happy, so half of the UAR; noise over
+    # half costs a quarter of that. S3 loses two and three of four.
     expected = {"none": (0.75, 0.75), "whole": (0.25, 0.5), "half": (0.625, 0.375)}
     for place, condition in enumerate(summary.conditions):
         for strategy, uar in zip((first, third), expected[condition.portion], strict=True):
             estimate = strategy.uar[place]
-            assert (estimate.value, estimate.low, estimate.high) == pytest.approx((uar, uar, uar))  # speakers are alike
+            assert (estimate.value, estimate.low, estimate.high) == pytest.approx((uar, uar, uar))  # equal speakers
             if place:
                 assert strategy.loss[place - 1].value == pytest.approx(0.75 - uar)
     assert {portion: loss.value for portion, loss in first.portion_loss.items()} == pytest.approx(
@@ -90,14 +90,14 @@ def test_the_verdict_is_one_sentence_and_its_interval_decides(measurement, lost,
     assert noise_text(summary).splitlines()[-1] == comparison.sentence
 
 
-def test_few_speakers_show_nothing(measurement):
+def test_few_speakers_allow_no_verdict(measurement):
     summary = summarise_noise(measurement({"S1": always(half=2), "S3": always(half=1)}, speakers=9, seeds=3))
     (comparison,) = summary.comparisons
     assert "over 9 speakers, too few to trust it" in comparison.sentence
     assert "the strategies do not show that ghosts absorb noise." in comparison.sentence
 
 
-def test_the_sentence_tells_the_difference_and_its_interval(measurement):
+def test_the_sentence_has_the_difference_and_its_interval(measurement):
     summary = summarise_noise(measurement({"S1": always(half=2), "S3": always(half=1, whole=4)}))
     assert summary.comparisons[0].sentence.startswith(
         "Noise over half of the utterance costs S3 (G = 2) 12.5 points of UAR less than S1 (G = 0), mean over noises "
@@ -107,9 +107,9 @@ def test_the_sentence_tells_the_difference_and_its_interval(measurement):
     )
 
 
-def test_a_table_tells_where_a_loss_says_little(measurement):
+def test_the_text_counts_conditions_near_chance(measurement):
     text = noise_text(summarise_noise(measurement({"S1": always(whole=2), "S3": always(half=1)})))
-    # Two of four happy ones and two of four sad ones are chance.
+    # Two of four happy and two of four sad utterances are chance.
     assert "In 12 of 24 conditions a UAR is less than 5.0 points above chance (50.0)" in text
     heading, clean, *rows = text.splitlines()[1:27]
     assert heading.split()[:3] == ["noise", "over", "SNR"]
@@ -118,10 +118,10 @@ def test_a_table_tells_where_a_loss_says_little(measurement):
     assert first == "white whole 20 dB 50.0 [50.0, 50.0] 25.0 75.0 [75.0, 75.0] 0.0 -25.0 [-25.0, -25.0] 0.200"
 
 
-def test_one_kind_alone_allows_no_verdict(measurement):
+def test_one_kind_of_network_allows_no_verdict(measurement):
     summary = summarise_noise(measurement({"S3": always(half=1)}))
     assert summary.comparisons == []
-    assert noise_text(summary).endswith("from runs with and runs without them, such as S3 and S1.")
+    assert noise_text(summary).endswith("give runs with and without them, such as S3 and S1.")
 
 
 @pytest.mark.parametrize(("number", "received"), [("many", "many"), ("7.5", "")])
@@ -154,7 +154,7 @@ def test_a_damaged_table_is_refused_by_name(measurement, number, received):
     ],
     ids=["no emotions", "no runs", "half a run", "no rows"],
 )
-def test_files_that_lack_something_are_refused_by_name(measurement, change, message):
+def test_incomplete_files_are_refused_by_name(measurement, change, message):
     folder = measurement({"S1": always()})
     about = folder.read_about()
     change(about)

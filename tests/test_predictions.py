@@ -50,7 +50,7 @@ def test_a_recording_whose_name_is_no_utf8_is_written_with_its_bytes_escaped(tmp
 
 @pytest.fixture
 def run_of(tmp_path) -> Callable[..., Path]:
-    """Writes what a finished run has of it."""
+    """Writes the files of a finished run that `read_predictions` needs."""
 
     def write(name: str = "run", *, rows: str = ROWS, config: Config | None = None, **identity) -> Path:
         run = RunFolder(tmp_path / name)
@@ -87,10 +87,10 @@ def test_a_table_holds_the_test_side_of_every_run(run_of):
     first = ["S5", 0, 1, "03-01-01-01-01-01-01", "Actor_01/03-01-01-01-01-01-01.wav", "ravdess:01"]
     assert table.rows.iloc[0].tolist() == [*first, "neutral", "neutral", 0.75, 0.25]
     assert table.rows["truth"].cat.codes.tolist() == [0, 1] * 4
-    assert table.rows["prediction"].cat.codes.tolist() == [0, 0] * 4  # of the two equals what the run said
+    assert table.rows["prediction"].cat.codes.tolist() == [0, 0] * 4  # of two equals, the run's own prediction
 
 
-def test_the_validation_side_is_there_for_who_asks(run_of):
+def test_the_validation_side_can_be_read(run_of):
     table = read_predictions([run_of()], side="validation")
     assert (table.side, table.rows["speaker"].tolist()) == ("validation", ["ravdess:03"])
 
@@ -103,13 +103,13 @@ def test_the_validation_side_is_there_for_who_asks(run_of):
         ("table", "anna/take.1.wav", "anna/take.1"),
     ],
 )
-def test_an_utterance_has_the_name_that_it_has_in_its_corpus(run_of, corpus, file, utterance):
+def test_an_utterance_has_its_name_in_the_corpus(run_of, corpus, file, utterance):
     rows = ROWS.replace("Actor_01/03-01-01-01-01-01-01.wav", file)
     table = read_predictions([run_of(rows=rows, corpus=corpus)])
     assert (table.rows["file"].iloc[0], table.rows["utterance"].iloc[0]) == (file, utterance)
 
 
-def test_a_word_that_pandas_takes_for_nothing_is_an_emotion(run_of):
+def test_a_word_that_pandas_reads_as_missing_is_an_emotion(run_of):
     table = read_predictions([run_of(rows=ROWS.replace("neutral", "None"))])
     assert table.emotions == ("None", "happy")
     assert table.rows["truth"].tolist() == ["None", "happy"]
@@ -127,7 +127,7 @@ def test_a_real_run_is_read_and_scored_as_it_scored_itself(shallow, finetuned):
     assert pooled.confusion == test["confusion"]
 
 
-def test_confusions_are_counted_apart(table_of):
+def test_confusions_are_counted_by_seed_and_fold(table_of):
     table = table_of({"S1": 0.3}, seeds=2)
     counts, (seeds, folds) = table.confusions("seed", "fold")
     assert (seeds, folds, counts.shape) == ([0, 1], [1, 2, 3], (2, 3, 3, 3))
@@ -151,7 +151,7 @@ def test_an_unfinished_run_is_refused(run_of):
         read_predictions([folder])
 
 
-def test_an_identity_that_says_too_little_is_refused(run_of):
+def test_an_identity_with_missing_keys_is_refused(run_of):
     folder = run_of()
     write_json(folder / "run.json", {"identity": {"strategy": "S5", "fold": 1, "corpus": "ravdess", "weights": None}})
     with refuses(f"{folder / 'run.json'}: expected scheme, scheme_hash, data_hash; train this run again"):
@@ -164,7 +164,7 @@ def test_an_identity_that_says_too_little_is_refused(run_of):
 def test_runs_of_another_corpus_scheme_or_data_are_refused(run_of, what, value):
     first, other = run_of("first"), run_of("other", **{what: value}, fold=2)
     with refuses(
-        f"{other}: expected the {what} of {first}: {IDENTITY[what]}. Received: {value}; evaluate these runs apart"
+        f"{other}: expected the {what} of {first}: {IDENTITY[what]}. Received: {value}; evaluate these runs separately"
     ):
         read_predictions([first, other])
 
@@ -173,7 +173,7 @@ def test_runs_of_other_emotions_are_refused(run_of):
     first, other = run_of("first"), run_of("other", rows=ROWS.replace("happy", "sad"), fold=2)
     with refuses(
         f"{other}: expected the emotions of {first}: ('neutral', 'happy'). Received: ('neutral', 'sad'); "
-        "evaluate these runs apart"
+        "evaluate these runs separately"
     ):
         read_predictions([first, other])
 
@@ -196,8 +196,8 @@ def test_a_table_says_what_each_strategy_started_from_and_yardsticks_do_not(run_
 def test_a_strategy_with_two_configurations_or_starts_is_refused(run_of, changed):
     first, other = run_of("first"), run_of("other", fold=2, **changed)
     with refuses(
-        f"{other}: expected S5 with the configuration and the start of {first}. Received: another; "
-        "evaluate these runs apart"
+        f"{other}: expected S5 with the configuration and the start of {first}. Received: a different one; "
+        "evaluate these runs separately"
     ):
         read_predictions([first, other])
 
@@ -259,9 +259,9 @@ def test_a_seed_that_was_tested_on_other_utterances_is_refused(table_of):
     missing = (second & (table.rows["fold"] == 3)).sum()
     example = table.rows.loc[table.rows["fold"] == 3, "utterance"].iloc[0]
     with refuses(
-        "S1, seed 1: expected the same utterances as in the runs beside it. "
+        "S1, seed 1: expected the same utterances as in the other runs. "
         f"Received: {missing} of {second.sum()} are missing, such as {example} of fold 3; "
-        "finish its folds, or compare only runs of the same ones"
+        "finish its folds, or compare only runs of the same folds"
     ):
         part.of("S1")
 
@@ -272,11 +272,11 @@ def test_a_strategy_that_lacks_one_utterance_is_not_compared(table_of):
     part = table.select(~one)
     with pytest.raises(UserError, match=r"^S1, seed 0: .* 1 of \d+ are missing, such as take-3 of fold 1;"):
         part.of("S1", "S2")
-    assert len(part.of("S1").rows) == len(part.of("S2").rows) - 1  # each alone is fine
+    assert len(part.of("S1").rows) == len(part.of("S2").rows) - 1  # each strategy is consistent by itself
 
 
 @pytest.mark.parametrize(("column", "value"), [("fold", 9), ("speaker", "ravdess:24"), ("truth", "sad")])
-def test_the_same_utterance_in_another_role_is_another_one(table_of, column, value):
+def test_an_utterance_with_another_fold_speaker_or_truth_is_a_different_one(table_of, column, value):
     table = table_of({"S1": 0.3, "S2": 0.3})
     rows = table.rows.reset_index(drop=True)
     rows.loc[0, column] = value  # a neutral one of speaker 1 in fold 1

@@ -27,7 +27,7 @@ def values_of(pooled) -> dict[str, float]:
 
 
 def counts_of(hits: Sequence[Sequence[int]], takes: int) -> np.ndarray:
-    """Confusion counts [1, speakers, C, C] of speakers with so many hits per emotion; misses go to the next emotion."""
+    """Confusion counts [1, speakers, C, C] from hits per speaker and emotion; misses go to the next emotion."""
     hit = np.array(hits)
     classes = hit.shape[1]
     counts = np.zeros((1, len(hit), classes, classes), int)
@@ -120,13 +120,13 @@ def test_the_interval_of_three_speakers_by_hand():
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_the_interval_equals_a_loop_that_draws_speakers(table_of, rng, seeds):
     table = table_of({"S1": 0.3}, seeds=seeds, speakers=12)
-    named = [
+    answers = [
         [(rows["truth"].cat.codes.to_numpy(), (rows["truth"] == rows["prediction"]).to_numpy()) for _, rows in own]
         for own in (speaker.groupby("seed") for _, speaker in table.rows.groupby("speaker"))
     ]
     draws = []
     for _ in range(2000):
-        drawn = [named[index] for index in rng.integers(0, 12, size=12)]
+        drawn = [answers[index] for index in rng.integers(0, 12, size=12)]
         uars = []
         for seed in range(seeds):
             truth, hit = (np.concatenate(parts) for parts in zip(*(one[seed] for one in drawn), strict=True))
@@ -152,7 +152,7 @@ def test_more_speakers_narrow_the_interval():
     assert (many.high - many.low) / (few.high - few.low) == pytest.approx(1 / 3, rel=0.15)
 
 
-def test_a_speaker_who_is_tested_twice_is_one_unit(table_of):
+def test_a_speaker_tested_twice_is_resampled_as_one(table_of):
     table = table_of({"S1": 0.3})
     again = table.rows[table.rows["speaker"] == "ravdess:01"].assign(fold=3)
     both = pd.concat([table.rows, again])
@@ -182,27 +182,27 @@ def sentence_of(table: PredictionTable) -> str:
 
 
 def certain(table: PredictionTable, speakers: int) -> PredictionTable:
-    """The first speakers are named rightly, the others taken for neutral."""
+    """All utterances of the first speakers are right, those of the others are named neutral."""
     rows = table.rows.copy()
     right = rows["speaker"].isin([f"ravdess:{number:02d}" for number in range(1, speakers + 1)])
     rows["prediction"] = rows["truth"].where(right, "neutral")
     return replace(table, rows=rows)
 
 
-def test_one_seed_speaks_of_the_trained_models(table_of):
+def test_one_seed_is_about_the_trained_models(table_of):
     assert sentence_of(certain(table_of({"S1": 0}, speakers=10), 10)) == (
         "These trained models of S1 reach 100.0 % UAR (95 % interval 100.0 to 100.0 over 10 speakers; one seed; "
         "a claim about the strategy needs at least 3)."
     )
 
 
-def test_a_sentence_says_what_the_networks_started_from(table_of):
+def test_a_sentence_names_the_start_of_the_networks(table_of):
     table = replace(table_of({"S1": 0}), starts={"S1": "random weights"})
     assert strategy_scores(table, "S1").start == "random weights"
     assert sentence_of(table).startswith("These trained models of S1 from random weights reach ")
 
 
-def test_three_seeds_speak_of_the_strategy_and_say_how_they_spread(table_of):
+def test_three_seeds_are_about_the_strategy_and_give_their_spread(table_of):
     table = certain(table_of({"S1": 0}, seeds=3, speakers=10), 10)
     rows = table.rows
     rows.loc[(rows["seed"] == 2).to_numpy(), "prediction"] = "neutral"

@@ -1,4 +1,4 @@
-"""Which strategy is better, by pairs: the same speakers, the same utterances, the same folds."""
+"""Paired comparisons of strategies: the same speakers, utterances and folds."""
 
 import dataclasses
 import math
@@ -33,27 +33,27 @@ _BATCH = 1000
 
 @dataclass(frozen=True)
 class Comparison:
-    """UAR of one strategy against that of another; both are means over the seeds."""
+    """UAR of one strategy against that of another; both are means over seeds."""
 
     first: str
     second: str
     difference: Estimate
-    """UAR of the first minus that of the second, with an interval by resampling speakers. The interval is of this pair
-    alone: Holm's correction does not widen it."""
+    """UAR of the first minus that of the second, with an interval from resampling speakers; Holm's correction does not
+    widen it."""
     p: float
-    """Two-sided, by permutation: the strategies of a speaker are exchanged or not."""
+    """Two-sided, from permutations that swap the two strategies for some speakers."""
     p_holm: float
-    """Corrected for all pairs."""
+    """Corrected for all pairs by Holm's method."""
     pairs: int
     speakers: int
     first_over_seeds: Spread
     """UAR of each seed."""
     second_over_seeds: Spread
     seed_margin: float | None
-    """Half the 95 % interval of the difference by the spread over seeds alone (Welch's t); None when a strategy has a
-    single one. Strategies must differ by more, beside p: speakers say nothing of other seeds."""
+    """Half the 95 % interval of the difference from the spread over seeds (Welch's t); None if a strategy has only one
+    seed. Besides p, the difference must exceed this margin, since resampling speakers says nothing about seeds."""
     seedless: tuple[str, ...]
-    """Which of the two has no seeds, since nothing in it is drawn: as good as any number of them."""
+    """Which of the two are deterministic, so that no number of seeds is needed."""
     sentence: str
 
 
@@ -64,8 +64,8 @@ def compare_strategies(
 
     Args:
         table: their predictions.
-        pairs: whom to compare with whom; each with each other by default.
-        seedless: those in which nothing is drawn, such as yardsticks.
+        pairs: the strategies to compare; by default all pairs.
+        seedless: deterministic methods, such as yardsticks.
 
     Raises:
         UserError: a strategy or a seed lacks utterances that another has.
@@ -85,12 +85,11 @@ def compare_strategies(
 
 
 def permutation_p(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided p of the difference of UAR when each speaker's two confusion counts may be exchanged.
+    """Two-sided p of the difference of UAR under permutations that swap the two strategies for some speakers.
 
-    Both strategies named the same utterances, so the counts of true emotions, N_c, stay what they are whoever is
-    exchanged, and the difference is a sum over the speakers of mean_c (first_cc - second_cc) / N_c. An exchange
-    turns the sign of a speaker's term: scipy's paired test on these terms is the test on UAR. It is exact up to 13
-    speakers; with more it draws exchanges at random.
+    Both strategies were tested on the same utterances, so swaps do not change the counts N_c of true emotions, and the
+    difference is a sum over speakers of mean_c (first_cc - second_cc) / N_c. A swap flips the sign of a speaker's term,
+    so scipy's paired test on these terms tests UAR. It is exact up to 13 speakers; with more it samples permutations.
 
     Args:
         first: confusion counts [speakers, C, C].
@@ -113,7 +112,7 @@ def permutation_p(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """Correct m p-values for each other (Holm 1979): the k-th smallest times m - k + 1, and none below a smaller one.
+    """Correct m p-values (Holm 1979): the k-th smallest is multiplied by m - k + 1; their order is kept.
 
     Args:
         p_values: float [m].
@@ -126,7 +125,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def difference_of_uar(first: np.ndarray, second: np.ndarray) -> Estimate:
-    """UAR of the first minus that of the second; both are resampled together.
+    """UAR of the first minus that of the second, resampling the same speakers for both.
 
     Args:
         first: confusion counts [speakers, C, C].
@@ -151,7 +150,7 @@ def _comparison(
 ) -> Comparison:
     """Compare confusion counts [seeds, speakers, C, C].
 
-    Every seed names the same utterances, so the UAR of the mean counts is the mean of the seeds' UAR.
+    All seeds were tested on the same utterances, so the UAR of the mean counts is the mean UAR of the seeds.
     """
     over_seeds = [Spread.of(score_confusions(counts.sum(axis=1))[:, _UAR]) for counts in (first, second)]
     compared = Comparison(
@@ -171,7 +170,7 @@ def _comparison(
 
 
 def _seed_margin(over_seeds: list[Spread]) -> float | None:
-    """Half the interval of the difference between means over seeds (Welch 1947)."""
+    """Half the 95 % interval of the difference between means over seeds (Welch 1947)."""
     terms = [
         (spread.standard_deviation**2 / len(spread.values), len(spread.values) - 1)
         for spread in over_seeds
@@ -201,16 +200,16 @@ def _sentence(compared: Comparison) -> str:
     if compared.pairs > 1:
         evidence += f" after Holm's correction for {compared.pairs} pairs"
         if compared.p_holm > SIGNIFICANCE_LEVEL and (difference.low or 0.0) > 0:
-            evidence += ", which the interval does not have"
+            evidence += ", which does not apply to the interval"
     seeds = "; ".join(
-        f"{name}: {'nothing drawn' if name in compared.seedless else seeds_in_words(over_seeds)}"
+        f"{name}: {'deterministic' if name in compared.seedless else seeds_in_words(over_seeds)}"
         for name, over_seeds in strategies
     )
     return f"{found} ({evidence}): {_verdict(compared)} ({seeds})."
 
 
 def _verdict(compared: Comparison) -> str:
-    """What follows for the trained models, and for the strategies where there are seeds enough."""
+    """The conclusion: about the strategies if there are enough seeds, otherwise about the trained models."""
     methods = {compared.first: compared.first_over_seeds, compared.second: compared.second_over_seeds}
     drawn = {name: spread for name, spread in methods.items() if name not in compared.seedless}
     seeds_enough = all(len(spread.values) >= SEEDS_FOR_A_CLAIM for spread in drawn.values())
@@ -221,12 +220,12 @@ def _verdict(compared: Comparison) -> str:
         needed = f"{SEEDS_FOR_A_CLAIM} seeds of {'each' if len(drawn) == 2 else next(iter(drawn))}"
         return f"these trained models differ; a claim about {whom} needs {needed}"
     if abs(compared.difference.value or 0.0) <= (compared.seed_margin or 0.0):
-        return f"these trained models differ, yet other seeds might not: no difference shown between {whom}"
+        return f"these trained models differ, but other seeds might not: no difference shown between {whom}"
     return f"{whom} differ"
 
 
 def _negative(difference: Estimate) -> Estimate:
-    """The difference the other way round."""
+    """The difference with opposite sign."""
     value, high, low = (None if end is None else -end for end in (difference.value, difference.low, difference.high))
     return Estimate(value, low, high)
 

@@ -1,6 +1,6 @@
-"""What the probabilities of a strategy are worth: calibration, and abstention where the confidence is low.
+"""Calibration of a strategy's probabilities, and its errors if it abstains at low confidence.
 
-The confidence of a prediction is the probability of the predicted emotion. All figures pool the utterances of all
+The confidence of a prediction is the probability of the predicted emotion. All numbers pool the utterances of all
 speakers, folds and seeds.
 """
 
@@ -19,28 +19,28 @@ COVERAGE_STEPS = 100
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether probabilities are frequencies."""
+    """How well confidence matches accuracy."""
 
     ece: float
     """Expected calibration error (Guo et al. 2017, eq. 3)."""
     auroc: float | None
-    """How often a right answer has a higher confidence than a wrong one: 0.5 if it tells nothing. A small calibration
-    error says nothing of this. None where all are right, or none."""
+    """Probability that a right answer is more confident than a wrong one; 0.5 if confidence does not predict errors,
+    which a small calibration error does not rule out. None if all answers are right, or none."""
     curve: tuple[ReliabilityBin, ...]
 
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """What abstaining where the confidence is low would gain (Geifman and El-Yaniv 2017)."""
+    """Errors if the least confident utterances are left out (Geifman and El-Yaniv 2017)."""
 
     area: float
-    """Mean risk over all coverages, 1 / N to 1: 0 is perfect, and 1 - WA what confidences that tell nothing give."""
+    """Mean risk over all coverages, 1 / N to 1: 0 is perfect, 1 - WA means that confidence does not predict errors."""
     coverage: list[float]
-    """Share of utterances answered, the most confident ones: about 0.01, 0.02, ... 1."""
+    """Share of utterances answered, the most confident first: about 0.01, 0.02, ... 1."""
     risk: list[float]
     """Share of errors among them."""
     threshold: list[float]
-    """Least confidence among them."""
+    """Lowest confidence among them."""
 
 
 def calibration(table: PredictionTable, strategy: str) -> Calibration:
@@ -54,7 +54,7 @@ def calibration(table: PredictionTable, strategy: str) -> Calibration:
 def risk_coverage(table: PredictionTable, strategy: str) -> RiskCoverage:
     """Risk against coverage of a strategy.
 
-    Utterances of equal confidence have no order of their own: each counts with their mean error.
+    Utterances of equal confidence have no order: each counts with their mean error.
     """
     confidence, hit = _confidence_and_hit(table, strategy)
     error = pd.Series(1.0 - hit).groupby(confidence).transform("mean").to_numpy()

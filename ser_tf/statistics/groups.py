@@ -1,4 +1,4 @@
-"""Who is recognised worse: scores by speaker, sex and age; and what the recordings on the exclusion list change."""
+"""Scores by speaker, sex and age, and with and without the recordings on the exclusion list."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from ser_tf.statistics.table import PredictionTable
 
 @dataclass(frozen=True)
 class SpeakerScores:
-    """Scores of one speaker, each the mean over the seeds."""
+    """Scores of one speaker; each is the mean over seeds."""
 
     utterances: int
-    """Of each seed; one that is tested in two folds counts twice."""
+    """Number per seed; an utterance tested in two folds counts twice."""
     wa: float
     uar: float
 
@@ -27,20 +27,20 @@ class GroupScores:
 
     by_speaker: dict[str, SpeakerScores]
     worst_speaker: str
-    """The one with the lowest UAR; of equals the first by name."""
+    """The speaker with the lowest UAR; of equals the first by name."""
     sex: dict[str, PooledScores]
     age_group: dict[str, PooledScores]
     sentence: str
     notes: list[str]
-    """Groups that could not be made, and why."""
+    """Which groups are missing, and why."""
 
 
 @dataclass(frozen=True)
 class ExclusionEffect:
-    """Scores of one and the same runs with and without the test utterances on the exclusion list."""
+    """Scores of the same runs with and without the test utterances on the exclusion list."""
 
     tested: dict[str, str]
-    """Those that the runs tested -> why they are on the list."""
+    """Listed utterances that the runs tested -> why they are listed."""
     with_them: PooledScores
     without_them: PooledScores
     sentence: str
@@ -73,7 +73,7 @@ def group_scores(table: PredictionTable, strategy: str, demographics: Demographi
         worst_speaker=worst,
         sex=by_group(demographics.sex),
         age_group=by_group(demographics.age_group),
-        sentence=f"{strategy} recognises {worst} worst: {points(by_speaker[worst].uar)} % UAR over "
+        sentence=f"{strategy} has the lowest UAR on {worst}: {points(by_speaker[worst].uar)} % over "
         f"{by_speaker[worst].utterances} utterances.",
         notes=list(demographics.notes),
     )
@@ -82,7 +82,7 @@ def group_scores(table: PredictionTable, strategy: str, demographics: Demographi
 def exclusion_effect(table: PredictionTable, strategy: str) -> ExclusionEffect:
     """Scores of a strategy with and without the test utterances that `exclusions.yaml` lists.
 
-    Only runs trained with `keep_excluded` have them, and those learnt from the ones on their training side too.
+    Only runs trained with `keep_excluded` have tested them; such runs also trained on listed utterances.
 
     Raises:
         UserError: the strategy's seeds were tested on different utterances.
@@ -90,12 +90,12 @@ def exclusion_effect(table: PredictionTable, strategy: str) -> ExclusionEffect:
     own = table.of(strategy)
     tested = {one.name: one.reason for one in exclusions_among(table.corpus, set(own.rows["utterance"]))}
     with_them = without_them = _pooled(own)
-    sentence = f"{strategy}: the runs tested no recording that the exclusion list names."
+    sentence = f"{strategy}: the runs tested no recording on the exclusion list."
     if tested:
         without_them = _pooled(own.select(~own.rows["utterance"].isin(list(tested))))
         uars = [points(scores.uar.value or 0.0) for scores in (with_them, without_them)]
         sentence = (
-            f"{strategy}: {uars[0]} % UAR with the recordings that the exclusion list names ({len(tested)} tested), "
+            f"{strategy}: {uars[0]} % UAR with the recordings on the exclusion list ({len(tested)} tested), "
             f"{uars[1]} % without them."
         )
     return ExclusionEffect(tested, with_them, without_them, sentence)

@@ -1,7 +1,7 @@
-"""What a noise measurement says: UAR in each condition, what noise costs a strategy, and whether ghosts lower the cost.
+"""Statistics of a noise measurement: UAR in each condition, loss through noise, and whether ghosts reduce the loss.
 
-A loss is the score without noise minus the score with it, of the same utterances. Speakers are resampled, and all
-strategies of a resample have the same speakers, so that intervals of differences are paired.
+A loss is the score without noise minus the score with noise, of the same utterances. Intervals resample speakers, the
+same for all strategies, so that intervals of differences are paired.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +21,7 @@ from ser_tf.statistics.scores import (
     estimates,
     interval_in_words,
     points,
+    value_and_interval,
 )
 
 NOISY = CONDITIONS[1:]
@@ -31,34 +32,35 @@ SHARES = ("ghost_share", "ghost_share_noisy", "ghost_share_clean")
 
 @dataclass(frozen=True)
 class StrategyNoise:
-    """How one strategy hears; scores are means over the seeds."""
+    """Scores of one strategy; each is the mean over seeds."""
 
     strategy: str
     ghost_clusters: int
     seeds: list[int]
     uar: list[Estimate]
-    """Of each of `conditions`."""
+    """For each of `conditions`."""
     loss: list[Estimate]
-    """UAR without noise minus UAR with it, of each of `conditions` but the first."""
+    """UAR without noise minus UAR with noise, for each of `conditions` but the first."""
     portion_loss: dict[str, Estimate]
-    """Mean loss over noises and ratios, with noise over the whole and over half."""
+    """Portion -> mean loss over noises and ratios."""
     descriptor_loss: dict[str, dict[str, Estimate]]
     """Portion -> descriptors of the noisy utterance -> loss of accuracy, over all noises and ratios."""
     ghost_share: list[float] | None
-    """Of each of `conditions`, mean over utterances; None without ghosts."""
+    """For each of `conditions`, mean over utterances; None without ghosts."""
     ghost_share_noisy_half: float | None
-    """With noise over half: of the descriptors whose own frames are in the noisy half; over all noises and ratios."""
+    """With noise over half: mean over the descriptors whose frames are all in the noisy half, all noises and ratios."""
     ghost_share_clean_half: float | None
+    """The same for the clean half."""
 
 
 @dataclass(frozen=True)
 class GhostComparison:
-    """What a strategy with ghosts loses, minus what one without them loses."""
+    """Loss of a strategy with ghosts minus loss of one without."""
 
     with_ghosts: str
     without_ghosts: str
     loss_difference: list[Estimate]
-    """Of each of `conditions` but the first."""
+    """For each of `conditions` but the first."""
     portion_loss_difference: dict[str, Estimate]
     descriptor_loss_difference: dict[str, dict[str, Estimate]]
     sentence: str
@@ -74,23 +76,23 @@ class NoiseSummary:
     chance: float
     """UAR of guessing."""
     utterances: int
-    """Of each seed, in each condition; one that is tested in two folds counts twice."""
+    """Number per seed and condition; an utterance tested in two folds counts twice."""
     mixtures: dict[str, dict[str, int]]
-    """Portion -> descriptors of the noisy utterance -> utterances of each seed, over all noises and ratios."""
+    """Portion -> descriptors of the noisy utterance -> utterances per seed, over all noises and ratios."""
     strategies: dict[str, StrategyNoise]
     comparisons: list[GhostComparison]
 
 
 @dataclass(frozen=True)
 class _Counts:
-    """Float [speakers, seeds, ...]; the number of utterances, and of those that are named rightly.
+    """Numbers of utterances and of correct answers, float [speakers, seeds, ...].
 
     Attributes:
-        spoken: [..., conditions, C].
-        correct: the same.
-        mixtures: [..., portions, descriptors].
-        mixtures_correct: the same.
-        mixtures_clean_correct: the same; how many of them are named rightly without the noise.
+        spoken: utterances [..., conditions, C].
+        correct: correct answers, of the same shape.
+        mixtures: noisy utterances [..., portions, descriptors].
+        mixtures_correct: correct answers to them.
+        mixtures_clean_correct: correct answers to the same utterances without noise.
     """
 
     spoken: np.ndarray
@@ -100,19 +102,19 @@ class _Counts:
     mixtures_clean_correct: np.ndarray
 
     def uar(self, times_drawn: np.ndarray) -> np.ndarray:
-        """Of each condition, float [B, conditions], from how often each speaker is drawn, float [B, speakers]."""
+        """UAR, float [B, conditions], from how often each speaker is drawn, float [B, speakers]."""
         recall = _shares(_drawn(times_drawn, self.correct), _drawn(times_drawn, self.spoken))
         return np.nanmean(recall, axis=-1).mean(axis=1)
 
     def loss_by_descriptors(self, times_drawn: np.ndarray) -> np.ndarray:
-        """Of accuracy, float [B, portions * descriptors]."""
+        """Loss of accuracy, float [B, portions * descriptors]."""
         lost = _drawn(times_drawn, self.mixtures_clean_correct - self.mixtures_correct)
         loss = _shares(lost, _drawn(times_drawn, self.mixtures)).mean(axis=1)
         return loss.reshape(len(loss), -1)
 
 
 def summarise_noise(folder: NoiseFolder) -> NoiseSummary:
-    """The statistics of a finished measurement.
+    """Compute the statistics of a measurement, over the runs that it has finished.
 
     Raises:
         UserError: its files are missing or damaged.
@@ -130,7 +132,7 @@ def summarise_noise(folder: NoiseFolder) -> NoiseSummary:
     of_portion = np.array([[one.portion == portion for portion in PORTIONS] for one in NOISY]) / (len(NOISY) / 2)
 
     def score(times_drawn: np.ndarray) -> np.ndarray:
-        """The columns that are taken up below, in the same order."""
+        """The columns that are read below, in the same order."""
         uar = {name: counts[name].uar(times_drawn) for name in strategies}
         loss = {name: uar[name][:, :1] - uar[name][:, 1:] for name in strategies}
         descriptors = {name: counts[name].loss_by_descriptors(times_drawn) for name in strategies}
@@ -146,7 +148,7 @@ def summarise_noise(folder: NoiseFolder) -> NoiseSummary:
     found = {}
     for name in strategies:
         own = rows[rows["strategy"] == name]
-        told = own[own["both_halves"] > 0]
+        in_both = own[own["both_halves"] > 0]
         found[name] = StrategyNoise(
             strategy=name,
             ghost_clusters=ghosts[name],
@@ -156,8 +158,8 @@ def summarise_noise(folder: NoiseFolder) -> NoiseSummary:
             portion_loss=_by_portion(values),
             descriptor_loss=_by_descriptors(values),
             ghost_share=[_mean_share(part, "ghost_share") for part in _by_condition(own)] if ghosts[name] else None,
-            ghost_share_noisy_half=None if told.empty else _mean_share(told, "ghost_share_noisy", "both_halves"),
-            ghost_share_clean_half=None if told.empty else _mean_share(told, "ghost_share_clean", "both_halves"),
+            ghost_share_noisy_half=None if in_both.empty else _mean_share(in_both, "ghost_share_noisy", "both_halves"),
+            ghost_share_clean_half=None if in_both.empty else _mean_share(in_both, "ghost_share_clean", "both_halves"),
         )
     comparisons = []
     for first, second in pairs:
@@ -184,17 +186,17 @@ def summarise_noise(folder: NoiseFolder) -> NoiseSummary:
 
 
 def noise_text(summary: NoiseSummary) -> str:
-    """The summary as tables for a terminal, and a sentence per comparison."""
+    """The summary as tables for a terminal, with a sentence per comparison."""
     return "\n".join(
         [
-            f"UAR in percent with 95 % intervals by resampling speakers ({summary.speakers}), and its loss against no "
+            f"UAR in percent with 95 % intervals from resampling speakers ({summary.speakers}), and its loss through "
             f"noise; {summary.utterances} utterances in each row",
             *_condition_lines(summary),
             "",
             "loss of UAR, mean over noises and ratios",
             *_portion_lines(summary),
             "",
-            "loss of accuracy by the descriptors M of the noisy utterance, over all noises and ratios",
+            "loss of accuracy by the number of descriptors M of the noisy utterance, over all noises and ratios",
             *_descriptor_lines(summary),
             "",
             near_chance(summary),
@@ -205,28 +207,28 @@ def noise_text(summary: NoiseSummary) -> str:
 
 
 def verdicts(summary: NoiseSummary) -> list[str]:
-    """What ghosts are worth against noise, a sentence per comparison; or what it takes to tell."""
-    told = [one.sentence for one in summary.comparisons]
-    return told or ["What ghosts do can be told from runs with and runs without them, such as S3 and S1."]
+    """Whether ghosts absorb noise, a sentence per comparison; or which runs a comparison needs."""
+    sentences = [one.sentence for one in summary.comparisons]
+    return sentences or ["To measure the effect of ghosts, give runs with and without them, such as S3 and S1."]
 
 
 def near_chance(summary: NoiseSummary) -> str:
-    """In how many conditions a loss says little."""
+    """In how many conditions the UAR is too low for the loss to measure robustness."""
     noisy = range(1, len(summary.conditions))
     lowest = [min(one.uar[place].value or 0.0 for one in summary.strategies.values()) for place in noisy]
     near = sum(uar < summary.chance + NEAR_CHANCE for uar in lowest)
     return (
         f"In {near} of {len(noisy)} conditions a UAR is less than {points(NEAR_CHANCE)} points above chance "
-        f"({points(summary.chance)}); there a loss tells how good a model was without noise, not how it bears it."
+        f"({points(summary.chance)}); there the loss reflects the score without noise, not robustness."
     )
 
 
 def shares_of_halves(summary: NoiseSummary) -> list[str]:
-    """What ghosts take of the noisy and of the clean half, a sentence per strategy with ghosts."""
+    """Ghost share of the noisy and of the clean half, a sentence per strategy with ghosts."""
     return [
         f"Ghost share of {one.strategy} with noise over half: {one.ghost_share_noisy_half:.3f} of the descriptors in "
-        f"the noisy half, {one.ghost_share_clean_half:.3f} in the clean one; each sees about 2 s, so that the two are "
-        "blurred."
+        f"the noisy half, {one.ghost_share_clean_half:.3f} in the clean half; a descriptor covers about 2 s, which "
+        "blurs the difference."
         for one in summary.strategies.values()
         if one.ghost_share_noisy_half is not None
     ]
@@ -234,20 +236,22 @@ def shares_of_halves(summary: NoiseSummary) -> list[str]:
 
 def _condition_lines(summary: NoiseSummary) -> Iterator[str]:
     strategies = summary.strategies.values()
-    haunted = [(one.strategy, one.ghost_share) for one in strategies if one.ghost_share is not None]
+    with_ghosts = [(one.strategy, one.ghost_share) for one in strategies if one.ghost_share is not None]
     heading = [f"{'noise':<6} {'over':<5} {'SNR':>5}"]
     heading += [f"{f'{one.strategy} (G = {one.ghost_clusters})':<20} {'loss':>5}" for one in strategies]
     heading += [f"{f'{one.with_ghosts} - {one.without_ghosts} in loss':<20}" for one in summary.comparisons]
-    heading += [f"ghost share {name}" for name, _ in haunted]
+    heading += [f"ghost share {name}" for name, _ in with_ghosts]
     yield "  ".join(heading)
     for place, condition in enumerate(summary.conditions):
         snr = "" if condition.snr_db is None else f"{condition.snr_db} dB"
         cells = [f"{condition.noise:<6} {condition.portion:<5} {snr:>5}"]
         for one in strategies:
             loss = points(one.loss[place - 1].value or 0.0) if place else ""
-            cells.append(f"{_with_ends(one.uar[place]):<20} {loss:>5}")
-        cells += [f"{_with_ends(one.loss_difference[place - 1]) if place else '':<20}" for one in summary.comparisons]
-        cells += [f"{shares[place]:.3f}" for _, shares in haunted]
+            cells.append(f"{value_and_interval(one.uar[place]):<20} {loss:>5}")
+        cells += [
+            f"{value_and_interval(one.loss_difference[place - 1]) if place else '':<20}" for one in summary.comparisons
+        ]
+        cells += [f"{shares[place]:.3f}" for _, shares in with_ghosts]
         yield "  ".join(cells).rstrip()
 
 
@@ -263,19 +267,19 @@ def _descriptor_lines(summary: NoiseSummary) -> Iterator[str]:
         losses = {name: one.descriptor_loss[portion][descriptors] for name, one in summary.strategies.items()}
         differences = [one.descriptor_loss_difference[portion][descriptors] for one in summary.comparisons]
         mixtures = summary.mixtures[portion][descriptors]
-        told = _losses(summary, losses, differences) if mixtures else ""
-        yield f"  {portion:<5}  M = {descriptors:<2} {mixtures:>7} utterances  {told}".rstrip()
+        cells = _losses(summary, losses, differences) if mixtures else ""
+        yield f"  {portion:<5}  M = {descriptors:<2} {mixtures:>7} utterances  {cells}".rstrip()
 
 
 def _losses(summary: NoiseSummary, losses: Mapping[str, Estimate], differences: Sequence[Estimate]) -> str:
-    cells = [f"{name} {_with_ends(loss)}" for name, loss in losses.items()]
+    cells = [f"{name} {value_and_interval(loss)}" for name, loss in losses.items()]
     for one, difference in zip(summary.comparisons, differences, strict=True):
-        cells.append(f"{one.with_ghosts} - {one.without_ghosts} {_with_ends(difference)}")
+        cells.append(f"{one.with_ghosts} - {one.without_ghosts} {value_and_interval(difference)}")
     return "  ".join(cells)
 
 
 def _typed(folder: NoiseFolder) -> pd.DataFrame:
-    """The rows with numbers for text, and the place of their condition.
+    """The rows with numbers in place of text, and the index of their condition.
 
     Raises:
         UserError: `noise.csv` is damaged.
@@ -324,7 +328,7 @@ def _drawn(times_drawn: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _shares(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
-    """NaN where the whole is nothing."""
+    """Quotients; NaN if the whole is 0."""
     return np.divide(parts, wholes, out=np.full(parts.shape, np.nan), where=wholes > 0)
 
 
@@ -345,9 +349,9 @@ def _mean_share(rows: pd.DataFrame, share: str, weight: str = "utterances") -> f
 
 
 def _sentence(first: StrategyNoise, second: StrategyNoise, by_portion: dict[str, Estimate], speakers: int) -> str:
-    """What the ghosts of the first are worth against noise; half of the utterance decides, where they could act.
+    """Whether the ghosts of the first absorb noise. Noise over half decides, since ghosts can act only there.
 
-    Of few speakers an interval is too narrow, and shows nothing.
+    With few speakers the interval is too narrow, so the verdict stays open.
     """
     half, whole = by_portion["half"], by_portion["whole"]
     seeds = min(len(first.seeds), len(second.seeds))
@@ -369,12 +373,3 @@ def _sentence(first: StrategyNoise, second: StrategyNoise, by_portion: dict[str,
 def _more(difference: Estimate) -> str:
     value = difference.value or 0.0
     return f"{points(abs(value))} points of UAR {'less' if value < 0 else 'more'}"
-
-
-def _with_ends(estimate: Estimate) -> str:
-    """As in "51.6 [41.7, 57.8]"."""
-    if estimate.value is None:
-        return "-"
-    if estimate.low is None or estimate.high is None:
-        return points(estimate.value)
-    return f"{points(estimate.value)} [{points(estimate.low)}, {points(estimate.high)}]"

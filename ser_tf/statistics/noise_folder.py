@@ -1,4 +1,4 @@
-"""The conditions of a noise measurement and its files, which are only ever added to."""
+"""The conditions of a noise measurement, and its files, which only grow."""
 
 import io
 from collections.abc import Mapping
@@ -17,22 +17,22 @@ NOISES = ("white", "pink", "babble")
 PORTIONS = ("whole", "half")
 SNR_DB = (20, 10, 5, 0)
 DESCRIPTORS = ("1", "2", "3+")
-"""As they are counted; with one descriptor ghosts can change nothing."""
+"""Classes by number of descriptors; with one descriptor, ghosts change nothing."""
 NOISE = ["noise", "portion", "snr_db"]
 COLUMNS = [
     *("strategy", "fold", "seed", "speaker", "emotion", *NOISE, "descriptors"),
     *("utterances", "correct", "clean_correct"),
     *("ghost_share", "both_halves", "ghost_share_noisy", "ghost_share_clean"),
 ]
-"""Of `noise.csv`. `snr_db` is empty without noise; `descriptors` are those of the noisy utterance, 3 and more counted
-together; `clean_correct` tells how many of the same utterances are named rightly without noise. `ghost_share` is the
-mean over these utterances of the mean over their descriptors, empty without ghosts. `both_halves` counts the utterances
-with a descriptor wholly in the noisy and another wholly in the clean half; over them the last two are means."""
+"""Columns of `noise.csv`. `snr_db` is empty without noise. `descriptors` is the class of the noisy utterance.
+`clean_correct` counts correct answers to the same utterances without noise. `ghost_share` is the mean over utterances
+of the mean over descriptors; it is empty without ghosts. `both_halves` counts the utterances with a descriptor wholly
+in the noisy half and another wholly in the clean half; the last two columns are means over these."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One way to hear an utterance."""
+    """Kind, portion and level of the noise."""
 
     noise: str
     portion: str
@@ -53,17 +53,17 @@ class NoiseFolder:
         self.about = path / "noise.json"
 
     def begin(self, settings: dict[str, Any], runs: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-        """Open a new folder, or make sure that what it holds belongs to this measurement.
+        """Open a new folder, or check that an existing one belongs to this measurement.
 
         Args:
-            settings: what decides the numbers, beside the runs.
+            settings: everything but the runs that determines the numbers.
             runs: name -> hash of each run.
 
         Returns:
-            What is known of the finished runs, by name.
+            Name -> what `noise.json` holds about each finished run.
 
         Raises:
-            UserError: the folder holds something else, other settings, or runs that are not among these.
+            UserError: the folder holds other files, other settings, or runs that are not among these.
         """
         if not self.about.is_file():
             left = {self.table.name, f"unfinished-{self.table.name}", f"unfinished-{self.about.name}"}
@@ -83,7 +83,7 @@ class NoiseFolder:
         return about["runs"]
 
     def read_about(self) -> dict[str, Any]:
-        """What `noise.json` holds.
+        """Read `noise.json`.
 
         Raises:
             UserError: it is missing or damaged.
@@ -122,7 +122,7 @@ class NoiseFolder:
         write_json(self.about, self.read_about() | {"summary": summary})
 
     def write(self, rows: pd.DataFrame, about: dict[str, Any]) -> None:
-        """Write both files, the one that counts last."""
+        """Write both files; `noise.json` last, since a run in it counts as finished."""
         self.path.mkdir(parents=True, exist_ok=True)
         text = io.StringIO()
         rows.to_csv(text, index=False, lineterminator="\n")

@@ -1,10 +1,10 @@
-"""Scores of a cross-validation, and how far they can be trusted.
+"""Scores of a cross-validation with intervals.
 
-Speakers differ far more than the utterances of one speaker do, so the unit of every interval is the speaker: with all
-utterances, of all folds in which the speaker is tested. Intervals are percentiles of scipy's bootstrap; with few
-speakers such intervals are too narrow, and sentences say so.
+Speakers differ far more than the utterances of one speaker, so intervals resample speakers, each with all test
+utterances from all folds. They are percentiles of scipy's bootstrap, which are too narrow with few speakers; sentences
+then say so.
 
-The generator of every resampling starts from `GENERATOR_SEED`, so that equal predictions give equal intervals.
+Every resampling starts from `GENERATOR_SEED`, so equal predictions give equal intervals.
 """
 
 import warnings
@@ -20,9 +20,9 @@ CONFIDENCE_LEVEL = 0.95
 RESAMPLES = 9_999
 GENERATOR_SEED = 0
 SEEDS_FOR_A_CLAIM = 3
-"""With fewer, a sentence speaks of the trained models and not of the strategy."""
+"""With fewer, sentences are about the trained models, not about the strategy."""
 FEW_SPEAKERS = 10
-"""With fewer, intervals are too narrow."""
+"""With fewer speakers, intervals are too narrow."""
 
 SCORES = ("wa", "uar", "macro_f1")
 _BATCH = 1000
@@ -30,10 +30,10 @@ _BATCH = 1000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score, or a difference of two, as a share of 1, with its 95 % interval.
+    """A score or a difference of scores, from 0 to 1, with its 95 % interval.
 
-    The value is None where the truth lacks the emotion; the ends also where a resample may lack it, and with a single
-    speaker.
+    The value is None if the truth lacks the emotion. The ends are also None if a resample may lack it, or if there is
+    only one speaker.
     """
 
     value: float | None
@@ -43,14 +43,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Spread:
-    """How a score, as a share of 1, spreads over folds or seeds."""
+    """Spread of a score, from 0 to 1, over folds or seeds."""
 
     values: list[float]
     mean: float
     minimum: float
     maximum: float
     standard_deviation: float | None
-    """With n - 1; None of a single value."""
+    """With n - 1; None for a single value."""
 
     @classmethod
     def of(cls, values: np.ndarray) -> "Spread":
@@ -61,22 +61,22 @@ class Spread:
 
 @dataclass(frozen=True)
 class PooledScores:
-    """Scores of all utterances together, each the mean over the seeds."""
+    """Scores of all utterances pooled; each is the mean over seeds."""
 
     utterances: int
-    """Of each seed; one that is tested in two folds counts twice."""
+    """Number per seed; an utterance tested in two folds counts twice."""
     speakers: int
     wa: Estimate
     """Weighted accuracy."""
     uar: Estimate
-    """Unweighted average recall over the emotions that occur in the truth."""
+    """Unweighted average recall, over the emotions in the truth."""
     macro_f1: Estimate
     """Over the same emotions."""
     recall: dict[str, Estimate]
     confusion: list[list[int]]
-    """Counts, summed over the seeds: a row per true emotion, a column per predicted one."""
+    """Counts [C, C] summed over seeds: a row per true emotion, a column per predicted one."""
     confusion_percent: list[list[float]]
-    """The same as percent of the row; zeros where the truth lacks the emotion."""
+    """Percent of the row; zeros if the truth lacks the emotion."""
 
 
 @dataclass(frozen=True)
@@ -85,22 +85,22 @@ class StrategyScores:
 
     strategy: str
     start: str
-    """What its networks started from, in words; empty where that is unknown or there are none."""
+    """What its networks started from, in words; empty if unknown or without networks."""
     seeds: list[int]
     folds: list[int]
     pooled: PooledScores
     over_folds: dict[str, Spread]
-    """Per score, over the folds, as the paper reports it; the value of a fold is the mean over the seeds."""
+    """Per score, over folds, as the paper reports it; the value of a fold is its mean over seeds."""
     over_seeds: dict[str, Spread]
-    """Per score, over the seeds; the value of a seed is that of its pooled utterances."""
+    """Per score, over seeds; the value of a seed is the score of its pooled utterances."""
     sentence: str
 
 
 def strategy_scores(table: PredictionTable, strategy: str) -> StrategyScores:
-    """The scores of a strategy.
+    """Compute the scores of a strategy.
 
     Raises:
-        UserError: its seeds were tested on different utterances.
+        UserError: the strategy is not in the table, or its seeds were tested on different utterances.
     """
     own = table.of(strategy)
     by_fold, (seeds, folds) = own.confusions("seed", "fold")
@@ -121,7 +121,7 @@ def strategy_scores(table: PredictionTable, strategy: str) -> StrategyScores:
 
 
 def pooled_scores(counts: np.ndarray, emotions: Sequence[str]) -> PooledScores:
-    """Pool the utterances of all speakers.
+    """Scores of all speakers' utterances together.
 
     Args:
         counts: confusion counts int [seeds, speakers, C, C].
@@ -155,7 +155,7 @@ def score_confusions(confusions: np.ndarray) -> np.ndarray:
         confusions: counts [..., C, C], a row per true emotion.
 
     Returns:
-        float [..., 3 + C]; the recall of an emotion that the truth lacks is NaN.
+        float [..., 3 + C]; the recall of an emotion is NaN if the truth lacks it.
     """
     hits = np.diagonal(confusions, axis1=-2, axis2=-1)
     spoken, named = confusions.sum(axis=-1), confusions.sum(axis=-2)
@@ -168,15 +168,15 @@ def score_confusions(confusions: np.ndarray) -> np.ndarray:
 
 
 def estimates(score: Callable[[np.ndarray], np.ndarray], speakers: int) -> list[Estimate]:
-    """Scores with intervals by drawing speakers with replacement.
+    """Scores with intervals from drawing speakers with replacement.
 
     Args:
-        score: takes how often each speaker is drawn, float [B, speakers], and gives K scores, float [B, K].
-        speakers: their number.
+        score: from how often each speaker is drawn, float [B, speakers], to K scores, float [B, K].
+        speakers: number of speakers.
     """
 
     def statistic(drawn: np.ndarray, axis: int) -> np.ndarray:
-        """Scores [K, ...] of the speakers drawn [..., speakers]; scipy resamples their numbers, not their counts."""
+        """Scores [K, ...] of drawn speakers [..., speakers]; scipy draws indices, `score` needs counts."""
         draws = np.atleast_2d(drawn).astype("int64")
         cells = draws + speakers * np.arange(len(draws))[:, None]
         times_drawn = np.bincount(cells.ravel(), minlength=draws.size).reshape(draws.shape)
@@ -187,7 +187,7 @@ def estimates(score: Callable[[np.ndarray], np.ndarray], speakers: int) -> list[
     ends = np.full((2, len(values)), np.nan)
     if speakers > 1:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DegenerateDataWarning)  # an emotion that a resample lacks: None says so
+            warnings.simplefilter("ignore", DegenerateDataWarning)  # a resample lacks an emotion; the ends become None
             interval = bootstrap(
                 (everyone,),
                 statistic,
@@ -216,8 +216,17 @@ def points(share: float) -> str:
     return f"{round(100 * share, 1) + 0.0:.1f}"
 
 
+def value_and_interval(estimate: Estimate) -> str:
+    """In percent, as in "49.8 [44.1, 55.3]"; "-" without a value."""
+    if estimate.value is None:
+        return "-"
+    if estimate.low is None or estimate.high is None:
+        return points(estimate.value)
+    return f"{points(estimate.value)} [{points(estimate.low)}, {points(estimate.high)}]"
+
+
 def seeds_in_words(uar: Spread) -> str:
-    """Number of seeds, and how far they spread."""
+    """Number of seeds and their standard deviation."""
     if uar.standard_deviation is None:
         return "one seed"
     return f"{len(uar.values)} seeds with a standard deviation of {points(uar.standard_deviation)} points"

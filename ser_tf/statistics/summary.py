@@ -1,4 +1,4 @@
-"""All statistics of a cross-validation in one object that can be written as JSON."""
+"""All statistics of a cross-validation in one object; `dataclasses.asdict` turns it into JSON values."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from ser_tf.statistics.table import PredictionTable
 
 @dataclass(frozen=True)
 class StrategySummary:
-    """All that is known of one strategy."""
+    """All statistics of one strategy."""
 
     scores: StrategyScores
     calibration: Calibration
@@ -29,7 +29,7 @@ class StrategySummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """The statistics of a prediction table, and how they were made."""
+    """The statistics of a prediction table and their settings."""
 
     corpus: str
     scheme: str
@@ -45,7 +45,7 @@ class Summary:
 
 
 def summarise(table: PredictionTable, demographics: Demographics) -> Summary:
-    """Compute everything; `dataclasses.asdict` turns the result into JSON values.
+    """Compute all statistics of a table.
 
     Args:
         table: predictions of at least one strategy.
@@ -54,7 +54,7 @@ def summarise(table: PredictionTable, demographics: Demographics) -> Summary:
     Raises:
         UserError: a strategy or a seed lacks utterances that another has.
     """
-    comparisons = compare_strategies(table)  # first, since it refuses what cannot be compared
+    comparisons = compare_strategies(table)  # first: it refuses strategies with different utterances
     return Summary(
         corpus=table.corpus,
         scheme=table.scheme,
@@ -71,7 +71,7 @@ def summarise(table: PredictionTable, demographics: Demographics) -> Summary:
 
 
 def summarise_strategy(table: PredictionTable, strategy: str, demographics: Demographics) -> StrategySummary:
-    """Compute everything about one strategy.
+    """Compute all statistics of one strategy.
 
     Raises:
         UserError: its seeds were tested on different utterances.

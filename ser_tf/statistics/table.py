@@ -1,4 +1,4 @@
-"""The predictions of many runs in one table, and their confusion counts."""
+"""Predictions of many runs in one table, and their confusion counts."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from ser_tf.runs.predictions import read_side
 from ser_tf.strategies import STRATEGIES, start_in_words
 
 SHARED = ("corpus", "scheme", "scheme_hash", "data_hash", "emotions")
-"""What all runs of a table have in common."""
+"""Equal in all runs of a table."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class PredictionTable:
     emotions: tuple[str, ...]
     """Label order."""
     rows: pd.DataFrame
-    """One row per run and utterance, with the columns strategy, seed, fold, utterance (its name in the corpus), file,
-    speaker, truth and prediction (both categories in label order), and per emotion its probability."""
+    """A row per run and utterance, with the columns strategy, seed, fold, utterance (its name in the corpus), file,
+    speaker, truth and prediction (both categories in label order), and the probability of each emotion."""
     starts: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """What the networks of each strategy started from, in words; yardsticks have no such thing."""
+    """What the networks of each strategy started from, in words; without yardsticks."""
 
     @property
     def strategies(self) -> tuple[str, ...]:
@@ -44,15 +44,14 @@ class PredictionTable:
         return tuple(sorted(self.rows["strategy"].unique()))
 
     def select(self, chosen: pd.Series) -> "PredictionTable":
-        """The table of the chosen rows; `chosen` is a bool per row."""
+        """The table of the chosen rows; `chosen` holds a bool per row."""
         return dataclasses.replace(self, rows=self.rows[chosen])
 
     def of(self, *strategies: str) -> "PredictionTable":
-        """The part of these strategies, once it is made sure that all their seeds were tested on the same utterances.
+        """The rows of these strategies, all of whose seeds must have been tested on the same utterances.
 
         Raises:
-            UserError: a strategy is not in the table; or a strategy or seed lacks utterances that another has, and
-                such scores must not be compared.
+            UserError: a strategy is not in the table, or a strategy or seed lacks utterances that another has.
         """
         for strategy in strategies:
             if strategy not in self.strategies:
@@ -62,10 +61,10 @@ class PredictionTable:
         return part
 
     def confusions(self, *by: str) -> tuple[np.ndarray, list[list[Any]]]:
-        """Count who is taken for what.
+        """Confusion counts.
 
         Args:
-            by: columns to count apart, as in ("seed", "speaker").
+            by: columns to group by, as in ("seed", "speaker").
 
         Returns:
             Counts int [values of the first column, ..., C, C], a row per true emotion and a column per predicted one;
@@ -90,15 +89,15 @@ class PredictionTable:
         lacking = self.rows[(run == poorest).to_numpy()].iloc[0]
         example = self.rows[(key == missing[0]).to_numpy()].iloc[0]
         raise UserError(
-            f"{lacking['strategy']}, seed {lacking['seed']}: expected the same utterances as in the runs beside it. "
+            f"{lacking['strategy']}, seed {lacking['seed']}: expected the same utterances as in the other runs. "
             f"Received: {len(missing)} of {held.shape[1]} are missing, such as {example['utterance']} of fold "
-            f"{example['fold']}; finish its folds, or compare only runs of the same ones"
+            f"{example['fold']}; finish its folds, or compare only runs of the same folds"
         )
 
 
 @dataclass(frozen=True)
 class _Run:
-    """One run folder, read."""
+    """The content of one run folder."""
 
     folder: Path
     strategy: str
@@ -112,7 +111,7 @@ class _Run:
     start: str
     """What the network started from, in words; empty for a yardstick."""
     method: tuple[Config, str]
-    """Configuration with seed 0, and the start."""
+    """Configuration with seed 0, and the start; equal in all runs of a strategy."""
     rows: pd.DataFrame
 
 
@@ -121,11 +120,11 @@ def read_predictions(folders: Sequence[Path], side: Literal["test", "validation"
 
     Args:
         folders: run folders of any strategies, seeds and folds.
-        side: whose predictions.
+        side: of the folds.
 
     Raises:
-        UserError: a folder holds no finished run, or its predictions are damaged; or the runs do not belong together:
-            another corpus, scheme or data, the same run twice, or a strategy with two configurations.
+        UserError: a folder holds no finished run, its predictions are damaged, or the runs do not belong together:
+            different corpora, schemes or data, the same run twice, or a strategy with two configurations.
     """
     if not folders:
         raise UserError("runs: expected at least one run folder; give those that ser-tf evaluate wrote")
@@ -138,7 +137,7 @@ def read_predictions(folders: Sequence[Path], side: Literal["test", "validation"
             if getattr(run, what) != getattr(first, what):
                 raise UserError(
                     f"{run.folder}: expected the {what} of {first.folder}: {getattr(first, what)}. "
-                    f"Received: {getattr(run, what)}; evaluate these runs apart"
+                    f"Received: {getattr(run, what)}; evaluate these runs separately"
                 )
         twin = places.setdefault((run.strategy, run.seed, run.fold), run)
         if twin is not run:
@@ -150,7 +149,7 @@ def read_predictions(folders: Sequence[Path], side: Literal["test", "validation"
         if like.method != run.method:
             raise UserError(
                 f"{run.folder}: expected {run.strategy} with the configuration and the start of {like.folder}. "
-                "Received: another; evaluate these runs apart"
+                "Received: a different one; evaluate these runs separately"
             )
     return PredictionTable(
         **{what: getattr(first, what) for what in SHARED},
@@ -187,7 +186,7 @@ def _read_run(folder: RunFolder, side: str) -> _Run:
 
 
 def _utterance_names(files: pd.Series, corpus: str) -> list[str]:
-    """Names as in `Utterance.name`: they do not depend on the folder or the format of the recordings."""
+    """Names as in `Utterance.name`, independent of folder and file format."""
     paths = map(Path, files)
     kinds = [kind for kind in KNOWN_CORPORA if kind.name == corpus]
     if not kinds:
