@@ -1,4 +1,4 @@
-"""The report: what is read, what is said, and the page in a real browser."""
+"""The report: reading folders, its text and numbers, and the page in a real browser."""
 
 import json
 import re
@@ -17,23 +17,28 @@ from noise_measurement import SPEAKERS, always, write_measurement
 from ser_tf.cli import door
 from ser_tf.config import PRESETS, Config
 from ser_tf.corpora import ravdess
+from ser_tf.corpora.corpus import Corpus
 from ser_tf.corpora.folds import CROSS_CORPUS, RANDOM_SPLIT
 from ser_tf.errors import UserError
 from ser_tf.report import paper
 from ser_tf.report.compose import compose
 from ser_tf.report.confusions import CLAIMS, FAILS, HOLDS, OPEN, UNANSWERED
 from ser_tf.report.document import Bullets, Document, Figure, Notice, Panel, Paragraph, Section, Table
+from ser_tf.report.evaluations import scheme_of
 from ser_tf.report.figures import curves, looks_of, style
+from ser_tf.report.lead import lead
 from ser_tf.report.page import write_pages
-from ser_tf.report.results import interval, lead, scored_evaluation, speakers_in_words
-from ser_tf.report.sources import find_sources, preset_in_words, scheme_of
+from ser_tf.report.scored import scored_evaluation
+from ser_tf.report.sources import find_sources
+from ser_tf.report.spaces import spaces
+from ser_tf.report.words import preset_in_words, speakers_in_words
 from ser_tf.report.writing import write_report
 from ser_tf.runs.files import write_json
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.lock import alone_in
 from ser_tf.statistics.noise import summarise_noise
 from ser_tf.statistics.noise_folder import Condition
-from ser_tf.statistics.scores import PooledScores, points, pooled_scores
+from ser_tf.statistics.scores import PooledScores, points, pooled_scores, value_and_interval
 
 COMPACT = PRESETS["compact"]
 MADE_WITH = {"ser_tf": "0.1.0", "commit": "abc", "python": "3.11", "packages": {}, "backend": "tensorflow"}
@@ -48,7 +53,7 @@ def scheme():
 
 @pytest.fixture(scope="module")
 def run_of(scheme) -> Callable[..., Path]:
-    """Writes what a run on RAVDESS leaves; every speaker says each emotion twice."""
+    """Writes a run folder on RAVDESS; every speaker says each emotion twice."""
 
     def write(
         folder: Path, strategy: str, fold: int, *, config: Config = COMPACT, finished: bool = True, **identity
@@ -57,7 +62,7 @@ def run_of(scheme) -> Callable[..., Path]:
         sides = {side: list(getattr(scheme.fold(fold), side)) for side in ("train", "validation", "test")}
         run = RunFolder(folder)
         run.path.mkdir(parents=True)
-        told = {
+        shared = {
             "strategy": strategy,
             "fold": fold,
             "corpus": "ravdess",
@@ -67,7 +72,7 @@ def run_of(scheme) -> Callable[..., Path]:
             "weights": None,
             **{f"{side}_speakers": speakers for side, speakers in sides.items()},
         }
-        write_json(run.identity, {"identity": told | identity, "made_with": MADE_WITH})
+        write_json(run.identity, {"identity": shared | identity, "made_with": MADE_WITH})
         config.save(run.config)
         run.log.write_text("epoch,validation_uar\n1,0.3\n2,0.5\n3,0.4\n")
         if finished:
@@ -92,7 +97,7 @@ def run_of(scheme) -> Callable[..., Path]:
 
 @pytest.fixture(scope="module")
 def partial(run_of, tmp_path_factory) -> Path:
-    """Two networks and a yardstick; S3 has two of ten folds and is training a third, the others have three."""
+    """Two networks and a yardstick; S3 has finished two of ten folds and started a third, the others have three."""
     folder = tmp_path_factory.mktemp("partial")
     for strategy, fold in product(SKILLS, (1, 2, 3)):
         run_of(folder / f"{strategy}-fold{fold}-seed0", strategy, fold, finished=(strategy, fold) != ("S3", 3))
@@ -101,7 +106,7 @@ def partial(run_of, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def sweeps(tmp_path_factory) -> Path:
-    """One over K, with the mean highest at 8, one over alpha and beta, and one whose values are words."""
+    """Three sweeps: over K, with the highest mean at 8; over alpha and beta; over words and numbers."""
     folder = tmp_path_factory.mktemp("sweeps")
     about = {"corpus": "ravdess", "scheme": "complete", "strategy": "S5", "start": "S3", "afresh": [], "epochs": 8}
     settings = {
@@ -134,7 +139,7 @@ def sweeps(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def noise_test(tmp_path_factory) -> Path:
-    """Four speakers; noise over half costs S1 two of their four happy utterances, everything else costs one."""
+    """Four speakers; noise over half costs S1 two of their four happy utterances, all other noise costs one."""
     lost = {"S1": always(whole=1, half=2), "S3": always(whole=1, half=1)}
     folder = write_measurement(tmp_path_factory.mktemp("noise") / "noise", lost, speakers=4, descriptors="2")
     folder.write_summary({})
@@ -143,7 +148,7 @@ def noise_test(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def written(partial, sweeps, noise_test, tmp_path_factory) -> Path:
-    """A report of all of it."""
+    """A report about all three."""
     out = tmp_path_factory.mktemp("report")
     write_report([partial, sweeps, noise_test], out, [], report=print)
     return out
@@ -175,20 +180,20 @@ def panels_of(document: Document) -> dict[str, Panel]:
 
 
 def text_of(document: Document) -> str:
-    told = []
+    texts = []
     for block in blocks(document):
         match block:
             case Paragraph(text) | Notice(text):
-                told.append(text)
+                texts.append(text)
             case Bullets(items):
-                told += items
-    return "\n".join(told)
+                texts += items
+    return "\n".join(texts)
 
 
-# What is read
+# Reading folders
 
 
-def test_a_line_holds_the_folds_that_it_has_finished(partial):
+def test_a_line_has_the_folds_that_it_finished(partial):
     (evaluation,) = find_sources([partial]).evaluations
     assert [line.label for line in evaluation.lines] == ["S1", "S3", "majority class"]
     assert [line.folds for line in evaluation.lines] == [(1, 2, 3), (1, 2), (1, 2, 3)]
@@ -221,18 +226,23 @@ def test_variants_of_a_strategy_have_lines_of_their_own(run_of, tmp_path):
     assert table_of(composed(tmp_path), "All test utterances").rows[0][0] == "S5 (S5-from-S3)"
 
 
-def test_what_pre_training_gains_is_compared_over_the_folds_of_both(run_of, scheme, tmp_path):
-    heard = {"speakers": ["crema_d:1001", "librispeech:19"]}
+def test_networks_with_and_without_pre_training_are_compared_over_their_common_folds(run_of, scheme, tmp_path):
+    pretrained = {"speakers": ["crema_d:1001", "librispeech:19"]}
     after_s3 = {"strategy": "S3", "speakers": ["crema_d:1001", "ravdess:01"]}
     for fold in (1, 2, 3):
         run_of(tmp_path / "random" / f"S1-fold{fold}-seed0", "S1", fold)
         run_of(tmp_path / "random" / f"S3-fold{fold}-seed0", "S3", fold)
         run_of(tmp_path / "random" / f"S5-fold{fold}-seed0", "S5", fold, weights=after_s3)
     for fold in (1, 2):
-        run_of(tmp_path / "heard" / f"S2-fold{fold}-seed0", "S2", fold, weights=heard)
-        run_of(tmp_path / "heard" / f"S3-fold{fold}-seed0", "S3", fold, weights=heard | {"afresh": ["ghost_vlad"]})
-        start = after_s3 | {"started_from": heard}
-        run_of(tmp_path / "heard" / f"S5-fold{fold + 3}-seed0", "S5", fold + 3, weights=start)
+        run_of(tmp_path / "pretrained" / f"S2-fold{fold}-seed0", "S2", fold, weights=pretrained)
+        run_of(
+            tmp_path / "pretrained" / f"S3-fold{fold}-seed0",
+            "S3",
+            fold,
+            weights=pretrained | {"afresh": ["ghost_vlad"]},
+        )
+        start = after_s3 | {"started_from": pretrained}
+        run_of(tmp_path / "pretrained" / f"S5-fold{fold + 3}-seed0", "S5", fold + 3, weights=start)
     (evaluation,) = find_sources([tmp_path]).evaluations
     assert {line.label: line.folds for line in evaluation.lines} == {
         "S1": (1, 2, 3),
@@ -251,16 +261,30 @@ def test_what_pre_training_gains_is_compared_over_the_folds_of_both(run_of, sche
         assert first in sentences[first, second]
         assert second in sentences[first, second]
         assert f"over {speakers} speakers" in sentences[first, second]
-    told = " ".join(str(block) for block in lead(scored))
-    assert "The pre-trained weights have heard crema_d and librispeech." in told
-    assert "S3 from pre-trained weights: from pre-trained weights with ghost_vlad afresh; the paper" in told
+    text = " ".join(str(block) for block in lead(scored))
+    assert "The pre-trained weights were trained on crema_d and librispeech." in text
+    assert "S3 from pre-trained weights: from pre-trained weights with ghost_vlad afresh; the paper" in text
 
 
 def test_the_same_fold_twice_makes_two_lines(run_of, tmp_path):
     for name in ("one", "other"):
         run_of(tmp_path / name / "S1-fold1-seed0", "S1", 1)
+        run_of(tmp_path / name / "mfcc_svm-fold1", "mfcc_svm", 1)
     lines = find_sources([tmp_path]).evaluations[0].lines
-    assert [line.label for line in lines] == ["S1 (one)", "S1 (other)"]
+    assert [line.label for line in lines] == ["S1 (one)", "S1 (other)", "MFCC + SVM (one)", "MFCC + SVM (other)"]
+
+
+def test_no_two_start_hashes_are_of_the_same_run(run_of, tmp_path):
+    for folder, config, digit in (("a", COMPACT, "1"), ("b", COMPACT, "2"), ("a", PRESETS["tiny"], "3")):
+        start = {"speakers": ["librispeech:19"], "sha256": 16 * digit}
+        name = f"S3-{'tiny-' * (digit == '3')}fold1-seed0"
+        run_of(tmp_path / folder / name, "S3", 1, config=config, weights=start)
+    starts = [line.split(" starts from ") for line in text_of(composed(tmp_path)).splitlines() if "starts from" in line]
+    assert dict(starts) == {
+        f"S3 (a), fold 1, seed 0 (`{tmp_path}/a/S3-fold1-seed0`)": f"`{16 * '1'}`.",
+        f"S3 (b), fold 1, seed 0 (`{tmp_path}/b/S3-fold1-seed0`)": f"`{16 * '2'}`.",
+        f"S3 (S3-tiny), fold 1, seed 0 (`{tmp_path}/a/S3-tiny-fold1-seed0`)": f"`{16 * '3'}`.",
+    }
 
 
 def test_a_folder_given_twice_counts_once(partial):
@@ -268,7 +292,7 @@ def test_a_folder_given_twice_counts_once(partial):
     assert len(twice.evaluations[0].runs) == 9
 
 
-def test_runs_that_tested_nobody_are_named(run_of, tmp_path):
+def test_runs_without_a_test_are_named(run_of, tmp_path):
     run_of(tmp_path / "settings", "S1", 1)
     (tmp_path / "settings" / "validation_uars.json").write_text("[0.5]")
     run_of(tmp_path / "run", "S1", 1)
@@ -284,11 +308,11 @@ def test_runs_that_tested_nobody_are_named(run_of, tmp_path):
         ({"maximum_epochs": 8}, "compact; training.maximum_epochs 8"),
     ],
 )
-def test_a_configuration_is_told_by_its_preset(changes, words):
+def test_a_configuration_is_described_by_its_preset(changes, words):
     assert preset_in_words(replace(COMPACT, training=replace(COMPACT.training, **changes))) == words
 
 
-def test_speakers_are_told_in_ranges():
+def test_speakers_are_written_as_ranges():
     assert speakers_in_words(["ravdess:01", "ravdess:02", "ravdess:03", "ravdess:05"]) == "1-3, 5"
     assert speakers_in_words(["table:anna", "table:ben"]) == "anna, ben"
 
@@ -326,13 +350,13 @@ def damaged_noise(path: Path, file: str, change: Callable[[str], str]) -> Path:
         ),
     ],
 )
-def test_what_cannot_be_read_is_told_in_one_line(prepare, message, tmp_path):
+def test_unreadable_folders_are_refused_in_one_line(prepare, message, tmp_path):
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         find_sources([prepare(tmp_path)])
     assert "\n" not in str(caught.value)
 
 
-# What is said
+# Text and numbers
 
 
 @pytest.fixture(scope="module")
@@ -349,12 +373,10 @@ def test_the_papers_numbers_are_as_printed(document):
     assert table_of(document, "Table 1").rows[1][3:] == ["3-18", "21-23", "1, 2, 24"]  # fold 2 of the row of 24 actors
 
 
-def test_a_partial_evaluation_is_never_told_as_the_whole(document):
+def test_a_partial_evaluation_says_so(document):
     (notice,) = (block for block in document.lead if isinstance(block, Notice))
-    assert (
-        "partial evaluation, not the whole: S1 3 of 10 folds; S3 2 of 10 folds; majority class 3 of 10" in notice.text
-    )
-    assert [row[1] for row in table_of(document, "All test utterances").rows] == ["3 of 10", "2 of 10", "3 of 10"]
+    assert "evaluation is partial: S1 3 of 10 folds; S3 2 of 10 folds; majority class 3 of 10 folds." in notice.text
+    assert [row[5] for row in table_of(document, "All test utterances").rows] == ["3 of 10", "2 of 10", "3 of 10"]
     assert "S3, fold 3, seed 0: not finished, 3 epochs so far" in text_of(document)
     assert "ravdess, complete: S3 lacks folds 3, 4, 5, 6, 7, 8, 9, 10" in text_of(document)
 
@@ -365,24 +387,48 @@ def test_comparisons_are_over_the_folds_that_all_have_finished(partial):
     tested = {speaker for fold in (1, 2) for speaker in evaluation.folds.fold(fold).test}
     assert scored.compared_folds == (1, 2)
     assert [(one.first, one.second, one.speakers) for one in scored.comparisons] == [("S1", "S3", len(tested))]
-    assert scored.against_yardsticks == ()  # nobody is compared with the majority class
+    assert scored.against_yardsticks == ()  # the majority class is not compared
+
+
+@pytest.mark.parametrize(
+    ("runs", "reason"),
+    [
+        ({"majority": 1, "mfcc_svm": 1}, "they need a trained network; simple methods are not compared with each"),
+        ({"S1": 1, "majority": 1}, "they need a second method; the majority class does not count"),
+        ({"S1": 1, "S3": 1, "mfcc_svm": 2}, "No comparisons yet: no fold has been finished by all methods here"),
+    ],
+)
+def test_without_comparisons_the_report_says_why(run_of, tmp_path, runs, reason):
+    for strategy, fold in runs.items():
+        run_of(tmp_path / strategy, strategy, fold)
+    assert reason in text_of(composed(tmp_path))
+
+
+def test_uar_is_the_first_score_of_every_table(document):
+    for start in ("All test utterances", "Table 2", "By group of speakers"):
+        columns = table_of(document, start).columns
+        before, after = columns[: columns.index("UAR")], columns[columns.index("UAR") :]
+        assert set(before) <= {"method", "group"}
+        assert "accuracy" in after
 
 
 def test_table_2_has_the_paper_beside_ours(document):
-    rows = {row[0]: row for row in table_of(document, "Table 2").rows}
+    table = table_of(document, "Table 2")
+    rows = {row[0]: row for row in table.rows}
+    assert table.columns == ["method", "UAR", "std", "accuracy", "min", "max", "std", "folds"]
     assert [name for name in rows if "paper" in name] == [f"S{number}, the paper" for number in range(1, 6)]
-    assert rows["S3, the paper"][2:6] == ["79.78", "76.96", "81.98", "1.68"]
-    # The majority class names one of eight emotions that all are as frequent.
-    assert rows["majority class"][2:7] == ["12.5", "12.5", "12.5", "0.0", "12.5"]
+    assert rows["S3, the paper"][1:] == ["-", "-", "79.78", "76.96", "81.98", "1.68", "10 of 10"]
+    # The majority class names one of eight equally frequent emotions.
+    assert rows["majority class"][1:] == ["12.5", "0.0", "12.5", "12.5", "12.5", "0.0", "3 of 10"]
 
 
-def test_the_preset_and_the_length_of_the_training_are_told(document):
-    told = text_of(document)
-    assert "pilot" not in told
-    assert "The networks are smaller than the paper's." in told
-    assert f"S1, S3: preset `compact`, {COMPACT.training.steps} steps." in told
-    assert "S3: from random weights; the paper starts from a pre-training on VoxCeleb2." in told
-    assert "a claim about the strategy needs at least 3" in told
+def test_the_lead_gives_preset_and_length_of_the_training(document):
+    text = text_of(document)
+    assert "pilot" not in text
+    assert "The networks are smaller than the paper's." in text
+    assert f"S1, S3: preset `compact`, {COMPACT.training.steps} steps." in text
+    assert "S3: from random weights; the paper pre-trains on VoxCeleb2." in text
+    assert "a claim about the strategy needs at least 3" in text
 
 
 @pytest.mark.parametrize("changes", [{"steps": 100}, {"schedule": "step"}])
@@ -393,12 +439,12 @@ def test_a_pilot_says_so(run_of, tmp_path, changes):
 
 def test_the_paper_preset_is_no_pilot(run_of, tmp_path):
     run_of(tmp_path / "run", "S1", 1, config=Config(network=replace(Config().network, ghost_clusters=0)))
-    told = text_of(composed(tmp_path))
-    assert "S1: preset `paper`, at most 80 epochs." in told
-    assert "pilot" not in told
+    text = text_of(composed(tmp_path))
+    assert "S1: preset `paper`, at most 80 epochs." in text
+    assert "pilot" not in text
 
 
-def test_a_random_split_is_marked_and_its_leak_told(run_of, tmp_path):
+def test_a_random_split_is_marked_with_its_leak_premium(run_of, tmp_path):
     marked = {"protocol": RANDOM_SPLIT, "scheme": RANDOM_SPLIT, "scheme_hash": "r" * 16}
     for fold in (1, 2):
         run_of(tmp_path / f"mfcc_svm-fold{fold}", "mfcc_svm", fold)
@@ -415,7 +461,7 @@ def test_a_random_split_is_marked_and_its_leak_told(run_of, tmp_path):
 
 
 def recalls(**percent: float) -> PooledScores:
-    """Of 100 utterances of each emotion so many are named rightly; all others are taken for the next emotion."""
+    """Percent of correct answers of 100 utterances of each emotion; all others are named as the next emotion."""
     emotions = ravdess.EMOTIONS
     counts = np.zeros((1, 2, 8, 8), int)
     for row, emotion in enumerate(emotions):
@@ -486,7 +532,7 @@ def test_overlapping_intervals_decide_no_order_of_emotions():
     assert (verdict, numbers) == (OPEN, "S1: calm 70.0, angry 65.0")
 
 
-def test_a_sweep_tells_validation_speakers_and_its_best_setting(sweeps):
+def test_a_sweep_names_validation_speakers_and_its_best_setting(sweeps):
     document = composed(sweeps)
     captions = [block.caption for block in blocks(document) if isinstance(block, Figure)]
     assert [caption.partition(":")[0] for caption in captions[:2]] == ["Figure 10", "Figure 11"]
@@ -498,15 +544,15 @@ def test_a_sweep_tells_validation_speakers_and_its_best_setting(sweeps):
     assert table_of(composed(sweeps / "k"), "UAR on validation").rows[0] == ["2", "40.0", "39.0", "41.0", "2"]
 
 
-def test_a_sweep_says_what_started_afresh_and_whom_other_folds_test(sweeps, scheme):
+def test_a_sweep_names_layers_that_start_afresh_and_folds_that_test_its_validation_speakers(sweeps, scheme):
     document = composed(sweeps / "k")
     (caption,) = (block.caption for block in blocks(document) if isinstance(block, Figure))
     assert "S5 from S3, ghost_vlad afresh, 8 epochs" in caption
-    # Of the ten `complete` folds each validates on the next one's test speakers.
+    # Each `complete` fold validates on the test speakers of the next one.
     assert set(scheme.fold(1).validation) == set(scheme.fold(2).test)
     assert set(scheme.fold(2).validation) == set(scheme.fold(3).test)
     table = table_of(document, "UAR on validation")
-    assert table.caption.endswith("but those who were validated on here are tested in folds 2, 3.")
+    assert table.caption.endswith("the validation speakers are tested in folds 2, 3.")
 
 
 @pytest.mark.parametrize("rows", [slice(-1), slice(-2)])
@@ -514,7 +560,7 @@ def test_an_unfinished_sweep_says_so(sweeps, tmp_path, rows):
     (tmp_path / "sweep.json").write_bytes((sweeps / "k" / "sweep.json").read_bytes())
     lines = (sweeps / "k" / "sweep.csv").read_text().splitlines()
     (tmp_path / "sweep.csv").write_text("\n".join(lines[rows]) + "\n")  # without a run, or a whole setting
-    assert "Not every setting has run on every fold and seed yet" in text_of(composed(tmp_path))
+    assert "Some settings lack folds or seeds, so the means are not comparable." in text_of(composed(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -528,11 +574,11 @@ def noise_section(document: Document) -> Section:
     return section
 
 
-def test_noise_opens_with_the_verdict_and_where_it_says_little(noise_document):
+def test_noise_opens_with_the_verdict_and_its_limits(noise_document):
     section = noise_section(noise_document)
     assert section.title == "Robustness to noise, RAVDESS"
     verdict, caution, *others = section.blocks
-    # Of the UAR of two emotions, one of four happy utterances more is an eighth.
+    # UAR of two emotions: one of four happy utterances is an eighth.
     assert verdict == Paragraph(
         "Noise over half of the utterance costs S3 (G = 2) 12.5 points of UAR less than S1 (G = 0), mean over noises "
         "and ratios (95 % interval -12.5 to -12.5 over 4 speakers, too few to trust it), and over the whole 0.0 points "
@@ -540,7 +586,7 @@ def test_noise_opens_with_the_verdict_and_where_it_says_little(noise_document):
         "that ghosts absorb noise; 1 seed, and a claim about strategies needs 3."
     )
     assert isinstance(caution, Notice)
-    # Over half S1 names two of four happy and two of four sad utterances.
+    # With noise over half, S1 names two of four happy and two of four sad utterances.
     assert caution.text.startswith("In 12 of 24 conditions a UAR is less than 5.0 points above chance (50.0)")
     assert "S1 (G = 0) with seed 0, S3 (G = 2) with seed 0; 32 utterances of 4 speakers" in str(others[0])
 
@@ -548,11 +594,11 @@ def test_noise_opens_with_the_verdict_and_where_it_says_little(noise_document):
 def test_losses_by_descriptors_are_of_the_same_utterances(noise_document):
     of_uar, of_accuracy = (table_of(noise_document, f"Loss of {score}") for score in ("UAR", "accuracy"))
     zero, eighth, quarter, less = (f"{value} [{value}, {value}]" for value in ("0.0", "12.5", "25.0", "-12.5"))
-    # Of the UAR: one or two of four happy utterances, and the mean of two emotions.
+    # UAR: one or two of four happy utterances, mean of two emotions.
     assert of_uar.columns == ["noise over", "S1 (G = 0)", "S3 (G = 2)", "S3 - S1"]
     assert of_uar.rows == [["whole", eighth, eighth, zero], ["half", quarter, eighth, less]]
-    # Of the accuracy: one or two of eight. All noisy utterances have M = 2, and no clean one has. Three noises at four
-    # ratios make 12 mixtures of each of 32 utterances.
+    # Accuracy: one or two of eight. All noisy utterances have M = 2, no clean one has. Three noises at four ratios make
+    # 12 mixtures of each of 32 utterances.
     assert of_accuracy.rows == [
         ["whole", "1", "0", "-", "-", "-"],
         ["whole", "2", "384", eighth, eighth, zero],
@@ -563,13 +609,13 @@ def test_losses_by_descriptors_are_of_the_same_utterances(noise_document):
     ]
 
 
-def test_noise_is_told_with_the_numbers_of_its_summary(tmp_path):
+def test_the_noise_section_has_the_numbers_of_its_summary(tmp_path):
     lost = {
         "S1": lambda speaker: {"half": SPEAKERS.index(speaker) % 4, "whole": 2},
         "S3": lambda speaker: {"half": SPEAKERS.index(speaker) % 3, "whole": 3},
     }
     folder = write_measurement(tmp_path / "noise", lost)
-    # Pink noise over half at 5 dB alone makes sad of S3 wrong too.
+    # Only pink noise over half at 5 dB also makes S3 fail on sad utterances.
     text = folder.table.read_text()
     folder.table.write_text(re.sub(r"(S3,.*,sad,pink,half,5,3\+),4,2,", r"\1,4,0,", text))
     document, summary = composed(folder.path), summarise_noise(folder)
@@ -577,14 +623,14 @@ def test_noise_is_told_with_the_numbers_of_its_summary(tmp_path):
     strategies = summary.strategies.values()
     by_descriptors = [one.descriptor_loss["half"]["3+"] for one in strategies]
     by_descriptors.append(comparison.descriptor_loss_difference["half"]["3+"])
-    assert table_of(document, "Loss of accuracy").rows[-1][3:] == [*map(interval, by_descriptors)]
+    assert table_of(document, "Loss of accuracy").rows[-1][3:] == [*map(value_and_interval, by_descriptors)]
     by_portion = [one.portion_loss["half"] for one in strategies] + [comparison.portion_loss_difference["half"]]
-    assert table_of(document, "Loss of UAR").rows[-1][1:] == [*map(interval, by_portion)]
+    assert table_of(document, "Loss of UAR").rows[-1][1:] == [*map(value_and_interval, by_portion)]
     places = [summary.conditions.index(Condition("pink", "half", ratio)) for ratio in (0, 5, 10, 20)]
     table = table_of(document, "UAR in percent with noise over half")
     assert table.columns == ["noise", "network", "0 dB", "5 dB", "10 dB", "20 dB", "clean"]
     (row,) = (row for row in table.rows if row[:2] == ["pink", "S3 (G = 2)"])
-    assert row[2:] == [interval(summary.strategies["S3"].uar[place]) for place in (*places, 0)]
+    assert row[2:] == [value_and_interval(summary.strategies["S3"].uar[place]) for place in (*places, 0)]
     assert row[3] != row[2] == row[4]
     panels = panels_of(document)
     assert {f"noise-1-half-{kind}-pink" for kind in ("uar", "ghosts")} <= panels.keys()
@@ -595,19 +641,19 @@ def test_noise_is_told_with_the_numbers_of_its_summary(tmp_path):
     assert panels["noise-1-half-ghosts-pink"].alt.endswith(": S3 0 dB 20.0, 5 dB 20.0, 10 dB 20.0, 20 dB 20.0.")
 
 
-def test_only_the_verdict_of_the_summary_speaks_of_the_claim(noise_document):
+def test_only_the_verdict_of_the_summary_mentions_the_claim(noise_document):
     section = noise_section(noise_document)
     inside = [*section.blocks[1:], *(block for part in section.sections for block in part.blocks)]
-    told = [block.caption if isinstance(block, Table | Figure) else block.text for block in inside]
+    texts = [block.caption if isinstance(block, Table | Figure) else block.text for block in inside]
     words = r"\b(claims?|speaks?|worth|proves?|shows?|confirms?|agrees?|supports?|contradicts?|significant\w*|better)\b"
-    assert [text for text in told if re.search(words, text)] == []
-    with_intervals = [text for text in told if "95 %" in text]
+    assert [text for text in texts if re.search(words, text)] == []
+    with_intervals = [text for text in texts if "95 %" in text]
     assert len(with_intervals) == 6  # two tables of losses; a figure and a table of UAR for each portion
-    assert all("95 % intervals by resampling 4 speakers, too few to trust them" in text for text in with_intervals)
+    assert all("95 % intervals from resampling 4 speakers, too few to trust them" in text for text in with_intervals)
     (half,) = (part for part in section.sections if "half" in part.title)
     assert half.blocks[-1] == Paragraph(
-        "Ghost share of S3 with noise over half: 0.100 of the descriptors in the noisy half, 0.300 in the clean one; "
-        "each sees about 2 s, so that the two are blurred."
+        "Ghost share of S3 with noise over half: 0.100 of the descriptors in the noisy half, 0.300 in the clean "
+        "half; a descriptor covers about 2 s, which blurs the difference."
     )
 
 
@@ -627,7 +673,7 @@ def test_one_kind_of_network_allows_no_verdict(tmp_path):
     folder.write_summary({})
     document = composed(folder.path)
     assert noise_section(document).blocks[0] == Paragraph(
-        "What ghosts do can be told from runs with and runs without them, such as S3 and S1."
+        "To measure the effect of ghosts, give runs with and without them, such as S3 and S1."
     )
     assert not any("ghosts" in name for name in panels_of(document))
 
@@ -636,13 +682,12 @@ def test_an_unfinished_noise_test_says_so(tmp_path, noise_document):
     folder = write_measurement(tmp_path / "noise", {"S1": always()})
     first = noise_section(composed(folder.path)).blocks[0]
     assert first == Notice(
-        f"`{folder.path}` is not finished, and this is what it holds so far; start the same `ser-tf noise` command "
-        "again."
+        f"`{folder.path}` is not finished, so these results are incomplete. Run the same `ser-tf noise` command again."
     )
     assert "not finished" not in str(noise_section(noise_document))
 
 
-def test_a_cross_corpus_run_stands_apart(run_of, partial, tmp_path):
+def test_a_cross_corpus_run_has_its_own_section(run_of, partial, tmp_path):
     scheme_name = f"{CROSS_CORPUS}, validation of complete"
     run_of(
         tmp_path / "S3",
@@ -658,15 +703,15 @@ def test_a_cross_corpus_run_stands_apart(run_of, partial, tmp_path):
     )
     document = composed(partial, tmp_path)
     (section,) = (one for one in document.sections if one.title == "From RAVDESS to CREMA-D")
-    told = section.blocks[0].text
-    assert f"training speakers of RAVDESS ({scheme_name}; S3 of fold 1), tested on every recording of CREMA-D" in told
-    assert "; RAVDESS left out 192 calm, which the other lacks. Not comparable" in told
+    text = section.blocks[0].text
+    assert f"training speakers of RAVDESS ({scheme_name}; S3 of fold 1), tested on every recording of CREMA-D" in text
+    assert "Left out, because the other corpus lacks the emotion: 192 calm of RAVDESS. Not comparable" in text
     (scores,) = (block for block in section.blocks if isinstance(block, Table))
-    assert [row[:2] for row in scores.rows] == [["S3", "1"]]
+    assert [(row[0], row[5]) for row in scores.rows] == [("S3", "1")]
     assert document.title == "Speech emotion recognition on RAVDESS"
-    told = text_of(document)
-    assert CROSS_CORPUS not in told.partition("What is missing")[2]
-    assert "CREMA-D: `ser-tf evaluate --corpus CREMA-D" in told
+    text = text_of(document)
+    assert CROSS_CORPUS not in text.partition("What is missing")[2]
+    assert "CREMA-D: `ser-tf evaluate --corpus CREMA-D" in text
     assert text_of(composed(tmp_path)).startswith("No evaluation within a corpus was given.")
 
 
@@ -676,35 +721,32 @@ def test_listeners_have_votes_and_no_confidence(run_of, tmp_path):
     metrics = RunFolder(folder).metrics
     write_json(metrics, json.loads(metrics.read_text()) | {"ties_shared": {"wa": 0.446, "uar": 0.459}})
     document = composed(tmp_path)
-    assert [row[-1] for row in table_of(document, "All test").rows][1] == "-"
+    assert table_of(document, "All test").rows[1][4] == "-"  # no ECE
     assert [row[0] for row in table_of(document, "Percent wrong").rows] == ["S1"]
     (shared,) = (row for row in table_of(document, "Table 2").rows if row[0] == "listeners, ties shared")
-    assert shared == ["listeners, ties shared", "1 of 10", "44.6", "44.6", "44.6", "-", "45.9", "-"]
+    assert shared == ["listeners, ties shared", "45.9", "-", "44.6", "44.6", "44.6", "-", "1 of 10"]
 
 
-def test_what_is_missing_comes_with_its_command(document, sweeps, noise_test, partial):
-    told = text_of(document)
-    assert "ravdess, complete: S2, S4, S5; `ser-tf evaluate --strategies S2 S4 S5`" in told
-    assert "figures 6 and 7, and ghost share over time: need the recordings; add `--corpus`" in told
-    assert "Figure 11, alpha and beta: `ser-tf sweep`" in told
-    assert "Robustness to noise: `ser-tf noise`" in told
+def test_missing_parts_come_with_their_command(document, sweeps, noise_test, partial):
+    text = text_of(document)
+    assert "ravdess, complete: S2, S4, S5; `ser-tf evaluate --strategies S2 S4 S5`" in text
+    assert "figures 6 and 7, and ghost share over time: need the recordings; add `--corpus`" in text
+    assert "Figure 11, alpha and beta: `ser-tf sweep`" in text
+    assert "Robustness to noise: `ser-tf noise`" in text
     everything = text_of(composed(partial, sweeps, noise_test))
     assert "Figure 11, alpha and beta: `ser-tf sweep`" not in everything
     assert "Robustness to noise: `ser-tf noise`" not in everything
 
 
-def test_weights_that_are_gone_are_told(partial, tmp_path):
-    from ser_tf.corpora.corpus import Corpus
-
+def test_missing_weights_are_reported(partial, tmp_path):
     missing: list[str] = []
     (evaluation,) = find_sources([partial]).evaluations
-    from ser_tf.report.spaces import spaces
 
     assert spaces(scored_evaluation(evaluation, None), Corpus("ravdess", tmp_path, (), (), (), ()), missing) is None
     assert "need the weights (`embedding.weights.h5`)" in missing[0]
 
 
-def test_lines_are_told_apart_by_more_than_colour():
+def test_lines_differ_in_more_than_colour():
     labels = ["S3", "S4 (one)", "S4 (other)", *(f"S5 ({number})" for number in range(9)), "MFCC + SVM"]
     looks = looks_of(labels)
     assert len(set(looks.values())) == len(labels)
@@ -714,7 +756,7 @@ def test_lines_are_told_apart_by_more_than_colour():
 # The page
 
 
-def test_every_drawing_is_there_as_png_and_svg_and_is_told_in_words(written):
+def test_every_drawing_is_written_as_png_and_svg_with_a_text_alternative(written):
     html, markdown = ((written / name).read_text() for name in ("report.html", "report.md"))
     pngs, svgs = ({path.stem for path in (written / "figures").glob(f"*.{kind}")} for kind in ("png", "svg"))
     assert pngs == svgs
@@ -756,7 +798,7 @@ def test_a_browser_shows_the_page_without_complaint(browser, written, width, dar
 
 
 def test_a_browser_would_complain(browser, tmp_path):
-    """What the test above looks at is really seen."""
+    """The checks of the test above can fail."""
     page = tmp_path / "bad.html"
     page.write_text("<body style='width: 900px'><img src='gone.png'><script>console.error('oh')</script>")
     browser.open(page, width=PHONE_WIDTH)
@@ -765,7 +807,7 @@ def test_a_browser_would_complain(browser, tmp_path):
     assert browser.evaluate("document.documentElement.scrollWidth") > PHONE_WIDTH
 
 
-def test_letters_on_a_phone_can_be_read(browser, written):
+def test_text_on_a_phone_is_readable(browser, written):
     browser.open(written / "report.html", width=PHONE_WIDTH)
     heights = browser.evaluate("[...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect().height)")
     assert np.median(heights) > 8
@@ -782,7 +824,7 @@ def test_the_page_prints(browser, written, tmp_path):
 
 @pytest.fixture
 def ser_tf(monkeypatch, capsys) -> Callable[..., tuple[int, str]]:
-    """Runs the command; gives its status and what it wrote to stderr."""
+    """Runs the command; returns its status and stderr."""
 
     def run(*arguments) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["ser-tf", "report", *map(str, arguments)])
@@ -807,7 +849,7 @@ def test_the_command_without_runs_is_refused(ser_tf, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_matplotlib_is_told_in_one_line(ser_tf, sweeps, tmp_path, monkeypatch):
+def test_a_missing_matplotlib_is_reported_in_one_line(ser_tf, sweeps, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     status, message = ser_tf(sweeps, "--out", tmp_path / "out")
     assert (status, message) == (
@@ -826,7 +868,7 @@ def test_a_report_without_recordings_needs_no_tensorflow():
 
 
 @pytest.mark.parametrize("corpus", ["../../../x", "/tmp/x", "..", "a/../../b", "a\nb", "C:\\x", "\ud800", "x" * 1000])
-def test_a_corpus_of_any_name_writes_into_the_reports_folder_alone(run_of, tmp_path, corpus):
+def test_a_corpus_of_any_name_writes_only_into_the_reports_folder(run_of, tmp_path, corpus):
     for strategy, fold in product(("S1", "S3"), (1, 2)):
         run_of(tmp_path / "given" / f"{strategy}-fold{fold}", strategy, fold, corpus=corpus, scheme=corpus)
     out = tmp_path / "a" / "b" / "c" / "d" / "out"
@@ -839,7 +881,7 @@ def test_a_corpus_of_any_name_writes_into_the_reports_folder_alone(run_of, tmp_p
     assert all(re.fullmatch(r"[A-Za-z0-9_=-][A-Za-z0-9_.=-]*", path.name) for path in drawings)
 
 
-def test_names_that_are_made_safe_stay_apart():
+def test_safe_names_stay_distinct():
     names = {Panel(name, "", None).name for name in ("a/b", "a-b", "a?b", "..", ".")}
     assert len(names) == 5
     assert Panel("ravdess-complete-dddd-a1b2-uar", "", None).name == "ravdess-complete-dddd-a1b2-uar"
@@ -871,7 +913,7 @@ def test_a_second_report_into_the_same_folder_is_refused(partial, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_link_that_leads_back_ends_the_search(run_of, tmp_path):
+def test_links_to_a_parent_folder_do_not_loop(run_of, tmp_path):
     run_of(tmp_path / "deep" / "run", "S1", 1)
     for name in ("one", "two"):
         (tmp_path / "deep" / name).symlink_to(tmp_path)
@@ -910,6 +952,6 @@ def test_a_sweep_of_other_numbers_is_refused_in_one_line(sweeps, tmp_path, colum
         find_sources([tmp_path])
 
 
-def test_speakers_of_any_name_are_told():
+def test_speakers_of_any_name_are_written():
     assert speakers_in_words(["ravdess:", "ravdess:x"]) == "ravdess:, x"
     assert speakers_in_words(["ravdess:" + "9" * 5000]) == "9" * 5000

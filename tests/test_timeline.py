@@ -296,8 +296,8 @@ def page(timeline, samples, tmp_path_factory) -> Path:
 def test_the_page_says_what_is_left_out_and_whom_to_trust(page):
     html = page.read_text()
     assert "<title>Emotions of long &amp; loud.wav</title>" in html
-    assert "0:50.0 of sound, 3 utterances that last 0:14.2 together" in html  # 2.25 + 4 + 8 s
-    assert "Left out, since there is too little speech to name: 1 (0.2 s)." in html
+    assert "0:50.0 of audio, 3 utterances with a total of 0:14.2." in html  # 2.25 + 4 + 8 s
+    assert "Left out for too little speech: 1 (0.2 s)." in html
     assert "abstains below a probability of 0.6000" in html
     assert "Here it abstains from 1 of 3" in html
     assert "Emotions by runs/mine" in html
@@ -307,7 +307,7 @@ def test_the_page_says_what_is_left_out_and_whom_to_trust(page):
 
 def test_a_recording_without_utterances_has_a_page(samples):
     empty = Timeline.of("quiet.wav", EMOTIONS, samples[:100], cutting.Cuts([], []), [])
-    assert "0 utterances that last 0:00.0 together" in timeline_page(empty, samples[:100], "runs/mine")
+    assert "0 utterances with a total of 0:00.0." in timeline_page(empty, samples[:100], "runs/mine")
 
 
 def test_the_spectrogram_shows_low_below_and_high_above(page):

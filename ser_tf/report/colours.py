@@ -1,12 +1,12 @@
-"""The colours of drawings, and the names that the page's style has for them.
+"""The colours of drawings, and their names in the page's style.
 
-They are few and told apart by the colour-blind (Paul Tol's "bright" scheme).
+Few colours, which the colour-blind can distinguish (Paul Tol's "bright" scheme).
 """
 
 INK, FAINT, PAPER = "#1d2329", "#c9ced4", "#fdfdfd"
-"""Of letters, of grids and of the page; a page may replace them."""
+"""Colours of text, grid and page."""
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#66ccee", "#ccbb44", "#8a8f98", INK)
 VARIABLES = ("--blue", "--red", "--green", "--purple", "--cyan", "--gold", "--grey", "--ink")
-"""Of `style.css`, in the order of `COLOURS`."""
+"""Variables of `style.css`, in the order of `COLOURS`."""
 THEME = {**dict(zip(COLOURS, VARIABLES, strict=True)), FAINT: "--line", PAPER: "--paper"}
-"""Colours of the drawings that the page's style sets, so that they fit a dark page too."""
+"""Colour in a drawing -> variable that replaces it on the page, so that drawings fit a dark page too."""

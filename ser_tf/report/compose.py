@@ -1,4 +1,4 @@
-"""From what was read to the report as data: which section stands where, and what is missing."""
+"""Arrange the sections of a report, and list what is missing."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -6,9 +6,11 @@ from ser_tf.corpora.corpus import Corpus
 from ser_tf.report.confusions import confusions
 from ser_tf.report.details import confidence, speaker_groups, trainings
 from ser_tf.report.document import Block, Bullets, Document, Notice, Paragraph, Section
+from ser_tf.report.lead import lead, main_result
 from ser_tf.report.noise import noise
 from ser_tf.report.provenance import missing_data, provenance
-from ser_tf.report.results import Scored, cross_corpus, lead, main_result, random_split, results, scored_evaluation
+from ser_tf.report.results import cross_corpus, random_split, results
+from ser_tf.report.scored import Scored, scored_evaluation
 from ser_tf.report.sources import Sources
 from ser_tf.report.spaces import spaces
 from ser_tf.report.sweeps import sweep
@@ -18,9 +20,9 @@ def compose(sources: Sources, recordings: Mapping[str, Corpus], report: Callable
     """Lay out a report.
 
     Args:
-        sources: what was found.
-        recordings: by name of the corpus.
-        report: takes one line about what goes on.
+        sources: what `find_sources` found.
+        recordings: name of a corpus -> its recordings.
+        report: receives a line per step.
 
     Raises:
         UserError: predictions are damaged.
@@ -81,4 +83,4 @@ def _title(scored: Sequence[Scored]) -> str:
 def _without_scores(sources: Sources) -> list[Block]:
     if sources.sweeps or sources.noise_tests or sources.evaluations:
         return [Paragraph("No evaluation within a corpus was given.")]
-    return [Notice("No run is finished yet: nothing was measured.")]
+    return [Notice("No run is finished yet, so there is no result.")]

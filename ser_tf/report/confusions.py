@@ -1,4 +1,4 @@
-"""Figure 9: who is taken for whom, and what the paper's text says of it, answered line by line."""
+"""Figure 9: confusion matrices, and whether the paper's claims about them hold here."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,32 +7,34 @@ import numpy as np
 
 from ser_tf.report import figures
 from ser_tf.report.document import Block, Figure, Panel, Paragraph, Section, Table
-from ser_tf.report.results import Scored
+from ser_tf.report.scored import Scored
 from ser_tf.statistics.scores import Estimate, PooledScores, points
 
 ABOUT_POINTS = 5
-"""How near "about 70 %" is."""
-HIGHEST, LOWEST = (f"{end} recall in every network, its interval apart from the next" for end in ("highest", "lowest"))
-HOLDS, FAILS, OPEN, UNANSWERED = "holds", "does not hold", "not decided", "cannot be answered yet"
+"""Tolerance of "about 70 %"."""
+HIGHEST, LOWEST = (
+    f"{end} recall in every network, without overlap of its interval with the next" for end in ("highest", "lowest")
+)
+HOLDS, FAILS, OPEN, UNANSWERED = "holds", "does not hold", "not decided", "no data yet"
 
 Answer = tuple[str, str]
-"""One of the four above, and the numbers."""
+"""One of these four words, and the numbers behind it."""
 Pooled = dict[str, PooledScores]
 """By label of a network's line."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the paper on figure 9."""
+    """A claim of the paper about figure 9."""
 
     text: str
     rule: str
-    """How it is decided here."""
+    """When it holds."""
     answer: Callable[[Pooled], Answer]
 
 
 def confusions(scored: Scored) -> Section:
-    """The matrices of every line, and the checklist."""
+    """The matrix of every line, and the checklist."""
     panels = []
     for label in scored.informative:
         pooled = scored.summaries[label].scores.pooled
@@ -42,16 +44,15 @@ def confusions(scored: Scored) -> Section:
         panels.append(
             Panel(
                 f"{scored.slug}-figure-9-{slug(label)}",
-                f"Confusion matrix of {label}. Percent named rightly: {recalls}. Most frequent error: "
+                f"Confusion matrix of {label}. Recall in percent: {recalls}. Most frequent error: "
                 f"{_worst_error(counts, scored.emotions)}.",
                 drawing,
             )
         )
     blocks: list[Block] = [
         Figure(
-            "Figure 9: confusion matrices over all test utterances; a row is the true emotion. The large number is "
-            "percent of the row, the small one the count. See the diagonal for what is recognised, and dark cells "
-            "beside it for what is confused.",
+            "Figure 9: confusion matrices of all test utterances; a row is the true emotion. Large numbers are percent "
+            "of the row, small numbers are counts. The diagonal shows recall; dark cells beside it are confusions.",
             panels,
         )
     ]
@@ -64,7 +65,7 @@ def _checklist(scored: Scored) -> Iterator[Block]:
         return
     pooled = {line.label: scored.summaries[line.label].scores.pooled for line in scored.evaluation.networks}
     if not pooled:
-        yield Paragraph("The paper's checklist on figure 9 needs a finished network.")
+        yield Paragraph("The checklist of the paper's claims about figure 9 needs a finished network.")
         return
     rows = []
     for claim in claims:
@@ -72,8 +73,8 @@ def _checklist(scored: Scored) -> Iterator[Block]:
         rows.append([claim.text, verdict, numbers, claim.rule])
     note = " Not all folds are finished, so these answers may still change." if scored.partial else ""
     yield Table(
-        f"What the paper says of figure 9, answered by the networks here.{note}",
-        ["the paper says", "here", "numbers, %", "decided by"],
+        f"The paper's claims about figure 9, checked with the networks here.{note}",
+        ["the paper says", "here", "numbers, %", "holds if"],
         rows,
     )
 
@@ -88,9 +89,9 @@ def _verdict(holds: bool) -> str:
 
 
 def _extreme(emotion: str, *, highest: bool) -> Callable[[Pooled], Answer]:
-    """Whether the emotion has the highest or lowest recall of all, in every network.
+    """Whether the emotion has the highest or lowest recall in every network.
 
-    A network decides nothing where the intervals of the emotion and of its nearest rival meet.
+    Not decided if its interval overlaps with that of its nearest rival.
     """
 
     def answer(pooled: Pooled) -> Answer:
@@ -99,42 +100,43 @@ def _extreme(emotion: str, *, highest: bool) -> Callable[[Pooled], Answer]:
             others = {name: _recall(scores, name) for name in scores.recall if name != emotion}
             rival = (max if highest else min)(others, key=lambda name: others[name])
             ours, its = _recall(scores, emotion), others[rival]
-            meet = _meet(scores.recall[emotion], scores.recall[rival])
-            found.add(OPEN if meet else _verdict(ours > its if highest else ours < its))
+            overlap = _overlap(scores.recall[emotion], scores.recall[rival])
+            found.add(OPEN if overlap else _verdict(ours > its if highest else ours < its))
             numbers.append(f"{label}: {emotion} {ours:.1f}, {rival} {its:.1f}")
         return (FAILS if FAILS in found else OPEN if OPEN in found else HOLDS), "; ".join(numbers)
 
     return answer
 
 
-def _meet(first: Estimate, second: Estimate) -> bool:
-    """Whether the intervals overlap; without intervals, whether the values are equal."""
+def _overlap(first: Estimate, second: Estimate) -> bool:
+    """Whether the intervals overlap; without intervals: whether the values are equal."""
     if first.low is None or first.high is None or second.low is None or second.high is None:
         return first.value == second.value
     return first.low <= second.high and second.low <= first.high
 
 
 def _of_s5(emotions: Sequence[str], decide: Callable[[float], bool]) -> Callable[[Pooled], Answer]:
-    """Whether the recall of each emotion fits in every line of S5."""
+    """Whether `decide` accepts the recall, in percent, of each emotion in every line of S5."""
 
     def answer(pooled: Pooled) -> Answer:
         fifth = {label: scores for label, scores in pooled.items() if label.startswith("S5")}
         if not fifth:
             return UNANSWERED, "S5 has no finished fold"
         values = {(label, name): _recall(scores, name) for label, scores in fifth.items() for name in emotions}
-        told = [f"{label}: " + ", ".join(f"{name} {values[label, name]:.1f}" for name in emotions) for label in fifth]
-        return _verdict(all(map(decide, values.values()))), "; ".join(told)
+        numbers = [f"{label}: " + ", ".join(f"{e} {values[label, e]:.1f}" for e in emotions) for label in fifth]
+        return _verdict(all(map(decide, values.values()))), "; ".join(numbers)
 
     return answer
 
 
-def _taken(scores: PooledScores, truth: str, named: str) -> float:
+def _confused(scores: PooledScores, truth: str, named: str) -> float:
+    """Percent of the utterances of one emotion that are named another."""
     order = list(scores.recall)
     return scores.confusion_percent[order.index(truth)][order.index(named)]
 
 
 def _mutual(first: str, second: str) -> Callable[[Pooled], Answer]:
-    """Whether in S1 to S4 each of the two is most often mistaken for the other, in every line."""
+    """Whether each of the two is most often mistaken for the other in every line of S1 to S4."""
 
     def answer(pooled: Pooled) -> Answer:
         others = {label: scores for label, scores in pooled.items() if not label.startswith("S5")}
@@ -142,9 +144,10 @@ def _mutual(first: str, second: str) -> Callable[[Pooled], Answer]:
             return UNANSWERED, "none of S1 to S4 has a finished fold"
         found, numbers = [], []
         for label, scores in others.items():
-            there, back = _taken(scores, first, second), _taken(scores, second, first)
+            there, back = _confused(scores, first, second), _confused(scores, second, first)
             most = [
-                max(_taken(scores, truth, name) for name in scores.recall if name != truth) for truth in (first, second)
+                max(_confused(scores, truth, name) for name in scores.recall if name != truth)
+                for truth in (first, second)
             ]
             found.append(0 < there == most[0] and 0 < back == most[1])
             numbers.append(f"{label}: {first} as {second} {there:.1f}, back {back:.1f}")
@@ -154,33 +157,33 @@ def _mutual(first: str, second: str) -> Callable[[Pooled], Answer]:
 
 
 def _absent(labels: Iterable[str]) -> Iterator[str]:
-    """Which of S1 to S4 a claim about them had to do without."""
+    """Which of S1 to S4 are missing."""
     absent = [name for name in ("S1", "S2", "S3", "S4") if not any(label.startswith(name) for label in labels)]
     if absent:
         yield f"without {', '.join(absent)}"
 
 
 def _eased(first: str, second: str) -> Callable[[Pooled], Answer]:
-    """Whether S5 takes the two for each other less often than each of S1 to S4."""
+    """Whether S5 confuses the two less often than each of S1 to S4."""
 
     def answer(pooled: Pooled) -> Answer:
         rates = {
-            label: (_taken(scores, first, second) + _taken(scores, second, first)) / 2
+            label: (_confused(scores, first, second) + _confused(scores, second, first)) / 2
             for label, scores in pooled.items()
         }
         fifth = [rate for label, rate in rates.items() if label.startswith("S5")]
         others = [rate for label, rate in rates.items() if not label.startswith("S5")]
-        told = "; ".join(f"{label} {rate:.1f}" for label, rate in rates.items())
+        numbers = "; ".join(f"{label} {rate:.1f}" for label, rate in rates.items())
         if not fifth or not others:
-            return UNANSWERED, f"needs S5 and one of S1 to S4 ({told})"
-        told = "; ".join([told, *_absent(rates)])
-        return _verdict(max(fifth) < min(others)), f"mean of both directions: {told}"
+            return UNANSWERED, f"needs S5 and one of S1 to S4 ({numbers})"
+        numbers = "; ".join([numbers, *_absent(rates)])
+        return _verdict(max(fifth) < min(others)), f"mean of both directions: {numbers}"
 
     return answer
 
 
 def _leads(emotions: Sequence[str]) -> Callable[[Pooled], Answer]:
-    """Whether these are the emotions with the highest recall of S5."""
+    """Whether these emotions have the highest recalls in every line of S5."""
 
     def answer(pooled: Pooled) -> Answer:
         fifth = {label: scores for label, scores in pooled.items() if label.startswith("S5")}
@@ -190,10 +193,10 @@ def _leads(emotions: Sequence[str]) -> Callable[[Pooled], Answer]:
             label: sorted(scores.recall, key=lambda name: -_recall(scores, name))[: len(emotions)]
             for label, scores in fifth.items()
         }
-        told = [
+        numbers = [
             f"{label}: " + ", ".join(f"{e} {_recall(fifth[label], e):.1f}" for e in top) for label, top in tops.items()
         ]
-        return _verdict(all(set(top) == set(emotions) for top in tops.values())), "; ".join(told)
+        return _verdict(all(set(top) == set(emotions) for top in tops.values())), "; ".join(numbers)
 
     return answer
 
@@ -239,7 +242,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         ),
     ),
 }
-"""What the paper's text says of figure 9 (section 5)."""
+"""Claims of the paper's section 5 about figure 9, by corpus."""
 
 
 def _worst_error(counts: np.ndarray, emotions: Sequence[str]) -> str:
@@ -249,5 +252,5 @@ def _worst_error(counts: np.ndarray, emotions: Sequence[str]) -> str:
 
 
 def slug(label: str) -> str:
-    """A label as a part of a file name."""
+    """A label as part of a file name."""
     return "-".join("".join(letter if letter.isalnum() else " " for letter in label).split())

@@ -1,28 +1,29 @@
-"""What the probabilities are worth, who is recognised worse, and how the trainings went."""
+"""Sections on calibration, on groups of speakers, and on the course of training."""
 
 from collections.abc import Iterator
 
+from ser_tf.documents import read_json
 from ser_tf.report import figures
 from ser_tf.report.confusions import slug
 from ser_tf.report.document import Block, Bullets, Figure, Panel, Section, Table
-from ser_tf.report.results import Scored, excluded_and_unreadable, interval
-from ser_tf.statistics.scores import points
+from ser_tf.report.scored import Scored
+from ser_tf.statistics.scores import points, value_and_interval
 
 SHOWN_COVERAGE = (0.25, 0.5, 0.75, 1.0)
 
 
 def confidence(scored: Scored) -> Section:
-    """Reliability, and risk against coverage."""
+    """Reliability, risk against coverage, and AUROC of the confidence."""
     panels = []
     for label in scored.confident:
         summary = scored.summaries[label]
         curve = summary.calibration.curve
         title = f"{label}, ECE {summary.calibration.ece:.3f}"
-        told = ", ".join(f"{100 * one.confidence:.0f} to {100 * one.accuracy:.0f}" for one in curve)
+        pairs = ", ".join(f"{100 * one.confidence:.0f} to {100 * one.accuracy:.0f}" for one in curve)
         panels.append(
             Panel(
                 f"{scored.slug}-reliability-{slug(label)}",
-                f"Reliability of {label}: mean confidence to percent named rightly, bin by bin: {told}.",
+                f"Reliability of {label}: mean confidence to accuracy in percent, bin by bin: {pairs}.",
                 figures.reliability_curve(curve, scored.looks[label], title),
             )
         )
@@ -31,32 +32,32 @@ def confidence(scored: Scored) -> Section:
         for label, curve in ((label, scored.summaries[label].risk_coverage) for label in scored.confident)
     }
     at = {label: _risk_at(scored, label) for label in lines}
-    told = "; ".join(f"{label} {', '.join(risks)}" for label, risks in at.items())
+    risks_in_words = "; ".join(f"{label} {', '.join(risks)}" for label, risks in at.items())
     shares = ", ".join(f"{100 * share:.0f}" for share in SHOWN_COVERAGE)
     return Section(
-        "What the probabilities are worth",
+        "Calibration and confidence",
         [
             Figure(
                 "Reliability on test speakers, in 15 bins of confidence; the area of a dot is its share of the "
-                "utterances. On the dotted line a probability is a frequency; below it the network is too sure. One "
+                "utterances. On the dotted line confidence equals accuracy; below it the network is overconfident. One "
                 "temperature was fitted on the validation speakers.",
                 panels,
             ),
             Figure(
-                "Errors among the utterances that are answered when the least confident ones are left out. See how far "
-                "the curve falls to the left: a flat one says that the confidence tells nothing.",
+                "Errors among the answered utterances if the least confident ones are left out. The curve should fall "
+                "to the left; if it is flat, confidence does not predict errors.",
                 [
                     Panel(
                         f"{scored.slug}-risk-coverage",
-                        f"Percent wrong when {shares} % are answered: {told}.",
+                        f"Percent wrong when {shares} % are answered: {risks_in_words}.",
                         figures.curves(lines, scored.looks, "answered, %", "wrong among them, %"),
                     )
                 ],
             ),
             Table(
-                "Percent wrong among the answered. AUROC: of a right and a wrong answer, how often the right one is "
-                "the more confident; at 0.5 the confidence tells nothing, however small its calibration error. The "
-                "SVM of an older run counts votes, so that nearly all its winners are about as confident.",
+                "Percent wrong among the answered utterances. AUROC: how often a right answer is more confident than "
+                "a wrong one; at 0.5 confidence does not predict errors, however small the calibration error. The SVM "
+                "of an older run counts votes, so nearly all its answers are equally confident.",
                 ["method", *(f"{100 * share:.0f} % answered" for share in SHOWN_COVERAGE), "AUROC"],
                 [[label, *risks, _auroc(scored, label)] for label, risks in at.items()],
             ),
@@ -65,18 +66,18 @@ def confidence(scored: Scored) -> Section:
 
 
 def speaker_groups(scored: Scored) -> Section:
-    """By speaker, sex and age; and what the excluded recordings change."""
-    telling = {label: scored.summaries[label].groups for label in scored.informative}
+    """UAR by speaker, sex and age, and the effect of excluded recordings."""
+    groups = {label: scored.summaries[label].groups for label in scored.informative}
     by_speaker = {
-        label: {name: 100 * one.uar for name, one in group.by_speaker.items()} for label, group in telling.items()
+        label: {name: 100 * one.uar for name, one in group.by_speaker.items()} for label, group in groups.items()
     }
-    blocks: list[Block] = [Bullets([group.sentence for group in telling.values()])]
+    blocks: list[Block] = [Bullets([group.sentence for group in groups.values()])]
     if by_speaker:
-        worst = "; ".join(f"{label}: {group.worst_speaker} worst" for label, group in telling.items())
+        worst = "; ".join(f"{label}: {group.worst_speaker} worst" for label, group in groups.items())
         blocks.append(
             Figure(
-                "UAR of each speaker, the hardest at the bottom (w woman, m man, where it is known). See how far "
-                "people lie apart: this, not the number of utterances, is why the intervals are wide.",
+                "UAR of each speaker, the lowest at the bottom (w woman, m man, if known). The differences between "
+                "people, not the number of utterances, make the intervals wide.",
                 [
                     Panel(
                         f"{scored.slug}-speakers",
@@ -90,20 +91,20 @@ def speaker_groups(scored: Scored) -> Section:
         [
             label,
             f"{kind}: {name}",
+            value_and_interval(pooled.uar),
+            value_and_interval(pooled.wa),
             str(pooled.speakers),
             str(pooled.utterances),
-            interval(pooled.uar),
-            interval(pooled.wa),
         ]
-        for label, group in telling.items()
+        for label, group in groups.items()
         for kind, by_group in (("sex", group.sex), ("age", group.age_group))
         for name, pooled in by_group.items()
     ]
     if rows:
         blocks.append(
             Table(
-                "By group of speakers, percent, with 95 % intervals by resampling the group's speakers.",
-                ["method", "group", "speakers", "utterances", "UAR", "accuracy"],
+                "By group of speakers, in percent, with 95 % intervals from resampling the group's speakers.",
+                ["method", "group", "UAR", "accuracy", "speakers", "utterances"],
                 rows,
             )
         )
@@ -114,20 +115,31 @@ def speaker_groups(scored: Scored) -> Section:
 def _left_out(scored: Scored) -> Iterator[str]:
     effects = [summary.exclusions for summary in scored.summaries.values()]
     yield from (effect.sentence for effect in effects if effect.tested)
-    excluded, unreadable = excluded_and_unreadable(scored)
+    excluded, unreadable = _excluded_and_unreadable(scored)
     if excluded:
         names = "; ".join(f"`{name}`: {reason}" for name, reason in sorted(excluded.items()))
         yield (
-            f"Left out by the default exclusion list: {len(excluded)} ({names}). Scores with them need runs with "
-            "`--keep-excluded`."
+            f"Left out by the default exclusion list: {len(excluded)} ({names}). Use `--keep-excluded` to keep them."
         )
     if unreadable:
         names = "; ".join(f"`{name}`: {reason}" for name, reason in sorted(unreadable.items()))
         yield f"Unreadable and left out: {len(unreadable)} ({names})."
 
 
+def _excluded_and_unreadable(scored: Scored) -> tuple[dict[str, str], dict[str, str]]:
+    """Recordings that the runs excluded, and those they could not read: name -> reason."""
+    found: tuple[dict[str, str], dict[str, str]] = ({}, {})
+    for line in scored.evaluation.scored:
+        for run in line.finished:
+            shape = {key: {str: str} for key in ("excluded", "unreadable")}
+            metrics = read_json(run.folder.metrics, "train this run again", shape)
+            for target, key in zip(found, shape, strict=True):
+                target.update(metrics[key])
+    return found
+
+
 def trainings(scored: Scored) -> Section | None:
-    """The validation UAR of every run over its epochs; None where nothing was trained."""
+    """Validation UAR of every run over its epochs; None if nothing was trained."""
     panels = []
     for line in scored.evaluation.lines:
         logs = {
@@ -138,19 +150,20 @@ def trainings(scored: Scored) -> Section | None:
         if not logs:
             continue
         best = {name: values.index(max(values)) + 1 for name, values in logs.items()}
-        told = "; ".join(f"{name} {max(values):.1f} in epoch {best[name]}" for name, values in logs.items())
+        maxima = "; ".join(f"{name} {max(values):.1f} in epoch {best[name]}" for name, values in logs.items())
         panels.append(
             Panel(
                 f"{scored.slug}-training-{slug(line.label)}",
-                f"Validation UAR of {line.label} over epochs; best: {told}.",
+                f"Validation UAR of {line.label} over epochs; best: {maxima}.",
                 figures.training(logs, best, "validation UAR, %", line.label),
             )
         )
     if not panels:
         return None
     caption = (
-        "UAR on the validation speakers after each epoch, a line per run; the dot is the best epoch, which is kept. "
-        "See where it stops rising, and how far folds lie apart. The best of many epochs flatters: it is no test score."
+        "UAR on the validation speakers after each epoch, a line per run; the dot marks the best epoch, which is kept. "
+        "Note where it stops rising, and how far folds lie apart. The best of many epochs is optimistic and is not a "
+        "test score."
     )
     unfinished = [
         f"{line.label}, fold {run.fold}, seed {run.seed}: not finished, {len(run.log)} epochs so far"
@@ -172,10 +185,7 @@ def _auroc(scored: Scored, label: str) -> str:
 
 
 def _risk_at(scored: Scored, label: str) -> list[str]:
-    """Risk at each coverage of `SHOWN_COVERAGE`: that of the nearest larger one on the curve."""
+    """Risk at each coverage of `SHOWN_COVERAGE`, or at the next larger one on the curve."""
     curve = scored.summaries[label].risk_coverage
-    found = []
-    for share in SHOWN_COVERAGE:
-        place = next(index for index, covered in enumerate(curve.coverage) if covered >= share - 1e-9)
-        found.append(points(curve.risk[place]))
-    return found
+    pairs = list(zip(curve.coverage, curve.risk, strict=True))
+    return [points(next(risk for covered, risk in pairs if covered >= share - 1e-9)) for share in SHOWN_COVERAGE]

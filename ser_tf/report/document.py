@@ -1,6 +1,6 @@
-"""A report as data, before it becomes a page: sections of paragraphs, lists, tables and figures.
+"""A report as data: sections of paragraphs, lists, tables and figures.
 
-Text is plain; what stands between two backticks is code.
+Text is plain; text between backticks is code.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Notice:
-    """Sentences that must not be overlooked."""
+    """Sentences in a frame that stands out."""
 
     text: str
 
@@ -46,7 +46,7 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     muted: Sequence[int] = ()
-    """Rows that are not ours, such as the paper's."""
+    """Indices of rows that are shown in grey, such as the paper's."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Panel:
     """One drawing of a figure."""
 
     name: str
-    """Of its files, and unique in the report; what is no safe part of a file name is replaced."""
+    """Stem of its files, unique in the report; characters that are unsafe in a file name are replaced."""
     alt: str
-    """What it shows, for who cannot see it."""
+    """Text alternative for readers who cannot see the drawing."""
     drawing: "Drawing"
 
     def __post_init__(self) -> None:
@@ -65,13 +65,13 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """Drawings side by side where there is room, below each other where there is not."""
+    """Drawings side by side as far as the page is wide enough."""
 
     caption: str
-    """Says what to see."""
+    """Says what to look for."""
     panels: Sequence[Panel]
     columns: int = 2
-    """Side by side at most, up to three."""
+    """Most panels side by side, 1 to 3."""
 
 
 Block = Paragraph | Notice | Bullets | Table | Figure
@@ -79,7 +79,7 @@ Block = Paragraph | Notice | Bullets | Table | Figure
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what belongs to it."""
+    """A heading, its blocks, then its subsections."""
 
     title: str
     blocks: Sequence[Block]
@@ -92,12 +92,12 @@ class Document:
 
     title: str
     lead: Sequence[Block]
-    """What was measured, on what, and what came out."""
+    """Stands before the contents: what was measured, and the main result."""
     sections: Sequence[Section]
 
 
 def _file_name(text: str) -> str:
-    """The text in safe characters; where that changes it, a hash keeps it apart from others."""
+    """The text in safe characters; a changed text gets a hash, so that different texts have different names."""
     safe = re.sub(r"[^A-Za-z0-9_=.-]+|^\.+", "-", text)[:LONGEST_NAME]
     if safe == text:
         return text

@@ -1,10 +1,9 @@
-"""What lies in the folders that a report is made of: runs, sorted into evaluations and lines; sweeps; noise tests."""
+"""Runs sorted into evaluations, and the runs of one method into a line of the tables."""
 
 import dataclasses
-import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,28 +11,23 @@ from typing import Any
 
 import pandas as pd
 
-from ser_tf.config import PRESETS, Config
+from ser_tf.config import Config
 from ser_tf.corpora.corpus import Corpus, Utterance
 from ser_tf.corpora.folds import CROSS_CORPUS, RANDOM_SPLIT, Scheme, load_scheme
 from ser_tf.corpora.opening import KNOWN_CORPORA
-from ser_tf.documents import read_json
 from ser_tf.errors import UserError, shortened
 from ser_tf.runs.folder import RunFolder
-from ser_tf.statistics.noise import NoiseSummary, summarise_noise
-from ser_tf.statistics.noise_folder import NoiseFolder
 from ser_tf.statistics.table import PredictionTable, read_predictions
 from ser_tf.strategies import STRATEGIES, start_in_words
 
 NAMES = {"majority": "majority class", "mfcc_svm": "MFCC + SVM", "egemaps_svm": "eGeMAPS + SVM", "human": "listeners"}
-"""What the yardsticks are called in a report."""
-SWEEP, NOISE = "sweep.json", "noise.csv"
-SWEEP_COLUMNS = ("fold", "seed", "best_validation_uar")
+"""Yardsticks as the report writes them."""
 _SHARED = ("corpus", "scheme", "scheme_hash", "data_hash")
-"""What the runs of an evaluation have in common."""
+"""Equal in all runs of an evaluation."""
 _EVALUATION = ("strategy", "fold", "weights", *_SHARED)
-"""What the identity of a run tells when it belongs to an evaluation."""
+"""Keys in the identity of every run that belongs to an evaluation."""
 _ONLY_VALIDATED = "validation_uars.json"
-"""Stands where a comparison of settings trained a run and tested nobody."""
+"""File of a run that compared settings and was not tested."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +56,19 @@ class ReportedRun:
 
     @property
     def random_split(self) -> bool:
-        """Whether the test speakers were heard in training."""
+        """Whether it was trained on its test speakers."""
         return self.identity.get("protocol") == RANDOM_SPLIT
 
     @property
     def start(self) -> str:
-        """What the network started from, in words."""
+        """What the network started from, as in "S3 from random weights"."""
         if self.strategy not in STRATEGIES:
             return "no network"
         return start_in_words(self.identity["weights"])
 
     @property
     def pretrained_on(self) -> tuple[str, ...]:
-        """Corpora of the speakers that the weights it first started from had learnt; none where there was no such."""
+        """Corpora that the first weights were pre-trained on; empty without pre-training."""
         weights = self.identity.get("weights")
         while weights and "strategy" in weights:
             weights = weights.get("started_from")
@@ -87,8 +81,8 @@ class ReportedRun:
         return re.sub(r"-?(fold|seed)\d+", "", stem).strip("-") or self.folder.path.name
 
     @property
-    def method(self) -> tuple[str, Config, str]:
-        """What runs must share to stand on one line."""
+    def line_key(self) -> tuple[str, Config, str]:
+        """Equal in all runs of a line: strategy, configuration without seed, start."""
         training = dataclasses.replace(self.config.training, seed=0)
         return self.strategy, dataclasses.replace(self.config, training=training), self.start
 
@@ -97,7 +91,7 @@ class ReportedRun:
         """A row per finished epoch; empty for a method without epochs."""
         if not self.folder.log.is_file():
             return pd.DataFrame()
-        log = _read_table(self.folder.log, ("epoch",), "train this run again")
+        log = read_columns(self.folder.log, ("epoch",), "train this run again")
         if not all(pd.api.types.is_numeric_dtype(kind) for kind in log.dtypes):
             raise UserError(f"{self.folder.log}: expected numbers; train this run again")
         return log
@@ -117,8 +111,13 @@ class Line:
         return self.runs[0].strategy
 
     @property
+    def method(self) -> str:
+        """The strategy without the mark of a random split."""
+        return self.strategy.partition(",")[0]
+
+    @property
     def network(self) -> bool:
-        """Whether a network is trained; otherwise it is a yardstick."""
+        """Whether a network was trained; otherwise it is a yardstick."""
         return self.strategy in STRATEGIES
 
     @property
@@ -131,12 +130,12 @@ class Line:
 
     @property
     def folds(self) -> tuple[int, ...]:
-        """Those that `finished` holds."""
+        """Those of `finished`."""
         return tuple(sorted({run.fold for run in self.finished}))
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Those that `finished` holds."""
+        """Those of `finished`."""
         return tuple(sorted({run.seed for run in self.finished}))
 
     def table(self) -> PredictionTable:
@@ -158,21 +157,21 @@ class Evaluation:
     scheme_hash: str
     data_hash: str
     lines: tuple[Line, ...]
-    """Networks before yardsticks, by label."""
+    """Networks first, then yardsticks; each sorted by label."""
 
     @property
     def random_split(self) -> bool:
-        """Whether its test speakers were heard in training."""
+        """Whether its runs were trained on their test speakers."""
         return any(run.random_split for run in self.runs)
 
     @property
     def cross_corpus(self) -> bool:
-        """Whether it was trained on one corpus and tested on another."""
+        """Whether its runs were trained on one corpus and tested on another."""
         return any(run.identity.get("protocol") == CROSS_CORPUS for run in self.runs)
 
     @property
     def runs(self) -> tuple[ReportedRun, ...]:
-        """All of all lines."""
+        """The runs of all lines."""
         return tuple(run for line in self.lines for run in line.runs)
 
     @property
@@ -187,102 +186,30 @@ class Evaluation:
 
     @property
     def speakers(self) -> tuple[str, ...]:
-        """Everyone on a side of a run's fold, sorted."""
+        """The speakers of all sides of all folds, sorted."""
         sides = ("train_speakers", "validation_speakers", "test_speakers")
         return tuple(sorted({name for run in self.runs for side in sides for name in run.identity.get(side, ())}))
 
     @cached_property
     def folds(self) -> Scheme | None:
-        """The folds, where they are those of the project's own file; None for a scheme of the user's own."""
+        """The folds, if `folds.yaml` has them; None for a user's own scheme."""
         scheme = scheme_of(self.corpus, self.scheme, self.speakers)
         return scheme if scheme is not None and scheme.hash == self.scheme_hash else None
 
     @property
     def common_folds(self) -> tuple[int, ...]:
-        """Folds that every scored line has finished."""
+        """Folds that every scored line has finished, sorted."""
         sets = [set(line.folds) for line in self.scored]
         return tuple(sorted(set.intersection(*sets))) if sets else ()
 
 
-@dataclass(frozen=True)
-class SweepTable:
-    """What `ser-tf sweep` measured on validation speakers."""
-
-    folder: Path
-    corpus: str
-    scheme: str
-    strategy: str
-    start: str
-    parameters: tuple[str, ...]
-    points: int
-    """Of the whole grid."""
-    epochs: int
-    rows: pd.DataFrame
-    """A row per run: fold, seed, the parameters, best_validation_uar."""
-
-
-@dataclass(frozen=True)
-class NoiseTest:
-    """What `ser-tf noise` measured on finished runs."""
-
-    folder: Path
-    corpus: str
-    finished: bool
-    summary: NoiseSummary
-
-
-@dataclass(frozen=True)
-class Sources:
-    """All that a report is made of."""
-
-    evaluations: tuple[Evaluation, ...]
-    sweeps: tuple[SweepTable, ...]
-    noise_tests: tuple[NoiseTest, ...]
-    others: tuple[Path, ...]
-    """Run folders that belong to no evaluation."""
-
-
-def find_sources(folders: Sequence[Path]) -> Sources:
-    """Search folders at any depth.
-
-    Raises:
-        UserError: a folder does not exist or holds nothing to report; or a file in it is damaged.
-    """
-    runs: dict[Path, ReportedRun | None] = {}
-    sweeps: dict[Path, SweepTable] = {}
-    noise_tests: dict[Path, NoiseTest] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            raise UserError(f"{folder}: expected a folder of runs; there is none")
-        found = 0
-        for path in _walk(folder):
-            found += 1
-            if (path / NOISE).is_file():
-                noise_tests[path.resolve()] = _read_noise(path)
-            elif (path / SWEEP).is_file():
-                sweeps[path.resolve()] = _read_sweep(path)
-            else:
-                runs[path.resolve()] = _read_run(RunFolder(path))
-        if not found:
-            raise UserError(
-                f"{folder}: expected runs, a sweep or a noise test. Received: a folder without; give what ser-tf "
-                "evaluate, finetune, yardsticks or sweep wrote"
-            )
-    return Sources(
-        evaluations=_evaluations([run for run in runs.values() if run is not None]),
-        sweeps=tuple(sweeps.values()),
-        noise_tests=tuple(noise_tests.values()),
-        others=tuple(path for path, run in runs.items() if run is None),
-    )
-
-
 def scheme_of(corpus: str, scheme: str, speakers: Sequence[str] = ()) -> Scheme | None:
-    """The folds of a corpus whose recordings are not at hand; None where they are not in the project's own file.
+    """The folds of a corpus without its recordings; None if `folds.yaml` does not have them.
 
     Args:
         corpus: its name.
         scheme: name of its folds.
-        speakers: of a corpus without fixed content.
+        speakers: needed if the content of the corpus is not fixed.
     """
     published = [
         (name, parsed[0])
@@ -299,41 +226,12 @@ def scheme_of(corpus: str, scheme: str, speakers: Sequence[str] = ()) -> Scheme 
         return None
 
 
-def preset_in_words(config: Config) -> str:
-    """The nearest preset, and what differs from it; seed and ghost clusters belong to the run and its strategy."""
-    ours = _flat(config)
-    differences = {
-        name: {key: value for key, value in ours.items() if value != theirs[key]}
-        for name, theirs in ((name, _flat(preset)) for name, preset in PRESETS.items())
-    }
-    nearest = min(differences, key=lambda name: len(differences[name]))
-    changes = ", ".join(f"{key} {value}" for key, value in differences[nearest].items())
-    return nearest + (f"; {changes}" if changes else "")
+def read_run(folder: RunFolder) -> ReportedRun | None:
+    """The run; None if it belongs to no evaluation.
 
-
-def _flat(config: Config) -> dict[str, Any]:
-    parts = dataclasses.asdict(config)
-    return {
-        f"{part}.{name}": value
-        for part, values in parts.items()
-        for name, value in values.items()
-        if (part, name) not in {("training", "seed"), ("network", "ghost_clusters")}
-    }
-
-
-def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """The folders that hold something; what lies below a run, a sweep or a noise test is part of it."""
-    if any((folder / name).is_file() for name in ("run.json", SWEEP, NOISE)):
-        yield folder
-        return
-    here = folder.resolve()
-    for child in sorted(folder.iterdir()):
-        if here not in above and child.is_dir():  # a link may lead back to where it lies
-            yield from _walk(child, (*above, here))
-
-
-def _read_run(folder: RunFolder) -> ReportedRun | None:
-    """The run; None where it belongs to no evaluation."""
+    Raises:
+        UserError: `run.json` or `config.yaml` is missing or damaged.
+    """
     identity = folder.read_identity()
     if identity.get("protocol") == CROSS_CORPUS and not identity.keys() >= {"trained_on", "tested_on", "left_out"}:
         return None
@@ -342,7 +240,8 @@ def _read_run(folder: RunFolder) -> ReportedRun | None:
     return ReportedRun(folder, identity, folder.read_made_with(), Config.load(folder.config))
 
 
-def _evaluations(runs: Iterable[ReportedRun]) -> tuple[Evaluation, ...]:
+def evaluations_of(runs: Iterable[ReportedRun]) -> tuple[Evaluation, ...]:
+    """Runs with equal corpus, folds and recordings form an evaluation; random splits come last."""
     groups: dict[tuple[str, str, str, str], list[ReportedRun]] = defaultdict(list)
     for run in runs:
         corpus, scheme, scheme_hash, data_hash = (run.identity[key] for key in _SHARED)
@@ -357,23 +256,14 @@ def _evaluations(runs: Iterable[ReportedRun]) -> tuple[Evaluation, ...]:
     return tuple(sorted(made, key=order))
 
 
-def _lines(runs: Sequence[ReportedRun]) -> tuple[Line, ...]:
-    """Runs of one method share a line, unless a fold and seed is there twice: then each folder has its own."""
-    methods: list[list[ReportedRun]] = []
+def _lines(runs: Iterable[ReportedRun]) -> tuple[Line, ...]:
+    """Runs of one method share a line; if a fold and seed occurs twice, each folder gets its own line."""
+    alike: dict[tuple[str, Config, str], list[ReportedRun]] = defaultdict(list)
     for run in runs:
-        alike = next((group for group in methods if group[0].method == run.method), None)
-        if alike is None:
-            methods.append([run])
-        else:
-            alike.append(run)
-    groups = [part for group in methods for part in _apart(group)]
-    strategies = [_display_name(group[0].strategy) for group in groups]
-    labels = [
-        _label(
-            strategy, group[0], [other[0] for name, other in zip(strategies, groups, strict=True) if name == strategy]
-        )
-        for strategy, group in zip(strategies, groups, strict=True)
-    ]
+        alike[run.line_key].append(run)
+    groups = [part for group in alike.values() for part in _apart(group)]
+    firsts = [group[0] for group in groups]
+    labels = [_label(run, [other for other in firsts if other.strategy == run.strategy]) for run in firsts]
     lines = [
         Line(
             label if labels.count(label) == 1 else f"{label}, variant {labels[: index + 1].count(label)}",
@@ -394,17 +284,13 @@ def _apart(group: list[ReportedRun]) -> list[list[ReportedRun]]:
     return list(by_folder.values())
 
 
-def _display_name(strategy: str) -> str:
-    """The method's name; whatever marks it follows a comma and stays."""
-    name, comma, mark = strategy.partition(",")
-    return NAMES.get(name, name) + comma + mark
-
-
-def _label(strategy: str, run: ReportedRun, variants: Sequence[ReportedRun]) -> str:
-    """The strategy, and what tells a run from its other variants: its folder, its start, or the evaluation's folder."""
+def _label(run: ReportedRun, variants: Sequence[ReportedRun]) -> str:
+    """The strategy; with several variants also what distinguishes this one: its name, its start, or its folder."""
+    method, comma, mark = run.strategy.partition(",")
+    strategy = NAMES.get(method, method) + comma + mark
     if len(variants) == 1:
         return strategy
-    if run.name != strategy:
+    if run.name != method:
         return f"{strategy} ({run.name})"
     starts = [variant.start.partition(" with ")[0] for variant in variants]
     start = run.start.partition(" with ")[0]
@@ -413,38 +299,12 @@ def _label(strategy: str, run: ReportedRun, variants: Sequence[ReportedRun]) -> 
     return f"{strategy} ({run.folder.path.resolve().parent.name})"
 
 
-def _read_sweep(folder: Path) -> SweepTable:
-    remedy = "start the same ser-tf sweep command again"
-    wanted = {
-        **dict.fromkeys(("corpus", "scheme", "strategy"), str),
-        "start": (str, None),
-        "afresh": [str],
-        "parameters": {str: [object]},
-        "epochs": int,
-    }
-    about = read_json(folder / SWEEP, remedy, wanted)
-    parameters = tuple(about["parameters"])
-    rows = _read_table(folder / "sweep.csv", (*SWEEP_COLUMNS, *parameters), remedy)
-    whole = all(pd.api.types.is_integer_dtype(rows[name]) for name in ("fold", "seed"))
-    scores = pd.to_numeric(rows["best_validation_uar"], errors="coerce")
-    if not (parameters and whole and scores.between(0, 1).all() and rows[list(parameters)].notna().all(axis=None)):
-        raise UserError(
-            f"{folder / 'sweep.csv'}: expected folds and seeds in whole numbers, and UARs from 0 to 1; {remedy}"
-        )
-    start = ", ".join([about["start"] or "random weights", *(f"{layer} afresh" for layer in about["afresh"])])
-    points = math.prod(len(values) for values in about["parameters"].values())
-    return SweepTable(
-        folder, about["corpus"], about["scheme"], about["strategy"], start, parameters, points, about["epochs"], rows
-    )
+def read_columns(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
+    """Read a CSV table that has at least these columns and one row.
 
-
-def _read_noise(path: Path) -> NoiseTest:
-    folder = NoiseFolder(path)
-    about = folder.read_about()
-    return NoiseTest(path, about["settings"]["corpus"], "summary" in about, summarise_noise(folder))
-
-
-def _read_table(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
+    Raises:
+        UserError: it is missing or damaged.
+    """
     try:
         rows = pd.read_csv(path)
         lacking = [name for name in columns if name not in rows.columns]

@@ -1,7 +1,7 @@
-"""The drawings of a report, by matplotlib; one function per kind.
+"""The drawings of a report, one function per kind, with matplotlib.
 
-Panels are narrow, so that their letters can be read on a phone; a page sets them side by side. Colours are few and told
-apart by the colour-blind (Paul Tol's "bright" scheme), and never stand alone: markers, dashes or numbers say the same.
+Panels are narrow, so that their text is readable on a phone; wide pages set them side by side. Colour never carries
+information alone: markers, dashes or numbers repeat it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,16 +23,16 @@ from ser_tf.report.colours import COLOURS, FAINT, INK, PAPER
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)), (0, (5, 1)), (0, (1, 1)), (0, (8, 2)))
 STRATEGY_PLACES = {"S1": 5, "S2": 4, "S3": 0, "S4": 2, "S5": 1}
-"""Where a strategy's colour, marker and dash stand, so that it looks the same in every report."""
+"""Fixed indices of a strategy's colour, marker and dash, so that it looks the same in every report."""
 SEQUENTIAL = LinearSegmentedColormap.from_list("report", ["#f4f7fa", "#a9c4de", "#43749f", "#1b3452"])
 WIDTH_INCHES = 4.4
 
 Interval = tuple[float, float | None, float | None]
-"""Value and both ends in percent; None where there is no interval."""
+"""Value and both ends in percent; the ends are None if there is no interval."""
 
 
 class Look(NamedTuple):
-    """How one line of the tables looks in every figure."""
+    """How a line of the tables, or an emotion, looks in every figure."""
 
     colour: str
     marker: str
@@ -43,7 +43,7 @@ Looks = Mapping[str, Look]
 
 
 def looks_of(labels: Sequence[str]) -> dict[str, Look]:
-    """A look for each label: S1 to S5 have theirs, the others take what is free."""
+    """A look for each label: a fixed one for S1 to S5, a free one for each other label."""
     taken = [STRATEGY_PLACES[label] for label in labels if label in STRATEGY_PLACES]
     places = [place for place in range(len(COLOURS)) if place not in STRATEGY_PLACES.values()]
     places += [place for place in STRATEGY_PLACES.values() if place not in taken]
@@ -51,14 +51,14 @@ def looks_of(labels: Sequence[str]) -> dict[str, Look]:
     looks: dict[str, Look] = {}
     for number, label in enumerate(labels):
         place = STRATEGY_PLACES[label] if label in STRATEGY_PLACES else next(free)
-        shape = place + (number // len(COLOURS))  # where colours come again, other markers and dashes go with them
+        shape = place + (number // len(COLOURS))  # a repeated colour gets a new marker and dash
         looks[label] = Look(COLOURS[place], MARKERS[shape % len(MARKERS)], DASHES[shape % len(DASHES)])
     return looks
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The look of every drawing, while it is made and while it is written."""
+    """Matplotlib settings in effect while drawings are made and written."""
     settings = {
         "font.family": "DejaVu Sans",
         "font.size": 9,
@@ -76,7 +76,7 @@ def style() -> Iterator[None]:
         "lines.linewidth": 1.6,
         "lines.markersize": 5,
         "svg.fonttype": "none",
-        "text.parse_math": False,  # a dollar in a name is no formula
+        "text.parse_math": False,  # a dollar sign in a name starts no formula
         "svg.hashsalt": "ser_tf",
         "figure.facecolor": PAPER,
         "axes.facecolor": "none",
@@ -89,7 +89,7 @@ def style() -> Iterator[None]:
 def intervals(
     rows: Mapping[str, Interval], reference: Mapping[str, float], looks: Looks, label: str, chance: float
 ) -> Figure:
-    """Values with intervals, a row each; hollow diamonds show the values of `reference`, a dotted line `chance`."""
+    """Values with intervals, a row each; hollow diamonds mark `reference`, a dotted line marks `chance`."""
     figure, axes = _panel(0.34 * len(rows) + 1.1)
     for place, (name, (value, low, high)) in enumerate(rows.items()):
         colour, marker, _ = looks[name]
@@ -116,7 +116,7 @@ def fold_spread(
     looks: Looks,
     label: str,
 ) -> Figure:
-    """Figure 8: minimum, mean and maximum over folds, ours with every fold as a dot, and the paper's beside."""
+    """Figure 8: minimum, mean and maximum over folds, the paper's beside ours; a dash marks each fold of ours."""
     names = list(dict.fromkeys([*paper, *ours]))
     figure, axes = _panel(3.6)
     for place, name in enumerate(names):
@@ -143,7 +143,7 @@ def fold_spread(
 
 
 def confusion(counts: np.ndarray, percent: np.ndarray, emotions: Sequence[str], title: str) -> Figure:
-    """Figure 9: percent of the row, and below it the count; a row per true emotion."""
+    """Figure 9: percent of the row, with the count below; a row per true emotion."""
     figure, axes = _panel(WIDTH_INCHES)
     axes.pcolormesh(percent, cmap=SEQUENTIAL, vmin=0, vmax=100, edgecolors="face", linewidth=0.1)
     for row in range(len(emotions)):
@@ -177,14 +177,14 @@ def reliability_curve(curve: Sequence[ReliabilityBin], look: Look, title: str) -
     axes.plot(confidence, accuracy, color=colour)
     sizes = 12 + 500 * shares
     axes.scatter(confidence, accuracy, s=sizes, color=colour, marker=marker, linewidths=0, clip_on=False, zorder=3)
-    axes.set(xlabel="confidence, %", ylabel="named rightly, %", xlim=(0, 100), ylim=(0, 100), title=title)
+    axes.set(xlabel="confidence, %", ylabel="accuracy, %", xlim=(0, 100), ylim=(0, 100), title=title)
     return figure
 
 
 def curves(
     lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], looks: Looks, x_label: str, y_label: str
 ) -> Figure:
-    """One line per name: its x and y."""
+    """A line per name, from its x and y."""
     figure, axes = _panel(3.3)
     for name, (x, y) in lines.items():
         colour, marker, dash = looks[name]
@@ -196,7 +196,7 @@ def curves(
 
 
 def speaker_dots(scores: Mapping[str, Mapping[str, float]], sex: Mapping[str, str], looks: Looks) -> Figure:
-    """UAR of each speaker, sorted by the mean over the lines; a letter tells women and men apart."""
+    """UAR of each speaker, sorted by the mean over the lines; w marks women, m men."""
     found: dict[str, list[float]] = {}
     for line in scores.values():
         for name, value in line.items():
@@ -228,7 +228,7 @@ def space(points: np.ndarray, emotions: np.ndarray, looks: Looks, title: str) ->
 
 
 def training(epochs: Mapping[str, Sequence[float]], best: Mapping[str, int], y_label: str, title: str) -> Figure:
-    """One thin line per run over its epochs; a dot on the epoch that was kept."""
+    """A thin line per run over its epochs; a dot marks the epoch that was kept."""
     figure, axes = _panel(2.8)
     for place, (name, values) in enumerate(epochs.items()):
         colour, dash = COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]
@@ -299,7 +299,7 @@ def noise_curves(
     title: str,
     chance: float | None = None,
 ) -> Figure:
-    """A score against the signal-to-noise ratio; the utterances without noise stand at the right end."""
+    """A score against the signal-to-noise ratio; the rightmost point is without noise."""
     figure, axes = _panel(3.2)
     if chance is not None:
         axes.axhline(chance, color=INK, linestyle=":", linewidth=1, label="chance")
@@ -318,7 +318,7 @@ def noise_curves(
     ticks = [f"{ratio:g}" for ratio in ratios] + (["clean"] if clean else [])
     axes.set(xticks=range(len(ticks)), xticklabels=ticks, xlabel="signal-to-noise ratio, dB", title=title)
     axes.set_ylabel(y_label)
-    axes.set_ylim(0, 1.05 * axes.get_ylim()[1])  # lines that hardly rise leave no room for their markers
+    axes.set_ylim(0, 1.05 * axes.get_ylim()[1])  # room for the markers of flat lines
     _legend_below(figure, axes)
     return figure
 

@@ -1,22 +1,22 @@
-"""Robustness to noise, as `noise_summary` found it: every number and every verdict is the summary's."""
+"""Robustness to noise; every number and verdict comes from `statistics.noise`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from ser_tf.report import figures
 from ser_tf.report.document import Block, Figure, Notice, Panel, Paragraph, Section, Table
 from ser_tf.report.figures import Interval
-from ser_tf.report.results import CORPUS_NAMES, interval, percent
 from ser_tf.report.sources import NoiseTest
+from ser_tf.report.words import corpus_name, percent
 from ser_tf.statistics.noise import NoiseSummary, StrategyNoise, near_chance, shares_of_halves, verdicts
 from ser_tf.statistics.noise_folder import DESCRIPTORS, NOISES, PORTIONS, SNR_DB, Condition
-from ser_tf.statistics.scores import FEW_SPEAKERS
+from ser_tf.statistics.scores import FEW_SPEAKERS, value_and_interval
 
 OVER = {"whole": "over the whole utterance", "half": "over half of the utterance"}
 RATIOS = sorted(SNR_DB)
 
 
 def noise(test: NoiseTest, number: int) -> Section:
-    """What ghosts are worth against noise, what noise costs each network, and their scores by ratio."""
+    """Whether ghosts help against noise, what noise costs each network, and scores by signal-to-noise ratio."""
     summary = test.summary
     blocks: list[Block] = [
         *map(Paragraph, verdicts(summary)),
@@ -24,20 +24,20 @@ def noise(test: NoiseTest, number: int) -> Section:
         Paragraph(
             f"Measured: {', '.join(map(_with_seeds, summary.strategies.values()))}; {summary.utterances} utterances of "
             f"{summary.speakers} speakers in each condition, of folds {', '.join(map(str, summary.folds))}; noise is "
-            "mixed into the waveform before silence removal. The paper says that ghost clusters take up noisy "
-            "segments. They act only through the relative weights of the descriptors of one utterance: noise over half "
-            "of it leaves them a choice, noise over the whole reaches every descriptor."
+            "mixed into the waveform before silence removal. The paper says that ghost clusters absorb noisy segments. "
+            "Ghosts act only through the relative weights of the descriptors of one utterance: noise over half of it "
+            "leaves clean descriptors to prefer, noise over the whole reaches every descriptor."
         ),
         *_losses(summary),
     ]
     if not test.finished:
-        so_far = "is not finished, and this is what it holds so far; start the same `ser-tf noise` command again."
-        blocks.insert(0, Notice(f"`{test.folder}` {so_far}"))
+        remedy = "these results are incomplete. Run the same `ser-tf noise` command again."
+        blocks.insert(0, Notice(f"`{test.folder}` is not finished, so {remedy}"))
     sections = [
         Section(f"Noise {OVER[portion]}", list(_by_ratio(summary, portion, f"noise-{number}-{portion}")))
         for portion in PORTIONS
     ]
-    return Section(f"Robustness to noise, {CORPUS_NAMES.get(test.corpus, test.corpus)}", blocks, sections)
+    return Section(f"Robustness to noise, {corpus_name(test.corpus)}", blocks, sections)
 
 
 def _with_ghosts(one: StrategyNoise) -> str:
@@ -50,39 +50,39 @@ def _with_seeds(one: StrategyNoise) -> str:
 
 def _intervals(summary: NoiseSummary) -> str:
     few = ", too few to trust them" if summary.speakers < FEW_SPEAKERS else ""
-    return f"95 % intervals by resampling {summary.speakers} speakers{few}"
+    return f"95 % intervals from resampling {summary.speakers} speakers{few}"
 
 
 def _losses(summary: NoiseSummary) -> Iterator[Table]:
-    """By portion, and there by the number of descriptors."""
+    """Losses by portion, and by portion and number of descriptors."""
     strategies, comparisons = list(summary.strategies.values()), summary.comparisons
     columns = [*map(_with_ghosts, strategies), *(f"{one.with_ghosts} - {one.without_ghosts}" for one in comparisons)]
     yield Table(
-        "Loss of UAR, points: without noise minus with it, mean over noises and ratios, with "
-        f"{_intervals(summary)}. A difference below 0: the network with ghosts loses less.",
+        "Loss of UAR in points: without noise minus with noise, mean over noises and ratios, with "
+        f"{_intervals(summary)}. Below 0, the network with ghosts loses less.",
         ["noise over", *columns],
         [
             [
                 portion,
-                *(interval(one.portion_loss[portion]) for one in strategies),
-                *(interval(one.portion_loss_difference[portion]) for one in comparisons),
+                *(value_and_interval(one.portion_loss[portion]) for one in strategies),
+                *(value_and_interval(one.portion_loss_difference[portion]) for one in comparisons),
             ]
             for portion in PORTIONS
         ],
     )
     yield Table(
-        "Loss of accuracy, points, by the number of descriptors M of the noisy utterance: the same utterances without "
-        f"noise minus with it, over all noises and ratios, with {_intervals(summary)}, and not corrected for the "
-        "number of rows. With one descriptor ghosts change nothing in what a network answers; but networks that were "
-        "trained apart differ at any M.",
+        "Loss of accuracy in points by the number of descriptors M of the noisy utterance: the same utterances without "
+        f"noise minus with noise, over all noises and ratios, with {_intervals(summary)}, not corrected for the number "
+        "of rows. With one descriptor, ghosts do not change the answer; but separately trained networks differ at any "
+        "M.",
         ["noise over", "M", "mixtures", *columns],
         [
             [
                 portion,
                 count.replace("+", " and more"),
                 str(summary.mixtures[portion][count]),
-                *(interval(one.descriptor_loss[portion][count]) for one in strategies),
-                *(interval(one.descriptor_loss_difference[portion][count]) for one in comparisons),
+                *(value_and_interval(one.descriptor_loss[portion][count]) for one in strategies),
+                *(value_and_interval(one.descriptor_loss_difference[portion][count]) for one in comparisons),
             ]
             for portion in PORTIONS
             for count in DESCRIPTORS
@@ -93,8 +93,8 @@ def _losses(summary: NoiseSummary) -> Iterator[Table]:
 def _by_ratio(summary: NoiseSummary, portion: str, stem: str) -> Iterator[Block]:
     uar = {name: [percent(one) for one in strategy.uar] for name, strategy in summary.strategies.items()}
     yield Figure(
-        f"UAR with noise {OVER[portion]}; bars are {_intervals(summary)}. See how soon the lines come near chance: "
-        "there networks cannot be told apart.",
+        f"UAR with noise {OVER[portion]}; bars are {_intervals(summary)}. Near chance, networks cannot be "
+        "distinguished.",
         list(_panels(summary, portion, f"{stem}-uar", "UAR, %", uar, 100 * summary.chance)),
         columns=3,
     )
@@ -106,8 +106,8 @@ def _by_ratio(summary: NoiseSummary, portion: str, stem: str) -> Iterator[Block]
     }
     if ghosts:
         yield Figure(
-            "Share of each descriptor that the ghost clusters take, mean over utterances. Ghosts that absorbed noise "
-            "would take a larger share to the left, where noise is louder.",
+            "Share of each descriptor that ghost clusters take, mean over utterances. If ghosts absorb noise, the "
+            "share is larger on the left, where noise is louder.",
             list(_panels(summary, portion, f"{stem}-ghosts", "ghost share, %", ghosts)),
             columns=3,
         )
@@ -123,7 +123,7 @@ def _panels(
     scores: Mapping[str, Sequence[Interval]],
     chance: float | None = None,
 ) -> Iterator[Panel]:
-    """A panel for each kind of noise; `scores` holds one for each condition, by strategy."""
+    """A panel per kind of noise; `scores` maps each strategy to its score in each condition."""
     looks = figures.looks_of(list(summary.strategies))
     clean = {name: of_all[0] for name, of_all in scores.items()}
     for kind in NOISES:
@@ -132,12 +132,12 @@ def _panels(
             name: {float(ratio): of_all[place] for ratio, place in zip(RATIOS, places, strict=True)}
             for name, of_all in scores.items()
         }
-        told = "; ".join(
+        numbers = "; ".join(
             f"{name} " + ", ".join(f"{ratio:g} dB {value:.1f}" for ratio, (value, _, _) in line.items())
             for name, line in lines.items()
         )
         drawing = figures.noise_curves(lines, clean, looks, label, f"{kind} noise", chance)
-        yield Panel(f"{stem}-{kind}", f"{label[:-3]} in percent with {kind} noise: {told}.", drawing)
+        yield Panel(f"{stem}-{kind}", f"{label[:-3]} in percent with {kind} noise: {numbers}.", drawing)
 
 
 def _uar_table(summary: NoiseSummary, portion: str) -> Table:
@@ -145,7 +145,11 @@ def _uar_table(summary: NoiseSummary, portion: str) -> Table:
         f"UAR in percent with noise {OVER[portion]}, with {_intervals(summary)}.",
         ["noise", "network", *(f"{ratio} dB" for ratio in RATIOS), "clean"],
         [
-            [kind, _with_ghosts(one), *(interval(one.uar[place]) for place in (*_places(summary, kind, portion), 0))]
+            [
+                kind,
+                _with_ghosts(one),
+                *(value_and_interval(one.uar[place]) for place in (*_places(summary, kind, portion), 0)),
+            ]
             for kind in NOISES
             for one in summary.strategies.values()
         ],
@@ -153,5 +157,5 @@ def _uar_table(summary: NoiseSummary, portion: str) -> Table:
 
 
 def _places(summary: NoiseSummary, kind: str, portion: str) -> list[int]:
-    """Where the conditions stand, a ratio each; without noise is at 0."""
+    """Indices of the conditions with this noise and portion, one per ratio."""
     return [summary.conditions.index(Condition(kind, portion, ratio)) for ratio in RATIOS]

@@ -1,4 +1,4 @@
-"""A report as a page: one HTML file without a single request, Markdown, and the drawings as files."""
+"""Write a report as one self-contained HTML file, as Markdown, and its drawings as PNG and SVG."""
 
 import io
 import re
@@ -25,16 +25,17 @@ from ser_tf.runs.files import write_text
 
 PNG_DOTS_PER_INCH = 200
 LONG_CELL = 28
-"""A cell with more letters may break into lines."""
+"""Cells with more characters may wrap."""
 DEEPEST_IN_CONTENTS = 2
+"""Levels of sections in the table of contents."""
 
 
 def write_pages(document: Document, folder: Path, footer: str) -> None:
-    """Write `report.html`, `report.md`, and each drawing as PNG and SVG below `figures`.
+    """Write `report.html`, `report.md`, and each drawing as PNG and SVG in `figures`.
 
     Args:
         document: the report.
-        folder: where to; it is made.
+        folder: is created if needed.
         footer: the last line.
     """
     drawings = folder / "figures"
@@ -54,15 +55,15 @@ def write_pages(document: Document, folder: Path, footer: str) -> None:
 def fill_page(
     title: str, *, lead: Iterable[str], contents: str, main: Iterable[str], footer: str, style: str = ""
 ) -> str:
-    """A page of parts that are HTML; title and footer are text.
+    """A whole HTML page.
 
     Args:
-        title: of the page.
-        lead: what stands before the contents.
-        contents: a list of links.
-        main: the sections.
-        footer: the last line.
-        style: name of a resource with rules beyond those that every page has.
+        title: of the page, as text.
+        lead: HTML before the table of contents.
+        contents: the table of contents, as HTML.
+        main: HTML of the sections.
+        footer: the last line, as text.
+        style: name of a style sheet in this package to add to `style.css`.
     """
     return Template(_resource("page.html")).substitute(
         title=escape(title),
@@ -87,14 +88,14 @@ def _panels(parts: Iterable[Block | Section]) -> Iterable[Panel]:
 
 
 def _write_drawing(panel: Panel, folder: Path) -> str:
-    """Write both files; what they hold depends on the drawing alone.
+    """Write PNG and SVG; equal drawings give equal files.
 
     Returns:
-        The drawing for the page.
+        SVG to embed in the page.
     """
     png, svg = io.BytesIO(), io.StringIO()
     panel.drawing.savefig(png, format="png", dpi=PNG_DOTS_PER_INCH, metadata={"Software": None})
-    panel.drawing.set_layout_engine("none")  # the layout is found, and stays
+    panel.drawing.set_layout_engine("none")  # keep the layout that the PNG has
     panel.drawing.savefig(svg, format="svg", metadata={"Date": None, "Title": panel.alt})
     (folder / f"{panel.name}.png").write_bytes(png.getvalue())
     write_text(folder / f"{panel.name}.svg", svg.getvalue())
@@ -102,7 +103,7 @@ def _write_drawing(panel: Panel, folder: Path) -> str:
 
 
 def _inline(svg: str, panel: Panel) -> str:
-    """The drawing with names of its own, the page's colours and letters, and words for who cannot see it."""
+    """The SVG with ids unique on the page, the page's colours and fonts, and its text alternative."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*|<title>.*?</title>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{panel.name}-", svg)
@@ -114,7 +115,7 @@ def _inline(svg: str, panel: Panel) -> str:
 
 
 def _html_section(section: Section, svgs: dict[str, str], place: str) -> str:
-    """A section with all below it; `place` counts the sections on the way to it, as in "2-1"."""
+    """A section with its subsections; `place` is its number, as in "2-1"."""
     level = 2 + place.count("-")
     inside = [html_block(block, svgs) for block in section.blocks]
     inside += [_html_section(part, svgs, f"{place}-{number}") for number, part in enumerate(section.sections, start=1)]
@@ -134,7 +135,7 @@ def _contents(sections: Sequence[Section], place: str = "") -> str:
 
 
 def html_block(block: Block, svgs: Mapping[str, str] = MappingProxyType({})) -> str:
-    """A block as HTML; `svgs` holds the drawings by the names of their panels."""
+    """A block as HTML; `svgs` maps the names of panels to their drawings."""
     match block:
         case Paragraph(text):
             return f"<p>{_html_text(text)}</p>"
@@ -180,12 +181,12 @@ def _class(names: Sequence[str]) -> str:
 
 
 def _is_number(cell: str) -> bool:
-    """Whether a cell is a number, perhaps with an interval; an empty one is a dash."""
+    """Whether a cell is a number, with or without an interval, or a dash for no number."""
     return re.fullmatch(r"-|-?\d[\d.]*( \[-?[\d.]+, -?[\d.]+\])?", cell) is not None
 
 
 def _html_text(text: str) -> str:
-    """Escaped, with code, a minus before numbers, and no line end before a percent sign."""
+    """Escaped HTML: backticks become code, hyphens before numbers minus signs; no line break before a percent sign."""
     marked = re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text, quote=False))
     return re.sub(r"(?<![\w.-])-(?=\d)", "\N{MINUS SIGN}", marked).replace(" %", "\N{NO-BREAK SPACE}%")
 
@@ -194,7 +195,7 @@ def _markdown(document: Document, footer: str) -> str:
     parts = [f"# {document.title}", *map(_markdown_block, document.lead)]
     parts += [text for section in document.sections for text in _markdown_section(section, level=2)]
     whole = "\n\n".join([*parts, footer]) + "\n"
-    return whole.replace("<", "&lt;")  # names are text, and never HTML
+    return whole.replace("<", "&lt;")  # names are text, never HTML
 
 
 def _markdown_section(section: Section, level: int) -> list[str]:

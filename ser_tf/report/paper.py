@@ -1,6 +1,6 @@
-"""What the paper reports (Mocanu et al. 2021), as printed, and which of it contradicts itself.
+"""Numbers of the paper (Mocanu et al. 2021) as printed, and its contradictions.
 
-Table 1, the folds, is scheme `published` of `folds.yaml`, with its two row labels put right.
+Table 1, the folds, is scheme `published` of `folds.yaml`, with its two row labels corrected.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ TABLE_2: dict[str, dict[str, FoldAccuracy]] = {
 }
 
 HUMAN_ACCURACY = {"crema_d": 40.90}
-"""Listeners who only heard the voice."""
+"""Accuracy in percent of listeners who heard only the voice."""
 
 TABLE_3: dict[str, dict[str, float]] = {
     "ravdess": {
@@ -64,16 +64,16 @@ TABLE_3: dict[str, dict[str, float]] = {
 
 SLIPS = {
     "ravdess": (
-        "Table 1 of the paper has its two row labels swapped: the row of 24 actors is RAVDESS. It is put right here.",
-        "Fold 2 of the paper trains on actors 3-18; the pattern of every other fold would give 3-20.",
+        "Table 1 of the paper has its two row labels swapped: the row of 24 actors is RAVDESS. Corrected here.",
+        "Fold 2 of the paper trains on actors 3-18; the pattern of the other folds would give 3-20.",
         "The paper never tests actors 19, 20 and 21, and tests 2, 4, 6, 8, 10, 12, 14, 16 and 24 twice.",
     ),
     "crema_d": (
-        "Table 1 of the paper has its two row labels swapped: the row of 91 actors is CREMA-D. It is put right here.",
+        "Table 1 of the paper has its two row labels swapped: the row of 91 actors is CREMA-D. Corrected here.",
         "The paper never tests actor 82.",
     ),
 }
-"""What a reader of Table 1 must know."""
+"""Errors and gaps of Table 1."""
 
 SLIPS_OF_TABLE_3 = {
     "ravdess": "The whole method's accuracy is 83.35 % in the paper's abstract and Table 3, and 83.55 % in Table 2.",
@@ -81,4 +81,4 @@ SLIPS_OF_TABLE_3 = {
 }
 
 CHOSEN = {"network.clusters": 8, "network.ghost_clusters": 2, "loss.alpha": 0.1, "loss.beta": 0.15}
-"""The parameters that figures 10 and 11 led the paper to."""
+"""The paper's choice after figures 10 and 11."""

@@ -1,16 +1,17 @@
-"""Where the numbers come from, and what a report lacks."""
+"""Where the numbers come from, and which parts of the full report are missing."""
 
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
 from ser_tf.report.document import Bullets, Section, Table
-from ser_tf.report.sources import Evaluation, ReportedRun, Sources
+from ser_tf.report.evaluations import Evaluation, ReportedRun
+from ser_tf.report.sources import Sources
 from ser_tf.runs.provenance import commit
 
 
 def provenance(sources: Sources) -> Section:
-    """Commit, versions, hashes, machine and seeds of all runs, and of the report itself."""
+    """Folders, seeds, commits, versions, machines and hashes of all runs, and the report's own version."""
     rows = [
         [
             f"{evaluation.corpus}, {evaluation.scheme}",
@@ -26,22 +27,23 @@ def provenance(sources: Sources) -> Section:
     ]
     runs = [run for evaluation in sources.evaluations for run in evaluation.runs]
     made = {_environment(run.made_with): None for run in runs}
-    told = [f"The runs: {text}." for text in made]
-    told.append(f"This report: ser_tf {metadata.version('ser_tf')}, commit {commit()}.")
-    starts = sorted(
-        {
-            f"{run.strategy}, fold {run.fold}, seed {run.seed} starts from `{run.identity['weights']['sha256']}`."
-            for run in runs
-            if run.identity["weights"] and "sha256" in run.identity["weights"]
-        }
-    )
+    versions = [f"The runs: {text}." for text in made]
+    versions.append(f"This report: ser_tf {metadata.version('ser_tf')}, commit {commit()}.")
+    starts = [
+        f"{line.label}, fold {run.fold}, seed {run.seed} (`{run.folder.path}`) starts from "
+        f"`{run.identity['weights']['sha256']}`."
+        for evaluation in sources.evaluations
+        for line in evaluation.lines
+        for run in line.runs
+        if run.identity["weights"] and "sha256" in run.identity["weights"]
+    ]
     others = [f"`{path}` belongs to no evaluation and was left out." for path in sources.others]
     columns = ["evaluation", "method", "folders", "seeds", "commit", "data hash", "folds hash"]
-    return Section("Provenance", [Table("Runs.", columns, rows), Bullets([*told, *starts, *others])])
+    return Section("Provenance", [Table("Runs.", columns, rows), Bullets([*versions, *starts, *others])])
 
 
 def missing_data(sources: Sources) -> Iterator[str]:
-    """What no folder held, and the command that makes it."""
+    """What the report could also show, with the command that produces it."""
     honest = [one for one in sources.evaluations if not one.random_split and not one.cross_corpus]
     corpora = {evaluation.corpus for evaluation in honest}
     for corpus, name in (("ravdess", "RAVDESS"), ("crema_d", "CREMA-D")):
@@ -76,19 +78,19 @@ def _unfinished(evaluation: Evaluation) -> Iterator[str]:
             left = sorted(set(range(1, total + 1)) - set(line.folds))
             yield (
                 f"{evaluation.corpus}, {evaluation.scheme}: {line.label} lacks folds {', '.join(map(str, left))}; "
-                "start the same command again, and what is finished is kept."
+                "run the same command again; finished runs are kept."
             )
 
 
 def _folders(runs: Sequence[ReportedRun]) -> str:
-    """Their folder, or the folder that holds them all."""
+    """The folder of a single run; the parent folders of several."""
     if len(runs) == 1:
         return f"`{runs[0].folder.path}`"
     return ", ".join(dict.fromkeys(f"`{run.folder.path.parent}`" for run in runs))
 
 
 def _all(values: Iterator[Any]) -> str:
-    return ", ".join(sorted({str(value) for value in values if value is not None})) or "not known"
+    return ", ".join(sorted({str(value) for value in values if value is not None})) or "unknown"
 
 
 def _environment(made_with: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Figures 6 and 7, and ghost share over time: what needs the networks themselves and the recordings."""
+"""Figures 6 and 7, and ghost share over time; these need weights and recordings."""
 
 from collections.abc import Iterator, Mapping
 from itertools import product
@@ -10,8 +10,9 @@ from ser_tf.corpora.corpus import Corpus, Utterance
 from ser_tf.errors import UserError
 from ser_tf.report import figures
 from ser_tf.report.document import Block, Bullets, Figure, Panel, Paragraph, Section, Table
-from ser_tf.report.results import Scored, speakers_in_words
-from ser_tf.report.sources import ReportedRun
+from ser_tf.report.evaluations import ReportedRun
+from ser_tf.report.scored import Scored
+from ser_tf.report.words import speakers_in_words
 from ser_tf.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -20,19 +21,19 @@ if TYPE_CHECKING:
 LOSSES = {"softmax": "softmax", "triplet": "triplet", "emotion_triplet": "emotion triplet"}
 FIGURE_NUMBER = {"crema_d": "Figure 6", "ravdess": "Figure 7"}
 TRAINING_SPEAKERS = 3
-"""Shown below the test speakers; all of them would hide each other."""
+"""Number of training speakers shown; more would hide each other."""
 SECONDS_PER_STRIDE = 0.16
-"""16 frames of 10 ms, times the strides of the first convolution and the last pool."""
+"""16 frames of 10 ms; a descriptor spans this times the strides of the first convolution and the last pool."""
 TEST, TRAINING = "test speakers", "training speakers"
 
 
 def spaces(scored: Scored, corpus: Corpus | None, missing: list[str]) -> Section | None:
-    """The embedding spaces of one fold; None where the weights or the recordings are missing, and `missing` says so.
+    """The embedding spaces of one fold; None without weights or recordings.
 
     Args:
         scored: the evaluation.
         corpus: its recordings.
-        missing: takes a sentence about what could not be shown.
+        missing: receives a sentence about each figure that cannot be shown.
     """
     place = f"{scored.title}: figures 6 and 7, and ghost share over time"
     if corpus is None or corpus.name != scored.evaluation.corpus:
@@ -42,7 +43,7 @@ def spaces(scored: Scored, corpus: Corpus | None, missing: list[str]) -> Section
     if not runs:
         missing.append(
             f"{place}: need the weights (`embedding.weights.h5`) of a finished fold, which are not in version control; "
-            "give the folder on the machine that trained it, or train it again with `ser-tf evaluate`."
+            "use the run folder on the machine that trained it, or train it again with `ser-tf evaluate`."
         )
         return None
     absent = [LOSSES[loss] for loss in LOSSES if loss not in {STRATEGIES[run.strategy].loss for run in runs.values()}]
@@ -56,7 +57,7 @@ def spaces(scored: Scored, corpus: Corpus | None, missing: list[str]) -> Section
 
 
 def _runs_of_one_fold(scored: Scored) -> tuple[int, dict[str, ReportedRun]]:
-    """The fold with the most losses, and per loss the first line that has its weights; S3 goes before S1 and S2."""
+    """The fold with runs of the most losses, and a run with weights for each; S3 is preferred to S1 and S2."""
     lines = sorted(scored.evaluation.networks, key=lambda line: (line.strategy != "S3", line.label))
     found: dict[int, dict[str, ReportedRun]] = {}
     for line in lines:
@@ -75,7 +76,7 @@ def _loss(run: ReportedRun) -> str:
 
 
 def _section(scored: Scored, corpus: Corpus, fold: int, runs: Mapping[str, ReportedRun]) -> Section:
-    from ser_tf.serving.embeddings import NEIGHBOURS, embed  # TensorFlow, which nothing else here needs
+    from ser_tf.serving.embeddings import NEIGHBOURS, embed  # imports TensorFlow
 
     any_run = next(iter(runs.values()))
     sides = {
@@ -116,16 +117,15 @@ def _section(scored: Scored, corpus: Corpus, fold: int, runs: Mapping[str, Repor
     ]
     blocks: list[Block] = [
         Figure(
-            f"{number}: the same utterances under each loss, fold {fold}, placed by t-SNE; first test speakers "
-            f"{who[TEST]}, whom no network has heard, then training speakers {who[TRAINING]}. See whether one colour "
-            "keeps together among the test speakers: the others only show what was learnt by heart. Distances between "
-            "islands mean nothing.",
+            f"{number}: t-SNE of the same utterances under each loss, fold {fold}; first test speakers {who[TEST]}, "
+            f"then training speakers {who[TRAINING]}. Look for clusters of one colour among the test speakers; those "
+            "of training speakers may be memorised. Distances between clusters mean nothing.",
             panels,
             columns=len(runs),
         ),
         Table(
-            "Computed in the whole embedding, not in the picture. Silhouette: -1 to 1, 0 where emotions overlap. "
-            f"Purity: of the {NEIGHBOURS} nearest utterances of other speakers the share that has the same emotion.",
+            "Computed on the full embeddings, not on the picture. Silhouette: -1 to 1; 0 if emotions overlap. Purity: "
+            f"share of the {NEIGHBOURS} nearest utterances of other speakers that have the same emotion.",
             ["side", "loss", "silhouette", "neighbour purity", "purity by chance"],
             rows,
         ),
@@ -142,11 +142,11 @@ def _ghost_shares(
     utterances: list[Utterance],
     corpus: Corpus,
 ) -> Iterator[Block]:
-    """A curve per emotion, of the last network with ghosts."""
-    haunted = [name for name, run in runs.items() if run.config.network.ghost_clusters]
-    if not haunted:
+    """A curve per emotion, from the last network with ghosts."""
+    with_ghosts = [name for name, run in runs.items() if run.config.network.ghost_clusters]
+    if not with_ghosts:
         return
-    name = haunted[-1]
+    name = with_ghosts[-1]
     shares = found[TEST, name].ghost_shares
     network = runs[name].config.network
     step_seconds = SECONDS_PER_STRIDE * network.stem_stride * network.final_pool_time_stride
@@ -156,15 +156,15 @@ def _ghost_shares(
         share = shares[examples[emotion]]
         lines[emotion] = (step_seconds * np.arange(len(share))).tolist(), (100 * share).tolist()
     files = [f"{emotion}: `{utterances[examples[emotion]].name}`" for emotion in lines]
-    told = "; ".join(f"{emotion} {min(share):.0f} to {max(share):.0f}" for emotion, (_, share) in lines.items())
+    ranges = "; ".join(f"{emotion} {min(share):.0f} to {max(share):.0f}" for emotion, (_, share) in lines.items())
     yield Figure(
         f"Share of each descriptor that the ghost clusters of {runs[name].strategy} take, fold {fold}, for the first "
-        "test utterance of each emotion, over seconds of speech after silence removal. A curve of ghost share is not "
-        "local: each descriptor sees about 2 s of signal, and squeeze-and-excitation the whole utterance.",
+        "test utterance of each emotion, over seconds of speech after silence removal. The curves are not local in "
+        "time: a descriptor covers about 2 s of signal, and squeeze-and-excitation the whole utterance.",
         [
             Panel(
                 f"{scored.slug}-ghost-share",
-                f"Ghost share in percent over time: {told}.",
+                f"Ghost share in percent over time: {ranges}.",
                 figures.curves(lines, figures.looks_of(corpus.emotions), "seconds of speech", "ghost share, %"),
             )
         ],

@@ -6,9 +6,10 @@ import numpy as np
 
 from ser_tf.report import figures, paper
 from ser_tf.report.document import Block, Figure, Notice, Panel, Section, Table
+from ser_tf.report.evaluations import scheme_of
 from ser_tf.report.figures import setting
-from ser_tf.report.results import CORPUS_NAMES
-from ser_tf.report.sources import SweepTable, scheme_of
+from ser_tf.report.sources import SweepTable
+from ser_tf.report.words import corpus_name
 from ser_tf.statistics.scores import points
 
 SCORE = "best_validation_uar"
@@ -27,7 +28,7 @@ PAPERS_FIGURES = {
 
 def sweep(one: SweepTable, number: int) -> Section:
     """Validation UAR against the parameters of a sweep."""
-    corpus = CORPUS_NAMES.get(one.corpus, one.corpus)
+    corpus = corpus_name(one.corpus)
     names = [PARAMETER_NAMES.get(name, name) for name in one.parameters]
     which = PAPERS_FIGURES.get(one.parameters)
     folds, seeds = (sorted(one.rows[key].unique()) for key in ("fold", "seed"))
@@ -38,15 +39,15 @@ def sweep(one: SweepTable, number: int) -> Section:
     complete = len(means) == one.points and len(set(means["count"])) == 1
     blocks: list[Block] = []
     if not complete:
-        blocks.append(Notice("Not every setting has run on every fold and seed yet: the means are not comparable."))
+        blocks.append(Notice("Some settings lack folds or seeds, so the means are not comparable."))
     panels = list(_sweep_panels(one, names, number))
     if panels:
         blocks.append(
             Figure(
                 f"{f'{which}: best' if which else 'Best'} UAR on the validation speakers of {corpus}, {one.scheme} "
                 f"folds {', '.join(map(str, folds))}, seeds {', '.join(map(str, seeds))}; {one.strategy} from "
-                f"{one.start}, {one.epochs} epochs. The highest mean is at {chosen}. See whether the settings differ "
-                "by more than the folds do; a short fine-tune ranks settings for short fine-tunes.",
+                f"{one.start}, {one.epochs} epochs. The highest mean is at {chosen}. Compare the differences "
+                "between settings with those between folds. A short training ranks settings for short trainings only.",
                 panels,
             )
         )
@@ -56,7 +57,7 @@ def sweep(one: SweepTable, number: int) -> Section:
     ]
     blocks.append(
         Table(
-            "UAR on validation speakers in percent, over folds and seeds. The folds' own test speakers took no part; "
+            "UAR on validation speakers in percent, over folds and seeds. The folds' own test speakers were not used; "
             f"{_tested_elsewhere(one, folds)}.",
             [*names, "mean", "min", "max", "runs"],
             rows,
@@ -66,15 +67,15 @@ def sweep(one: SweepTable, number: int) -> Section:
 
 
 def _tested_elsewhere(one: SweepTable, folds: Sequence[int]) -> str:
-    """Who was validated on in these folds and is tested in others, where a default taken from a sweep is not blind."""
+    """Which folds test these folds' validation speakers; a setting chosen by the sweep is not blind there."""
     scheme = scheme_of(one.corpus, one.scheme)
     if scheme is None:
-        return "but whoever was validated on here may be tested in another fold"
+        return "other folds may test the validation speakers"
     validated = {speaker for fold in folds for speaker in scheme.fold(fold).validation}
     others = [str(fold.number) for fold in scheme.folds if validated & set(fold.test)]
     if not others:
-        return "no fold tests anyone who was validated on here"
-    return f"but those who were validated on here are tested in fold{'s' * (len(others) > 1)} {', '.join(others)}"
+        return "no fold tests the validation speakers"
+    return f"the validation speakers are tested in fold{'s' * (len(others) > 1)} {', '.join(others)}"
 
 
 def _sweep_panels(one: SweepTable, names: Sequence[str], number: int) -> Iterator[Panel]:
@@ -86,14 +87,14 @@ def _sweep_panels(one: SweepTable, names: Sequence[str], number: int) -> Iterato
             f"fold {fold}, seed {seed}": (group[parameter].tolist(), group[SCORE].tolist())
             for (fold, seed), group in rows.sort_values(parameter).groupby(["fold", "seed"])
         }
-        told = ", ".join(
+        numbers = ", ".join(
             f"{setting(value)}: {mean:.1f}" for value, mean in rows.groupby(parameter)[SCORE].mean().items()
         )
         drawing = figures.sweep_line(lines, names[0], paper.CHOSEN.get(parameter, np.nan))
-        yield Panel(stem, f"Mean validation UAR in percent by {names[0]}: {told}.", drawing)
+        yield Panel(stem, f"Mean validation UAR in percent by {names[0]}: {numbers}.", drawing)
     elif len(one.parameters) == 2:
         means = rows.pivot_table(index=one.parameters[0], columns=one.parameters[1], values=SCORE)
-        told = "; ".join(
+        numbers = "; ".join(
             f"{names[0]} {setting(row)}: "
             + ", ".join(f"{setting(column)} {value:.1f}" for column, value in line.items())
             for row, line in means.iterrows()
@@ -102,4 +103,4 @@ def _sweep_panels(one: SweepTable, names: Sequence[str], number: int) -> Iterato
         drawing = figures.sweep_grid(
             means.to_numpy(), means.index.tolist(), means.columns.tolist(), (names[0], names[1]), chosen
         )
-        yield Panel(stem, f"Mean validation UAR in percent by {' and '.join(names)}: {told}.", drawing)
+        yield Panel(stem, f"Mean validation UAR in percent by {' and '.join(names)}: {numbers}.", drawing)

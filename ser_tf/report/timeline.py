@@ -1,7 +1,7 @@
 """The emotions of a long recording as a page: waveform, spectrogram and utterances in rows of equal time.
 
-Positions are percent of a row, and letters are the page's own, so that the same page fits a desk, a phone and paper. A
-colour never stands alone: each utterance bears its number and emotion, and is listed in a table.
+Positions are percent of a row and text is HTML, so that the page fits a desk, a phone and paper. Colour never carries
+information alone: each utterance shows its number and emotion, and is listed in a table.
 """
 
 import base64
@@ -19,28 +19,28 @@ from ser_tf.report.page import fill_page, html_block
 from ser_tf.serving.timeline import Segment, Timeline
 
 ROW_SECONDS = 20
-"""An utterance of 2 s then has room for its number on a phone."""
+"""Short enough that an utterance of 2 s has room for its number on a phone."""
 ROW_SAMPLES = ROW_SECONDS * SAMPLE_RATE_HZ
 TICKS = 4
-"""Times below a row."""
+"""Number of times written below a row."""
 COLUMNS = 600
-"""Of a whole row's waveform and spectrogram."""
+"""Columns of the waveform and the spectrogram in a full row."""
 WINDOW_SAMPLES, HOP_SAMPLES = 512, 160
 """Of the spectrogram, as in the paper."""
 BINS_PER_BAND = 4
 RANGE_DB = 70
-"""From black to white; black is a tone as loud as the recording's loudest sample."""
+"""Range from white to black; black is a tone with the amplitude of the recording's loudest sample."""
 GREYS = 16
-"""So few compress well."""
+"""Few levels, so that the image compresses well."""
 
 
 def timeline_page(timeline: Timeline, samples: np.ndarray, source: str) -> str:
-    """The page, HTML without a single request.
+    """The page as self-contained HTML.
 
     Args:
-        timeline: what it tells.
+        timeline: the utterances and their emotions.
         samples: the recording, int16 [N] at 16 kHz.
-        source: the run or the export that named the emotions.
+        source: the run or export that predicted the emotions.
     """
     colours = {emotion: VARIABLES[place % len(VARIABLES)] for place, emotion in enumerate(timeline.emotions)}
     peak = max(int(samples.max()), -int(samples.min()), 1)
@@ -71,30 +71,30 @@ def clock(seconds: float, decimals: int = 1) -> str:
     whole, rest = divmod(units, 10**decimals)
     minutes, second = divmod(whole, 60)
     hour, minute = divmod(minutes, 60)
-    told = f"{hour}:{minute:02d}:{second:02d}" if hour else f"{minute}:{second:02d}"
-    return f"{told}.{rest:0{decimals}d}" if decimals else told
+    text = f"{hour}:{minute:02d}:{second:02d}" if hour else f"{minute}:{second:02d}"
+    return f"{text}.{rest:0{decimals}d}" if decimals else text
 
 
 def _lead(timeline: Timeline) -> Iterator[Paragraph | Notice | Bullets]:
     spoken = sum(segment.end_seconds - segment.start_seconds for segment in timeline.segments)
     yield Paragraph(
-        f"{clock(timeline.seconds)} of sound, {len(timeline.segments)} utterances that last {clock(spoken)} together."
+        f"{clock(timeline.seconds)} of audio, {len(timeline.segments)} utterances with a total of {clock(spoken)}."
     )
     remarks = []
     if timeline.too_short:
         lost = sum(end - start for start, end in timeline.too_short)
-        remarks.append(f"Left out, since there is too little speech to name: {len(timeline.too_short)} ({lost:.1f} s).")
+        remarks.append(f"Left out for too little speech: {len(timeline.too_short)} ({lost:.1f} s).")
     if timeline.abstention:
         abstained = sum(segment.abstained is True for segment in timeline.segments)
         remarks.append(
             f"For a stated risk of {100 * timeline.abstention.risk:g} %, it {timeline.abstention}. Here it abstains "
-            f"from {abstained} of {len(timeline.segments)}; their emotions stand in brackets."
+            f"from {abstained} of {len(timeline.segments)}; their emotions are in brackets."
         )
     if remarks:
         yield Bullets(remarks)
     yield Notice(
-        "How a voice sounds is not what someone feels. Each utterance is heard as one speaker's alone; music, noise "
-        "and several voices at once are strange to the network."
+        "How a voice sounds is not what someone feels. The network expects one speaker per utterance; music, noise "
+        "and several voices at once make its answers unreliable."
     )
 
 
@@ -107,12 +107,12 @@ def _legend(timeline: Timeline, colours: dict[str, str]) -> str:
     )
     return (
         f'<ul class="legend" aria-label="Utterances of each emotion">{keys}</ul>\n<p class="caption">Waveform, and '
-        f"below it the spectrogram from 0 to {SAMPLE_RATE_HZ // 2000} kHz: the louder the stronger.</p>"
+        f"below it the spectrogram from 0 to {SAMPLE_RATE_HZ // 2000} kHz, stronger where louder.</p>"
     )
 
 
 def _row(timeline: Timeline, samples: np.ndarray, start: int, peak: int, colours: dict[str, str]) -> str:
-    """One row of the drawing, of the recording's samples from `start` on."""
+    """One row of the drawing; `start` is the index of its first sample in the recording."""
     begin, end = start / SAMPLE_RATE_HZ, (start + len(samples)) / SAMPLE_RATE_HZ
     bands, boxes = [], []
     for number, segment in enumerate(timeline.segments, start=1):
@@ -153,7 +153,7 @@ def _answer(segment: Segment) -> str:
 
 
 def _outline(samples: np.ndarray, peak: int) -> str:
-    """The waveform's highest and lowest value in each column, as a closed path; 100 is the recording's peak."""
+    """Maximum and minimum of each column as a closed SVG path; 100 is the recording's peak."""
     columns = max(len(samples) * COLUMNS // ROW_SAMPLES, 1)
     edges = np.linspace(0, len(samples), columns, endpoint=False).astype(int)
     highest = np.maximum.reduceat(samples, edges).astype(int) * 100 // peak
@@ -164,7 +164,7 @@ def _outline(samples: np.ndarray, peak: int) -> str:
 
 
 def _spectrogram(samples: np.ndarray, peak: int) -> str:
-    """A picture in base64, PNG: a column per column of the waveform, the high bands above."""
+    """PNG in base64: the columns of the waveform, high bands at the top."""
     padded = np.pad(samples, (0, max(WINDOW_SAMPLES - len(samples), 0))).astype(np.float32) / peak
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES)[::HOP_SAMPLES]
     window = np.hamming(WINDOW_SAMPLES).astype(np.float32)
@@ -192,10 +192,12 @@ def _table(timeline: Timeline) -> Table:
         for number, segment in enumerate(timeline.segments, start=1)
     ]
     muted = [place for place, segment in enumerate(timeline.segments) if segment.abstained]
-    caption = "The likeliest emotion, and its probability in percent"
+    caption = "The most probable emotion and its probability in percent"
     if timeline.abstention:
-        caption += "; in brackets where it abstains"
-    return Table(f"{caption}. timeline.csv beside this page has every emotion's.", _COLUMNS, rows, muted)
+        caption += "; in brackets if the network abstains"
+    return Table(
+        f"{caption}. timeline.csv in the same folder has the probabilities of all emotions.", _COLUMNS, rows, muted
+    )
 
 
 _COLUMNS = ("", "from", "to", "emotion", "%")

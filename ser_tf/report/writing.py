@@ -1,4 +1,4 @@
-"""Read folders of runs, and write the page about them."""
+"""Read folders of runs and write the report."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -10,17 +10,17 @@ from ser_tf.runs.lock import alone_in
 
 
 def write_report(folders: Sequence[Path], out: Path, corpora: Sequence[Path], report: Callable[[str], None]) -> None:
-    """Read what the folders hold, and write `report.html`, `report.md` and `figures/`.
+    """Write `report.html`, `report.md` and `figures/` about everything in these folders.
 
     Args:
         folders: runs, folders of runs, sweeps and noise tests, at any depth.
-        out: folder of the report; older files of the same name are replaced.
-        corpora: directories of recordings, for what needs the networks to hear them again.
-        report: takes one line about what goes on.
+        out: folder of the report; files of the same name are replaced.
+        corpora: directories of recordings, for the figures of embeddings.
+        report: receives a line per step.
 
     Raises:
-        UserError: matplotlib is missing, there is nothing to report, what is there is damaged, or another report is
-            being written there.
+        UserError: matplotlib is missing, there is nothing to report, a file is damaged, or another process is writing
+            to `out`.
     """
     import_extra("matplotlib", "report: expected matplotlib, which draws its figures", "report")
     if not folders:

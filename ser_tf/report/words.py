@@ -1,0 +1,76 @@
+"""Scores, folds, speakers and configurations as the text of a cell or a sentence."""
+
+import dataclasses
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from ser_tf.config import PRESETS, Config
+from ser_tf.report.figures import Interval
+from ser_tf.statistics.scores import Estimate, Spread, points
+
+CORPUS_NAMES = {"ravdess": "RAVDESS", "crema_d": "CREMA-D", "synthetic": "synthetic corpus"}
+LONGEST_NUMBER = 10
+"""Digits; a longer name is not shortened to a range."""
+
+
+def corpus_name(corpus: str) -> str:
+    """The corpus as people write it."""
+    return CORPUS_NAMES.get(corpus, corpus)
+
+
+def speakers_in_words(speakers: Sequence[str]) -> str:
+    """Names without their corpus; numbers in ranges, as in "1-18, 22"."""
+    names = [speaker.partition(":")[2] or speaker for speaker in speakers]
+    if not all(name.isdecimal() and len(name) < LONGEST_NUMBER for name in names):
+        return ", ".join(names)
+    parts = []
+    numbers = sorted(int(name) for name in names)
+    for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        inside = [number for _, number in run]
+        parts.append(f"{inside[0]}-{inside[-1]}" if len(inside) > 2 else ", ".join(map(str, inside)))
+    return ", ".join(parts)
+
+
+def numbers_in_words(folds: Sequence[int]) -> str:
+    """As in "1-3, 5"."""
+    return speakers_in_words([str(fold) for fold in folds])
+
+
+def folds_in_words(folds: Sequence[int]) -> str:
+    """As in "fold 2" or "folds 1-3, 5"."""
+    return f"fold{'s' * (len(folds) != 1)} {numbers_in_words(folds)}"
+
+
+def percent(estimate: Estimate) -> Interval:
+    """Value and ends in percent, for a drawing; 0 where there is no value."""
+    low, high = (None if end is None else 100 * end for end in (estimate.low, estimate.high))
+    return 100 * (estimate.value or 0.0), low, high
+
+
+def spread_cells(spread: Spread) -> list[str]:
+    """Mean, minimum, maximum and standard deviation in percent."""
+    deviation = "-" if spread.standard_deviation is None else points(spread.standard_deviation)
+    return [points(spread.mean), points(spread.minimum), points(spread.maximum), deviation]
+
+
+def preset_in_words(config: Config) -> str:
+    """The nearest preset and the differences from it, except seed and ghost clusters, set by run and strategy."""
+    ours = _flat(config)
+    differences = {
+        name: {key: value for key, value in ours.items() if value != theirs[key]}
+        for name, theirs in ((name, _flat(preset)) for name, preset in PRESETS.items())
+    }
+    nearest = min(differences, key=lambda name: len(differences[name]))
+    changes = ", ".join(f"{key} {value}" for key, value in differences[nearest].items())
+    return nearest + (f"; {changes}" if changes else "")
+
+
+def _flat(config: Config) -> dict[str, Any]:
+    parts = dataclasses.asdict(config)
+    return {
+        f"{part}.{name}": value
+        for part, values in parts.items()
+        for name, value in values.items()
+        if (part, name) not in {("training", "seed"), ("network", "ghost_clusters")}
+    }
