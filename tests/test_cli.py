@@ -256,7 +256,7 @@ def test_yardsticks_are_judged_on_the_same_folds(ser_tf, tones):
     assert honest.endswith("speaker-independent, complete")
     assert leaking.endswith("random split, speaker-dependent: not comparable")
     assert premium == (
-        "majority: leak premium +0.0 WA, +0.0 UAR, mean over folds (random split, speaker-dependent: not comparable)"
+        "majority: leak premium +0.0 UAR, +0.0 WA, mean over folds (random split, speaker-dependent: not comparable)"
     )
     folder = Path("runs/table-complete-yardsticks")
     assert len(list(folder.iterdir())) == 12
@@ -285,8 +285,8 @@ def test_noise_is_measured_once_and_told(ser_tf, finetuned, tones):
     fold, measured, heading, *table = answer.out.splitlines()
     assert fold == "fold 1: S3-fold1-seed0"
     assert measured.startswith("S3-fold1-seed0: 12 utterances x 25 conditions, ")
-    assert heading.startswith("UAR in percent with 95 % intervals by resampling speakers (1), and its loss")
-    assert table[-1] == "What ghosts do can be told from runs with and runs without them, such as S3 and S1."
+    assert heading.startswith("UAR in percent with 95 % intervals from resampling speakers (1), and its loss")
+    assert table[-1] == "To measure the effect of ghosts, give runs with and without them, such as S3 and S1."
     summary = json.loads((folder / "noise.json").read_text())["summary"]
     clean = json.loads(finetuned("S3").metrics.read_text())["test"]["uar"]
     assert summary["strategies"]["S3"]["uar"][0]["value"] == pytest.approx(clean)

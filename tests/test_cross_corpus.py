@@ -1,4 +1,4 @@
-"""One corpus against another: what is trained on, what is tested, and what must not be taken for it."""
+"""Cross-corpus runs: their sides, what they refuse, and that they are never mixed with runs within a corpus."""
 
 import sys
 
@@ -73,7 +73,7 @@ def test_all_but_the_validation_speakers_are_trained_on_and_the_other_corpus_is_
     assert len(corpus.utterances) == (4 + 2) * 2 * 4
 
 
-def test_weights_that_heard_a_speaker_of_the_test_are_refused(task_of_two, small, tmp_path):
+def test_weights_trained_on_a_test_speaker_are_refused(task_of_two, small, tmp_path):
     weights = tmp_path / "embedding.weights.h5"
     save_weights(embedding_network(small.network), weights, {"speakers": ["table:6"], "method": method_of(small)})
     with pytest.raises(UserError, match=r"trained on 1 of the fold's validation and test speakers \(table:6\)"):
@@ -98,7 +98,7 @@ def test_corpora_that_share_one_emotion_are_refused(task_of_two, two):
         task_of_two()
 
 
-def test_a_run_is_read_but_never_beside_one_within_a_corpus(cross_corpus_run, finetuned):
+def test_a_run_is_not_read_together_with_one_within_a_corpus(cross_corpus_run, finetuned):
     metrics = read_json(cross_corpus_run.metrics, "")
     assert metrics["protocol"] == CROSS_CORPUS
     assert (metrics["trained_on"], metrics["tested_on"]) == ("table", "table")

@@ -1,4 +1,4 @@
-"""Folds one after another: what each brings must not depend on the others."""
+"""Cross-validation: the result of a run must not depend on the other runs."""
 
 import re
 import shutil
@@ -118,7 +118,7 @@ def test_a_run_brings_the_same_after_others_as_alone(cross_validate, states, com
     for (name, value), (_, expected) in zip(states[after], states[alone], strict=True):
         np.testing.assert_array_equal(value, expected, err_msg=name)
     logs = {path.read_bytes() for path in (tmp_path / "after others").glob("*/log.csv")}
-    assert len(logs) == 2 * len(seeds)  # every fold and seed is another training
+    assert len(logs) == 2 * len(seeds)  # every fold and seed trains differently
 
 
 def test_all_runs_of_a_fold_come_before_the_next_fold_and_share_networks(cross_validate, untrained):
@@ -129,7 +129,7 @@ def test_all_runs_of_a_fold_come_before_the_next_fold_and_share_networks(cross_v
     assert [re.search(r"run \d of \d, .. from random weights", line)[0] for line in lines] == [
         f"run {number} of 8, {strategy} from random weights" for number, (_, strategy) in enumerate(used, start=1)
     ]
-    # The time to go is told as soon as each strategy has run once; before, it would be a guess.
+    # The remaining time is shown once each strategy has finished a run.
     assert ["about 0 min to go" in line for line in lines] == [False] * 2 + [True] * 6
 
 
@@ -153,7 +153,7 @@ def test_runs_start_from_another_strategy_of_the_same_fold_and_seed(cross_valida
         ({"strategies": ["S3"], "folds": [1], "weights": "w.h5", "start_from": "S1"}, "one of the two at most"),
     ],
 )
-def test_what_cannot_be_done_is_said_before_anything_is(cross_validate, tmp_path, arguments, message):
+def test_impossible_runs_are_refused_before_any_training(cross_validate, tmp_path, arguments, message):
     with pytest.raises(UserError, match=message):
         cross_validate(**arguments)
     assert not (tmp_path / "runs").exists()

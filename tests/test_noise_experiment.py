@@ -1,4 +1,4 @@
-"""Finished runs through noise: the same mixtures for all of them, whatever is measured beside or before."""
+"""Noise measurements: the same mixtures for all runs, regardless of other runs and earlier calls."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("shallow")
 
 @pytest.fixture(scope="module", autouse=True)
 def loaded_once():
-    """A run that several measurements hear is traced once."""
+    """Each run is loaded and traced once for all measurements."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(noise, "load_run", cache(noise.load_run))
         yield
@@ -37,13 +37,13 @@ def loaded_once():
 
 @pytest.fixture(scope="module")
 def runs(shallow, finetuned):
-    """Of fold 1, which tests speaker 1 and trains on 3 to 6; without and with ghosts."""
+    """Without and with ghosts, on fold 1, which tests speaker 1 and trains on 3 to 6."""
     return [finetuned(strategy).path for strategy in ("S1", "S3")]
 
 
 @dataclass
 class Watched:
-    """A measurement, and what went on meanwhile."""
+    """A measurement with the talkers it used and the cache before and after it."""
 
     folder: NoiseFolder
     talkers: set[str]
@@ -95,7 +95,7 @@ def counts_of(folder: NoiseFolder) -> pd.DataFrame:
     return rows.astype(dict.fromkeys(("utterances", "correct", "clean_correct"), int))
 
 
-def test_without_noise_a_run_names_what_it_named(measured, finetuned):
+def test_without_noise_a_run_repeats_its_predictions(measured, finetuned):
     rows = counts_of(measured)
     clean = rows[rows["noise"] == "none"]
     for strategy in ("S1", "S3"):
@@ -108,12 +108,12 @@ def test_without_noise_a_run_names_what_it_named(measured, finetuned):
         assert measured.read_about()["runs"][f"{strategy}-fold1-seed0"]["clean_as_in_predictions"] == len(tested)
 
 
-def test_every_utterance_is_heard_in_every_condition(measured):
+def test_every_utterance_is_tested_in_every_condition(measured):
     rows = counts_of(measured)
     assert list(dict.fromkeys(zip(rows["noise"], rows["portion"], rows["snr_db"], strict=True))) == [
         (one.noise, one.portion, "" if one.snr_db is None else str(one.snr_db)) for one in CONDITIONS
     ]
-    # 12 tones of speaker 1; what they were without noise does not depend on the noise.
+    # 12 tones of speaker 1; `clean_correct` does not depend on the noise.
     for strategy in ("S1", "S3"):
         by_condition = rows[rows["strategy"] == strategy].groupby(["noise", "portion", "snr_db"])
         assert (by_condition["utterances"].sum() == 12).all()
@@ -122,7 +122,7 @@ def test_every_utterance_is_heard_in_every_condition(measured):
     assert set(rows["descriptors"]) == {"3+"}
 
 
-def test_ghost_shares_are_told_of_networks_with_ghosts(measured):
+def test_only_networks_with_ghosts_have_ghost_shares(measured):
     rows = measured.read_rows()
     shares = ["ghost_share", "ghost_share_noisy", "ghost_share_clean"]
     assert (rows.loc[rows["strategy"] == "S1", [*shares, "both_halves"]] == "").all(axis=None)
@@ -134,7 +134,7 @@ def test_ghost_shares_are_told_of_networks_with_ghosts(measured):
     assert (own.loc[~half, shares[1:]] == "").all(axis=None)
 
 
-def test_ghost_shares_of_halves_leave_out_what_lies_in_both(small):
+def test_ghost_shares_of_halves_skip_descriptors_in_both(small):
     # The shallow network has a descriptor per 4 frames of 160 samples, each frame of 512: they span 0-992, 640-1632,
     # 1280-2272 and 1920-2912. Noise up to 1700 covers the first two, and the last is the only one beyond it.
     shares = np.array([0.1, 0.3, 0.9, 0.5])
@@ -145,7 +145,7 @@ def test_ghost_shares_of_halves_leave_out_what_lies_in_both(small):
 
 @pytest.fixture
 def mixtures(monkeypatch):
-    """What goes into silence removal, which keeps everything."""
+    """Collects the input of silence removal, which here keeps everything."""
     heard = []
 
     def keep_all(waveform, config, name):
@@ -156,7 +156,7 @@ def mixtures(monkeypatch):
     return heard
 
 
-def test_noise_is_mixed_in_before_silence_removal_and_over_half_the_rest_is_as_it_was(speech, talkers, small, mixtures):
+def test_noise_is_mixed_in_before_silence_removal_and_over_half_the_rest_is_unchanged(speech, talkers, small, mixtures):
     item = speech[1][0]
     heard = list(heard_utterance(item, talkers, small))
     by_condition = dict(zip(CONDITIONS, mixtures, strict=True))
@@ -195,7 +195,7 @@ def test_the_noisy_half_is_found_again_after_silence_removal(speech, talkers, sm
     assert noise._kept(padded, whole, slice(12_000, len(padded)), small) == slice(12_000, len(padded))
 
 
-def test_what_is_heard_depends_on_name_noise_and_seed_alone(speech, talkers, small):
+def test_mixtures_depend_only_on_name_noise_and_seed(speech, talkers, small):
     first, second = speech[1][:2]
     alone = {one.condition: one.speech.samples for one in heard_utterance(first, talkers, small)}
     list(heard_utterance(second, talkers, small))
@@ -207,7 +207,7 @@ def test_what_is_heard_depends_on_name_noise_and_seed_alone(speech, talkers, sma
     assert same == [CLEAN]
 
 
-def test_nobody_babbles_behind_himself(speech, talkers):
+def test_no_speaker_is_in_the_babble_of_his_own_utterance(speech, talkers):
     everyone = talkers | {"table:1": speech[1]}
     for number, item in enumerate(speech[1] + speech[3]):
         drawn = draw_talkers(item.utterance, everyone, 20_000, np.random.default_rng(number))
@@ -217,21 +217,21 @@ def test_nobody_babbles_behind_himself(speech, talkers):
         assert all(sum(one.samples for one in items) >= 20_000 for items in drawn)
 
 
-def test_two_others_are_needed_to_babble(speech):
+def test_babble_needs_two_other_speakers(speech):
     with pytest.raises(UserError, match=r"babble: expected at least 2 training speakers beside table:1\. Received: 1;"):
         draw_talkers(speech[1][0].utterance, {"table:3": speech[3], "table:1": speech[1]}, 9, np.random.default_rng(0))
 
 
-def test_the_babble_is_that_of_training_speakers(watched):
+def test_babble_is_of_training_speakers(watched):
     assert watched.talkers == {"table:3", "table:4", "table:5", "table:6"}
 
 
-def test_nothing_noisy_gets_into_the_cache(watched):
+def test_mixtures_are_not_cached(watched):
     assert len(watched.cached) == 72  # 6 speakers, 3 emotions, 4 takes
     assert watched.cached == watched.cached_before
 
 
-def test_a_measurement_goes_on_where_it_stopped_and_ends_the_same(measured, runs, tones, tmp_path, monkeypatch):
+def test_a_measurement_resumes_and_ends_the_same(measured, runs, tones, tmp_path, monkeypatch):
     corpus, lines = open_corpus(tones), []
     folder = measure(corpus, runs[:1], tmp_path / "noise", print)
     with folder.table.open("a") as file:  # as after a kill between the two files
@@ -259,7 +259,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_another_measurement_is_never_mixed_in(measured, runs, tones, tmp_path, case):
+def test_runs_of_another_measurement_are_refused(measured, runs, tones, tmp_path, case):
     make, message = REFUSED[case]
     before = measured.about.read_bytes()
     with pytest.raises(UserError, match=rf"^{measured.path}: {message}"):
@@ -267,7 +267,7 @@ def test_another_measurement_is_never_mixed_in(measured, runs, tones, tmp_path, 
     assert measured.about.read_bytes() == before
 
 
-def test_another_setting_is_never_mixed_in(measured, runs, tones, monkeypatch):
+def test_another_setting_is_refused(measured, runs, tones, monkeypatch):
     monkeypatch.setattr(noise, "TALKERS", 2)
     with pytest.raises(UserError, match=rf"^{measured.path}: holds a measurement with another talkers; choose another"):
         measure(open_corpus(tones), runs, measured.path, print)
@@ -288,7 +288,7 @@ def other_recording(run, tones):
 
 BAD = {
     "no weights": (without_weights, r"run/embedding\.weights\.h5: expected the weights of the run; give a run that"),
-    "another network": (other_network, r"run: expected audio, vad, spectrogram and network of .*, but for the ghost"),
+    "another network": (other_network, r"run: expected audio, vad, spectrogram and network of .*, except for ghost"),
     "another recording": (other_recording, r"tones\.csv: expected the recordings of the runs: table, data hash .*give"),
     "a full folder": (
         lambda run, tones: (run.parent / "noise").mkdir() or (run.parent / "noise/mine.txt").touch(),
@@ -298,7 +298,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_measured_is_refused_by_name(runs, tones, tmp_path, case):
+def test_unsuitable_runs_are_refused_by_name(runs, tones, tmp_path, case):
     spoil, message = BAD[case]
     run = shutil.copytree(runs[1], tmp_path / "run")
     copy = shutil.copytree(tones.parent, tmp_path / "corpus") / tones.name

@@ -1,4 +1,4 @@
-"""A grid over parameters: which trainings are made, what is kept, and what the table says."""
+"""Sweeps: the trainings of a grid, resuming, and the table."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from ser_tf.corpora.folds import load_scheme
 from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
 from ser_tf.experiments import sweep
-from ser_tf.experiments.sweep import FLATTERING, Sweep, parse_grid
+from ser_tf.experiments.sweep import OPTIMISTIC, Sweep, parse_grid
 from ser_tf.network.se_resnet import embedding_network
 from ser_tf.runs.files import write_json
 from ser_tf.runs.folder import RunFolder
@@ -42,7 +42,7 @@ def sweep_of(tones, small, tmp_path):
 
 @pytest.fixture
 def untrained(monkeypatch):
-    """Replaces training by two epochs of UAR clusters / 10 and clusters / 10 + alpha + fold / 100; gives the tasks."""
+    """Replaces training by two epochs of UAR clusters / 10 and clusters / 10 + alpha + fold / 100; lists the tasks."""
     tasks = []
 
     def trained(task, run, report):
@@ -59,7 +59,7 @@ def untrained(monkeypatch):
 
 @pytest.fixture
 def start(small, tmp_path) -> Path:
-    """FOLDER/STRATEGY of a finished run of fold 1 and seed 0; its weights, of 2 clusters and 2 ghosts, know nothing."""
+    """FOLDER/STRATEGY of a finished run of fold 1 and seed 0, with untrained weights of 2 clusters and 2 ghosts."""
     run = RunFolder(tmp_path / "evaluated/S3-fold1-seed0")
     run.path.mkdir(parents=True)
     write_json(run.identity, {"identity": {}})
@@ -73,7 +73,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_calls_with_other_folds_end_in_one_table(sweep_of, untrained, tmp_path):
+def test_calls_with_different_folds_share_a_table(sweep_of, untrained, tmp_path):
     lines = []
     sweep_of(folds=[2]).run(lines.append)
     assert [re.search(r"run \d of 4", line)[0] for line in lines] == [f"run {number} of 4" for number in (1, 2, 3, 4)]
@@ -91,12 +91,12 @@ def test_calls_with_other_folds_end_in_one_table(sweep_of, untrained, tmp_path):
     assert [(row["fold"], row["network.clusters"], row["loss.alpha"]) for row in rows] == [
         (fold, clusters, alpha) for fold in "12" for clusters in "23" for alpha in ("0.1", "0.2")
     ]
-    # 31, 32: 20 for the clusters, 10 for the margin and one for each fold; mean 31.5, range 1.
-    title, heading, first, *_, flattering = last.table().splitlines()
+    # 31, 32: 20 from clusters, 10 from alpha, 1 and 2 from the folds; mean 31.5, range 1.
+    title, heading, first, *_, note = last.table().splitlines()
     assert title == "S5 from random weights: best validation UAR in percent"
     assert heading.split() == ["fold", "1", "fold", "2", "mean", "range"]
     assert first.split() == ["network.clusters=2-loss.alpha=0.1", "31.0", "32.0", "31.5", "1.0"]
-    assert flattering == FLATTERING
+    assert note == OPTIMISTIC
     about = json.loads((tmp_path / "sweep/sweep.json").read_text())
     assert about["parameters"] == {"network.clusters": [2, 3], "loss.alpha": [0.1, 0.2]}
     assert (about["strategy"], about["start"], about["epochs"]) == ("S5", "random weights", 6)
@@ -120,7 +120,7 @@ def test_the_command_trains_each_point_and_prints_the_table(tones, small, start,
     assert lines[-4].startswith(f"S3 from {start}-foldN-seedN, ghost_vlad afresh: best validation UAR")
 
 
-def test_a_killed_sweep_goes_on_and_its_trainings_are_no_runs_that_predict(sweep_of, untrained, monkeypatch, tmp_path):
+def test_a_killed_sweep_resumes_and_its_trainings_cannot_be_used_as_runs(sweep_of, untrained, monkeypatch, tmp_path):
     train_fold, folder = sweep.train_fold, tmp_path / "sweep/fold1-seed0-network.clusters=3-loss.alpha=0.1"
 
     def killed(task, run, report):
@@ -158,7 +158,7 @@ def test_only_folds_that_every_point_has_finished_are_compared(sweep_of, untrain
     assert left_out == "Not shown until every point has finished: fold 2."
 
 
-def test_several_seeds_are_told_apart(sweep_of, untrained, small):
+def test_several_seeds_are_named_in_the_table(sweep_of, untrained, small):
     made = sweep_of({"loss.alpha": (0.1,)}, seeds=[3, 4])
     made.run(print)
     assert [task.config.training.seed for task in untrained] == [3, 4]
@@ -192,7 +192,7 @@ def test_a_folder_of_something_else_is_refused(sweep_of, tmp_path):
         sweep_of().run(print)
 
 
-def test_no_number_of_clusters_is_ahead_by_what_the_weights_know(sweep_of, untrained, start):
+def test_swept_layers_start_afresh_for_every_value(sweep_of, untrained, start):
     sweep_of({"network.ghost_clusters": (0, 2)}, start_from=start).run(print)
     assert [task.config.network.ghost_clusters for task in untrained] == [0, 2]
     assert [task.afresh for task in untrained] == [("ghost_vlad",)] * 2
@@ -215,7 +215,7 @@ def test_margins_are_compared_from_weights_taken_in_full(sweep_of, untrained, st
         ({"grid": {"training.batch_size": (16, 49)}}, "batch_size: expected at most the number of training"),
     ],
 )
-def test_what_cannot_be_done_is_said_before_anything_is(sweep_of, untrained, tmp_path, arguments, message):
+def test_impossible_sweeps_are_refused_before_any_training(sweep_of, untrained, tmp_path, arguments, message):
     with pytest.raises(UserError, match=message):
         sweep_of(**arguments).run(print)
     assert untrained == []
@@ -249,9 +249,9 @@ def test_values_are_read_as_in_a_configuration():
         (["loss.alpha=-1"], "alpha: expected at least 0. Received: alpha=-1.0"),
         (["loss.alpha=0.1,1e-1"], "over: expected different values of loss.alpha. Received: 0.1,1e-1"),
         (["loss.alpha=1", "loss.alpha=2"], "over: expected each parameter once. Received: loss.alpha twice"),
-        (["training.seed=1,2"], "over: training.seed is no parameter to choose; give --seeds"),
+        (["training.seed=1,2"], "over: training.seed cannot be swept; use --seeds"),
     ],
 )
-def test_a_grid_that_cannot_be_made_is_refused(texts, message):
+def test_an_invalid_grid_is_refused(texts, message):
     with pytest.raises(UserError, match=f"^{re.escape(message)}"):
         parse_grid(texts, Config())

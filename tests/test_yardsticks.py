@@ -1,4 +1,4 @@
-"""Yardsticks: what each sees and says, its run folders, and a random split that cannot be taken for an honest one."""
+"""Yardsticks: their predictions and run folders, and random splits, which must be marked."""
 
 import csv
 import json
@@ -45,7 +45,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lopsided(tones):
-    """The tones without three recordings of speaker 3, so that fold 1 trains on 16 happy, 16 sad and 13 angry ones."""
+    """The tones without three of speaker 3, so that fold 1 trains on 16 happy, 16 sad and 13 angry recordings."""
     columns, *rows = tones.read_text().splitlines()
     table = tones.with_name("lopsided.csv")
     table.write_text(
@@ -60,8 +60,8 @@ def opened(lopsided):
     return corpus, load_scheme("complete", corpus), prepare_speech(corpus.utterances, Config())
 
 
-def judged(opened, folder, *, methods=METHODS, protocol="honest"):
-    """The table, and the lines that were reported."""
+def compared(opened, folder, *, methods=METHODS, protocol="honest"):
+    """The table and the reported lines."""
     lines = []
     found = choose(methods, opened[0])
     return compare(found, *opened, protocol=protocol, folder=folder, report=lines.append), lines
@@ -71,7 +71,7 @@ def judged(opened, folder, *, methods=METHODS, protocol="honest"):
 def both(opened, tmp_path_factory):
     """Folder and table of two methods on both protocols."""
     folder = tmp_path_factory.mktemp("runs")
-    return folder, judged(opened, folder, protocol="random")[0]
+    return folder, compared(opened, folder, protocol="random")[0]
 
 
 def rows_of(path, side=None):
@@ -86,7 +86,7 @@ def metrics_of(folder):
 def cells_of(table, method, split):
     """The numbers in the table's row of a method."""
     row = next(line for line in table.splitlines() if line.split()[0] == method and line.endswith(split))
-    names = [f"{metric} {kind}" for metric in ("wa", "uar") for kind in ("mean", "min", "max", "std", "pooled")]
+    names = [f"{metric} {kind}" for metric in ("uar", "wa") for kind in ("mean", "min", "max", "std", "pooled")]
     return dict(zip(["folds", *names], map(float, row.removesuffix(split).split()[1:]), strict=True))
 
 
@@ -197,13 +197,13 @@ def test_the_leak_premium_is_the_difference_of_the_means(both):
     folder, table = both
     line = next(line for line in table.splitlines() if line.startswith("mfcc_svm: leak premium "))
     means = [
-        np.mean([metrics_of(folder / f"mfcc_svm-fold{fold}{mark}")["test"]["wa"] for fold in range(1, 7)])
+        np.mean([metrics_of(folder / f"mfcc_svm-fold{fold}{mark}")["test"]["uar"] for fold in range(1, 7)])
         for mark in (f"-{MARK}", "")
     ]
     assert float(line.split()[3]) == pytest.approx(100 * (means[0] - means[1]), abs=0.051)
 
 
-def test_a_random_split_tests_each_utterance_once_and_hears_everyone(opened):
+def test_a_random_split_tests_each_utterance_once_and_trains_on_all_speakers(opened):
     splits, items = random_splits(*opened), opened[2].items
     names = [[item.utterance.name for item in split.sides["test"].speech] for split in splits]
     assert sorted(name for test in names for name in test) == sorted(item.utterance.name for item in items)
@@ -216,8 +216,8 @@ def test_a_random_split_tests_each_utterance_once_and_hears_everyone(opened):
         counts = Counter(item.utterance.emotion for item in split.sides["test"].speech)
         assert (counts["happy"], counts["sad"]) == (4, 4)  # 24 dealt to six folds; 21 angry ones to 3 or 4 each
         assert counts["angry"] in (3, 4)
-    heard = {item.utterance.speaker for item in splits[0].sides["train"].speech}
-    assert {item.utterance.speaker for item in splits[0].sides["test"].speech} <= heard
+    trained_on = {item.utterance.speaker for item in splits[0].sides["train"].speech}
+    assert {item.utterance.speaker for item in splits[0].sides["test"].speech} <= trained_on
     again = random_splits(*opened)
     assert [split.scheme_hash for split in again] == [splits[0].scheme_hash] * 6
     assert [[item.utterance.name for item in split.sides["test"].speech] for split in again] == names
@@ -231,28 +231,28 @@ def test_random_folds_need_three_and_no_more_than_the_rarest_emotion_has(opened,
         random_splits(corpus, load_scheme("two", corpus, folds), prepared)
 
 
-def test_what_is_finished_is_kept_and_what_is_not_is_judged_again(both, opened, tmp_path):
+def test_finished_runs_are_kept_and_unfinished_ones_done_again(both, opened, tmp_path):
     method, fold = "mfcc_svm", tmp_path / "mfcc_svm-fold2"
-    table, lines = judged(opened, tmp_path, methods=(method,))
+    table, lines = compared(opened, tmp_path, methods=(method,))
     assert lines == [f"{method}: describing 69 utterances"]  # 72 tones, of which three are left out
     expected = {path.name: path.read_text() for path in fold.iterdir()}
     (fold / "metrics.json").unlink()  # as a kill before the end leaves it
-    again, lines = judged(opened, tmp_path, methods=(method,))
+    again, lines = compared(opened, tmp_path, methods=(method,))
     assert again == table
     assert lines.count(f"{method}: describing 69 utterances") == 1
     assert sorted(line for line in lines if "already" in line) == [
         f"{tmp_path}/{method}-fold{number}: already finished" for number in (1, 3, 4, 5, 6)
     ]
     assert {path.name: path.read_text() for path in fold.iterdir()} == expected
-    _, lines = judged(opened, tmp_path, methods=(method,))
-    assert len(lines) == 6  # nothing is described when nothing is left to judge
+    _, lines = compared(opened, tmp_path, methods=(method,))
+    assert len(lines) == 6  # no features without an unfinished run
 
 
 def test_a_folder_of_another_run_is_refused(both, tones):
     corpus = open_corpus(tones)
     whole = corpus, load_scheme("complete", corpus), prepare_speech(corpus.utterances, Config())
     with pytest.raises(UserError, match="majority-fold1: holds a run with another data_hash; choose another --run"):
-        judged(whole, both[0])
+        compared(whole, both[0])
 
 
 def test_a_folder_of_an_svm_that_counted_votes_is_refused(both, opened, tmp_path):
@@ -261,7 +261,7 @@ def test_a_folder_of_an_svm_that_counted_votes_is_refused(both, opened, tmp_path
     assert content["identity"].pop("confidence") == "pairwise coupling"  # as older versions wrote it
     run.identity.write_text(json.dumps(content))
     with pytest.raises(UserError, match="mfcc_svm-fold1: holds a run with another confidence; choose another --run"):
-        judged(opened, tmp_path, methods=("mfcc_svm",))
+        compared(opened, tmp_path, methods=("mfcc_svm",))
 
 
 @pytest.mark.parametrize(("side", "speakers"), [("training", "3456"), ("validation", "2")])
@@ -276,11 +276,11 @@ def test_a_side_without_an_emotion_is_refused_and_leaves_no_folder(tones, tmp_pa
     folds.write_text("table: {own: {folds: {1: {test: 1, validation: 2}}}}")
     opened = corpus, load_scheme("own", corpus, folds), prepare_speech(corpus.utterances, Config())
     with pytest.raises(UserError, match=rf"fold 1: expected {side} speakers .* Received: table:.* without sad; choose"):
-        judged(opened, tmp_path / "runs")
+        compared(opened, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
-def test_by_default_what_cannot_be_had_is_told(opened, monkeypatch):
+def test_by_default_unavailable_yardsticks_are_warned_about(opened, monkeypatch):
     monkeypatch.setitem(sys.modules, "opensmile", None)
     with pytest.warns(UserWarning) as warned:
         found = choose((), opened[0])
@@ -299,15 +299,15 @@ def test_by_default_what_cannot_be_had_is_told(opened, monkeypatch):
         ("svm", "methods: expected some of majority, mfcc_svm, egemaps_svm, human. Received: svm"),
     ],
 )
-def test_what_is_asked_for_by_name_must_be_there(opened, monkeypatch, method, message):
+def test_an_unavailable_yardstick_asked_for_by_name_is_refused(opened, monkeypatch, method, message):
     monkeypatch.setitem(sys.modules, "opensmile", None)
     with pytest.raises(UserError, match=message):
         choose(("majority", method), opened[0])
 
 
 @needs_opensmile
-def test_egemaps_are_judged(opened, tmp_path):
-    judged(opened, tmp_path, methods=("egemaps_svm",))
+def test_egemaps_recognise_the_tones(opened, tmp_path):
+    compared(opened, tmp_path, methods=("egemaps_svm",))
     run = RunFolder(tmp_path / "egemaps_svm-fold1")
     assert run.read_identity()["input"] == f"waveform: eGeMAPSv02 of opensmile {version('opensmile')}"
     assert metrics_of(run.path)["test"]["wa"] >= 0.75  # as above
@@ -347,9 +347,9 @@ def heard(tmp_path):
     return corpus, scheme, prepare_speech(corpus.utterances, Config())
 
 
-def test_a_tie_of_listeners_is_counted_wrong_and_beside_it_shared(heard, tmp_path):
+def test_a_tie_of_listeners_counts_as_wrong_and_separately_in_part(heard, tmp_path):
     write_votes(tmp_path / "CREMA-D" / "processedResults" / "summaryTable.csv")
-    table, _ = judged(heard, tmp_path / "runs", methods=("human",))
+    table, _ = compared(heard, tmp_path / "runs", methods=("human",))
     metrics = metrics_of(tmp_path / "runs" / "human-fold1")
     # Right: angry and neutral. Shared: half of fearful, a third of happy. One utterance of each emotion: WA is UAR.
     assert (metrics["test"]["wa"], metrics["test"]["uar"]) == (pytest.approx(2 / 6), pytest.approx(2 / 6))
@@ -372,7 +372,7 @@ def test_a_tie_of_listeners_is_counted_wrong_and_beside_it_shared(heard, tmp_pat
         assert sum(shares.values()) == pytest.approx(1, abs=2e-6)
         assert row["prediction"] == max(shares, key=shares.get), truth
     assert float(rows["happy"]["happy"]) == pytest.approx(1 / 3, abs=1e-5)
-    # One fold: no deviation; and since it is not the case that each speaker is tested once, nothing is pooled.
+    # One fold has no deviation; without a test of every speaker nothing is pooled.
     line = f"human, ties shared      1     {100 * shared:.1f}"
     assert line.split() == next(row for row in table.splitlines() if "ties shared" in row).split()[:5]
     assert "-" in table.splitlines()[-1].split()
@@ -398,16 +398,16 @@ def test_the_votes_on_every_clip_are_needed(heard, tmp_path):
         tmp_path / "CREMA-D" / "summaryTable.csv", {name: vote for name, vote in VOTES.items() if name != CLIPS[3]}
     )
     with pytest.raises(UserError, match=rf"summaryTable\.csv: expected the votes on {CLIPS[3]}; fetch the complete"):
-        judged(heard, tmp_path / "runs", methods=("human",))
+        compared(heard, tmp_path / "runs", methods=("human",))
 
 
 def test_other_votes_make_another_run(heard, tmp_path):
     table = tmp_path / "CREMA-D" / "summaryTable.csv"
     write_votes(table)
-    judged(heard, tmp_path / "runs", methods=("human",))
+    compared(heard, tmp_path / "runs", methods=("human",))
     write_votes(table, VOTES | {CLIPS[0]: "A"})
     with pytest.raises(UserError, match="human-fold1: holds a run with another input; choose another --run"):
-        judged(heard, tmp_path / "runs", methods=("human",))
+        compared(heard, tmp_path / "runs", methods=("human",))
 
 
 def test_votes_are_read_by_letter_and_todays_name(tmp_path):

@@ -1,4 +1,4 @@
-"""Train on one corpus and test on another, over the emotions that both have."""
+"""Train on one corpus and test on another, with the emotions that both have."""
 
 import dataclasses
 import os
@@ -23,25 +23,25 @@ def cross_corpus_task(
     config: Config,
     weights: Path | None,
 ) -> FoldTask:
-    """The task of training on one corpus and testing on another; for arguments and errors see `join` and `FoldTask`."""
+    """Training on one corpus and testing on another as a task; for arguments and errors see `join` and `FoldTask`."""
     corpus, joined, protocol = join(trained_on, tested_on, scheme)
     return FoldTask.make(corpus, joined, fold, strategy, config, weights, protocol=protocol)
 
 
 def join(trained_on: Corpus, tested_on: Corpus, scheme: Scheme) -> tuple[Corpus, Scheme, dict[str, Any]]:
-    """One corpus and its folds whose training and validation sides are of one corpus, and whose test side is another.
+    """A joint corpus and folds that train and validate on one corpus and test on the other.
 
-    Each fold validates on the speakers that it has in `scheme`, trains on all others of that corpus, and tests on
-    every recording of the other corpus.
+    Each fold validates on its validation speakers in `scheme`, trains on all other speakers of that corpus, and tests
+    on every recording of the other corpus.
 
     Args:
-        trained_on: the corpus of training and validation.
-        tested_on: the corpus of the test.
+        trained_on: corpus for training and validation.
+        tested_on: corpus for the test.
         scheme: folds of `trained_on`.
 
     Returns:
-        The corpus, the folds, and the protocol for `FoldTask.make`: its name, both corpora, and how many utterances of
-        which emotions are left out since the other corpus lacks the emotion.
+        The joint corpus, its folds, and the protocol for `FoldTask.make`: its name, both corpora, and per corpus the
+        numbers of utterances that are left out because the other corpus lacks their emotion.
 
     Raises:
         UserError: a speaker is in both corpora, or they share fewer than two emotions.
@@ -50,7 +50,7 @@ def join(trained_on: Corpus, tested_on: Corpus, scheme: Scheme) -> tuple[Corpus,
     if both:
         raise UserError(
             f"{tested_on.root}: expected a corpus without the speakers of {trained_on.root}. Received: {len(both)} of "
-            f"them, such as {both[0]}; give another corpus, or name the speakers of your tables apart"
+            f"them, such as {both[0]}; give another corpus, or rename the speakers in your tables"
         )
     spoken = [{utterance.emotion for utterance in corpus.utterances} for corpus in (trained_on, tested_on)]
     shared = tuple(emotion for emotion in trained_on.emotions if emotion in spoken[0] & spoken[1])

@@ -1,4 +1,4 @@
-"""Every fold of several strategies and seeds: what is finished is kept, what was killed goes on at its epoch."""
+"""Cross-validation over strategies and seeds; finished runs are kept, interrupted ones resume at their last epoch."""
 
 import dataclasses
 import time
@@ -26,18 +26,18 @@ from ser_tf.training.sides import without_contradictions
 
 @dataclasses.dataclass(frozen=True)
 class CrossValidation:
-    """Runs to be made: the product of folds, seeds and strategies.
+    """The product of folds, seeds and strategies, a run each.
 
     Attributes:
         corpus: the utterances.
         scheme: its folds.
-        config: preset and changes; its seed is replaced by each of `seeds`.
+        config: preset and changes; each of `seeds` replaces its seed.
         strategies: S1 to S5.
         folds: numbers of the folds.
         seeds: of initial weights, batches and crops.
         weights: file that every run starts from; None for random weights.
-        start_from: strategy whose weights of the same fold, seed and folder every run starts from.
-        folder: the runs stand in it as STRATEGY-foldN-seedN.
+        start_from: strategy in the same folder whose weights of the same fold and seed every run starts from.
+        folder: contains the runs as STRATEGY-foldN-seedN.
     """
 
     corpus: Corpus
@@ -51,14 +51,14 @@ class CrossValidation:
     folder: Path
 
     def run_folder(self, strategy: str, fold: int, seed: int) -> RunFolder:
-        """Where this run stands."""
+        """The folder of a run."""
         return RunFolder(self.folder / f"{strategy}-fold{fold}-seed{seed}")
 
     def check(self) -> None:
-        """Say what cannot be done before anything is.
+        """Refuse impossible runs before any training.
 
         Raises:
-            UserError: a fold, a strategy or the weights do not go together.
+            UserError: a fold or strategy does not exist, or a strategy does not fit the configuration or the weights.
         """
         for fold in self.folds:
             self.scheme.fold(fold)
@@ -75,7 +75,7 @@ class CrossValidation:
         """All runs, fold by fold, so that a table of the first folds is balanced.
 
         Raises:
-            UserError: as `check`, or a fold of this speech cannot be trained and tested, or a folder holds another run.
+            UserError: as `check`, or a fold lacks speech to train or test on, or a folder holds another run.
         """
         self.check()
         corpus, prepared = without_contradictions(self.corpus, prepare_speech(self.corpus.utterances, self.config))
@@ -93,19 +93,19 @@ class CrossValidation:
         return tasks
 
     def run(self, tasks: Sequence[FoldTask], report: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-        """Train and test what is not finished.
+        """Train and test the unfinished runs.
 
-        The runs of a strategy share one compiled network, which gets its initial weights back before each.
+        The runs of a strategy share one compiled network, whose initial weights are restored before each run.
 
         Args:
-            tasks: what `tasks` gave.
-            report: takes one line about what goes on.
+            tasks: from `tasks`.
+            report: receives a line per step.
 
         Yields:
-            What each run's `metrics.json` holds, in the order of the tasks.
+            The content of each run's `metrics.json`, in the order of the tasks.
 
         Raises:
-            UserError: what a training cannot do.
+            UserError: a run cannot be trained.
         """
         networks: dict[str, FoldNetwork] = {}
         seconds: dict[str, list[float]] = defaultdict(list)
@@ -123,10 +123,10 @@ class CrossValidation:
                 seconds[strategy].append(time.monotonic() - began)
 
     def summarise(self) -> Summary:
-        """The statistics of all runs, which must be finished; also written to `summary-STRATEGIES.json`.
+        """The statistics of all runs, which must be finished; written to `summary-STRATEGIES.json`.
 
         Raises:
-            UserError: the runs were tested on different utterances, and must not be compared.
+            UserError: the runs were tested on different utterances, so that their scores cannot be compared.
         """
         folders = [self.run_folder(*run).path for run in product(self.strategies, self.folds, self.seeds)]
         demographics = demographics_of(self.corpus.name, self.corpus.speakers, self.corpus.root)
@@ -136,7 +136,7 @@ class CrossValidation:
 
 
 def time_to_go(remaining: Sequence[str], seconds: dict[str, list[float]]) -> str:
-    """What the remaining runs will take if they take as long as this call's own; empty before each strategy had one."""
+    """Remaining time, from this call's mean per strategy; empty until each remaining strategy has a finished run."""
     if not remaining or not all(seconds.get(strategy) for strategy in remaining):
         return ""
     minutes = sum(mean(seconds[strategy]) for strategy in remaining) / 60

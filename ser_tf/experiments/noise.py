@@ -1,13 +1,13 @@
-"""What noise does to finished runs: their own test speakers, heard through white noise, pink noise and babble.
+"""Noise measurement: finished runs on their own test speakers with white noise, pink noise and babble.
 
-The noise is mixed into the waveform before its silence is removed, and the mixture goes the way of every prediction:
-voice activity detector, spectrogram, network, classifier. Runs of one fold hear the very same mixtures, and so do all
-ratios and both portions: an utterance has one noise of each kind, made louder or softer, and over half of it the other
-half is left out. The babble is that of training speakers of the fold, six at once where there are as many, each with
-recordings in random order; the networks know their voices, and the test speakers are never among them.
+Noise is mixed into the waveform before silence removal, and the mixture takes the path of every prediction: voice
+activity detector, spectrogram, network, classifier. All runs of a fold get the same mixtures. An utterance has one
+noise of each kind, scaled to each signal-to-noise ratio; noise over half uses the same noise on one half only. Babble
+comes from up to six training speakers of the fold at once, each with recordings in random order. The networks were
+trained on these voices; test speakers are never among them.
 
-`noise.csv` holds counts by speaker, emotion, noise and descriptors, `noise.json` what they were made of. Both are
-written after each fold, the second last: a run that stands in it is finished.
+`noise.csv` holds counts by speaker, emotion, noise and descriptors, `noise.json` their settings and runs. Both are
+written after each fold, `noise.json` last: a run listed there is finished.
 """
 
 import dataclasses
@@ -52,7 +52,7 @@ TALKERS = 6
 FEWEST_TALKERS = 2
 NOISE_SEED = 0
 MEASUREMENT_VERSION = 1
-"""To be raised when the same runs and recordings give other numbers than before."""
+"""Increase it when the same runs and recordings give different numbers."""
 SNR_DEFINITION = (
     "mean square of the clean waveform over that of the noise, both over the samples that the voice activity detector "
     "takes for speech in the clean recording; over half of the utterance the same noise, in one half of that speech"
@@ -64,11 +64,11 @@ class Heard:
     """An utterance in one condition.
 
     Attributes:
-        utterance: who says what.
+        utterance: the utterance.
         condition: the noise.
-        speech: what silence removal leaves of the mixture.
-        noisy: which of its samples are of the noisy half; None where the noise is not over half.
-        clipped: samples that left full scale and were cut.
+        speech: the mixture after silence removal.
+        noisy: which samples of the speech are in the noisy half; None if the noise is not over half.
+        clipped: number of samples beyond full scale.
     """
 
     utterance: Utterance
@@ -80,7 +80,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A finished run to be measured."""
+    """A finished run to measure."""
 
     folder: RunFolder
     identity: dict[str, Any]
@@ -88,7 +88,7 @@ class ComparedRun:
 
     @classmethod
     def read(cls, path: Path) -> "ComparedRun":
-        """Read what the run is.
+        """Read identity and configuration of a run.
 
         Raises:
             UserError: the folder holds no finished run with weights.
@@ -106,7 +106,7 @@ class ComparedRun:
 
     @property
     def hash(self) -> str:
-        """16 hex digits that name identity, configuration, weights and classifier."""
+        """16 hex digits that identify the run: identity, configuration, weights and classifier."""
         content = hashlib.sha256(json.dumps([self.identity, dataclasses.asdict(self.config)]).encode())
         for file in sorted([*self.folder.path.glob("*.h5"), *self.folder.path.glob("svm.*")]):
             content.update(file.read_bytes())
@@ -115,26 +115,26 @@ class ComparedRun:
 
 
 def measure(corpus: Corpus, folders: Sequence[Path], out: Path, report: Callable[[str], None]) -> NoiseFolder:
-    """Let every run hear its test speakers in every condition; runs that are finished in `out` are kept.
+    """Test every run on its test speakers in every condition; runs already finished in `out` are kept.
 
     Args:
-        corpus: the recordings that the runs were made with.
-        folders: finished runs of any strategies, folds and seeds, whose networks differ in their ghosts alone.
+        corpus: the recordings of the runs.
+        folders: finished runs of any strategies, folds and seeds; their networks may differ only in ghost clusters.
         out: folder of the result.
-        report: takes one line about what goes on.
+        report: receives a line per step.
 
     Raises:
-        UserError: the runs do not belong together or to the corpus, lack their weights, or `out` holds other ones.
+        UserError: the runs do not belong together or to the corpus, or lack weights; or `out` holds other runs.
     """
     runs = {run.name: run for run in map(ComparedRun.read, folders)}
     tested = read_predictions(folders)
-    tested.of(*tested.strategies)  # refuses what cannot be compared
+    tested.of(*tested.strategies)  # refuses runs with different utterances
     config = _shared_config(list(runs.values()))
     prepared = without_contradictions(corpus, prepare_speech(corpus.utterances, config))[1]
     if (corpus.name, prepared.data_hash) != (tested.corpus, tested.data_hash):
         raise UserError(
             f"{corpus.root}: expected the recordings of the runs: {tested.corpus}, data hash {tested.data_hash}. "
-            f"Received: {corpus.name}, {prepared.data_hash}; give that corpus, with --keep-excluded where they had it"
+            f"Received: {corpus.name}, {prepared.data_hash}; give that corpus, with --keep-excluded if the runs used it"
         )
     settings = _settings(tested, config)
     folder = NoiseFolder(out)
@@ -166,7 +166,7 @@ def measure(corpus: Corpus, folders: Sequence[Path], out: Path, report: Callable
             agreeing = finished[run.name]["clean_as_in_predictions"]
             report(
                 f"{run.name}: {len(clean)} utterances x {len(CONDITIONS)} conditions, {seconds:.0f} s; without noise "
-                f"{agreeing} are named as in predictions.csv"
+                f"{agreeing} predictions are as in predictions.csv"
             )
         folder.write(pd.concat(rows), {"settings": settings, "runs": finished})
     return folder
@@ -175,14 +175,14 @@ def measure(corpus: Corpus, folders: Sequence[Path], out: Path, report: Callable
 def heard_utterance(
     recording: SpeechFile, talkers: Mapping[str, Sequence[SpeechFile]], config: Config, seed: int = NOISE_SEED
 ) -> Iterator[Heard]:
-    """One utterance in every condition.
+    """An utterance in every condition.
 
-    Every draw depends on the seed, the utterance's name and the kind of noise alone; that of the babble also on who
-    the talkers are and what they say.
+    Every random draw depends only on the seed, the utterance's name and the kind of noise; for babble also on the
+    talkers and their recordings.
 
     Args:
-        recording: the utterance; it is decoded anew, and nothing of it goes into the cache.
-        talkers: speaker -> recordings, for the babble; the speaker himself is left out.
+        recording: the utterance; it is decoded again, without the cache.
+        talkers: speaker -> recordings, for the babble; the utterance's own speaker is skipped.
         config: silence removal.
         seed: of the noises and the halves.
     """
@@ -207,10 +207,10 @@ def heard_utterance(
 def draw_talkers(
     utterance: Utterance, talkers: Mapping[str, Sequence[SpeechFile]], samples: int, generator: np.random.Generator
 ) -> list[list[SpeechFile]]:
-    """Who babbles behind an utterance, and the recordings of each, in order, that fill `samples`.
+    """Recordings of each babble talker of an utterance, in order and enough to fill `samples`.
 
     Raises:
-        UserError: fewer than two others are there.
+        UserError: there are fewer than two other speakers.
     """
     others = sorted(speaker for speaker in talkers if speaker != utterance.speaker)
     if len(others) < FEWEST_TALKERS:
@@ -239,7 +239,7 @@ def _noise(
 
 
 def _kept(mixture: np.ndarray, speech: Speech, where: slice, config: Config) -> slice:
-    """Which samples of the speech are of the stretch `where`, the first or second half of the mixture."""
+    """The samples of the speech that come from `where`, the first or second half of the mixture."""
     middle = where.stop if where.start == 0 else where.start
     before = middle if speech.kept_whole else int(voiced(mixture, config.vad)[:middle].sum())
     return slice(0, before) if where.start == 0 else slice(before, len(speech.samples))
@@ -248,7 +248,7 @@ def _kept(mixture: np.ndarray, speech: Speech, where: slice, config: Config) -> 
 def _measure_fold(
     runs: Sequence[ComparedRun], prepared: PreparedSpeech, tested: PredictionTable
 ) -> tuple[pd.DataFrame, int]:
-    """A row per run, utterance and condition, and how many mixtures were clipped."""
+    """A row per run, utterance and condition; and the number of clipped mixtures."""
     recognisers = {run.name: load_run(run.folder.path) for run in runs}
     config, identity = runs[0].config, runs[0].identity
     sides = {
@@ -261,22 +261,22 @@ def _measure_fold(
     named = tested.rows[tested.rows["fold"] == identity["fold"]]
     parts, clipped = [], 0
     speakers = sorted({item.utterance.speaker for item in sides["test"]})
-    for speaker in speakers:  # one after another, so that few mixtures are in memory
+    for speaker in speakers:  # one at a time, so that few mixtures are in memory
         spoken = [item for item in sides["test"] if item.utterance.speaker == speaker]
         heard = [one for item in spoken for one in heard_utterance(item, talkers, config)]
         clipped += sum(one.clipped > 0 for one in heard)
-        judged = _judged(heard, recognisers)
+        predicted = _predicted(heard, recognisers)
         for run in runs:
             own = named[(named["strategy"] == run.identity["strategy"]) & (named["seed"] == run.config.training.seed)]
-            part = judged[run.name]
+            part = predicted[run.name]
             part["emotion_tested"] = part["utterance"].map(dict(zip(own["utterance"], own["prediction"], strict=True)))
             place = {"run": run.name, "strategy": run.identity["strategy"], "fold": identity["fold"]}
             parts.append(part.assign(**place, seed=run.config.training.seed))
     return pd.concat(parts, ignore_index=True), clipped
 
 
-def _judged(heard: Sequence[Heard], recognisers: Mapping[str, Recogniser]) -> dict[str, pd.DataFrame]:
-    """Per recogniser a row for each that was heard."""
+def _predicted(heard: Sequence[Heard], recognisers: Mapping[str, Recogniser]) -> dict[str, pd.DataFrame]:
+    """Per recogniser, a row for each utterance and condition."""
     config = next(iter(recognisers.values())).config
     rows: dict[str, list[dict[str, Any]]] = {name: [{} for _ in heard] for name in recognisers}
     for inputs, places in inputs_of_each([one.speech.waveform for one in heard], config):
@@ -316,10 +316,10 @@ def _row(one: Heard, emotion: str, shares: np.ndarray, config: Config) -> dict[s
 
 
 def _shares_of_halves(shares: np.ndarray, noisy: slice, config: Config) -> tuple[float, float]:
-    """Mean ghost share of the descriptors of the noisy and of the clean half; both NaN where one has none.
+    """Mean ghost share of the descriptors in the noisy and in the clean half; both NaN if a half has none.
 
-    A descriptor counts to a half when all of its own frames, those up to the next descriptor, lie in it. It sees about
-    2 s around them, and squeeze-and-excitation lets it see everything, so that a difference is blurred from the start.
+    A descriptor belongs to a half if all frames up to the next descriptor lie in it. It also covers about 2 s around
+    them, and the whole utterance through squeeze-and-excitation, which blurs the difference.
     """
     step = frames_per_descriptor(config.network)
     hop, window = config.spectrogram.hop_samples, config.spectrogram.window_samples
@@ -355,7 +355,7 @@ def _counted(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _settings(tested: PredictionTable, config: Config) -> dict[str, Any]:
-    """What decides the numbers, beside the runs; as JSON values."""
+    """Everything but the runs that determines the numbers, as JSON values."""
     return {
         "corpus": tested.corpus,
         "scheme": tested.scheme,
@@ -375,10 +375,10 @@ def _settings(tested: PredictionTable, config: Config) -> dict[str, Any]:
 
 
 def _shared_config(runs: Sequence[ComparedRun]) -> Config:
-    """The configuration of the first run, when all others have its input and its network but for the ghosts.
+    """The configuration of the first run.
 
     Raises:
-        UserError: they have not.
+        UserError: another run has a different input or a different network, ghost clusters aside.
     """
 
     def compared(config: Config) -> tuple[Any, ...]:
@@ -388,8 +388,8 @@ def _shared_config(runs: Sequence[ComparedRun]) -> Config:
     for run in runs:
         if compared(run.config) != compared(first.config):
             raise UserError(
-                f"{run.folder.path}: expected audio, vad, spectrogram and network of {first.folder.path}, but for the "
-                "ghost clusters. Received: others; measure these runs apart"
+                f"{run.folder.path}: expected audio, vad, spectrogram and network of {first.folder.path}, except for "
+                "ghost clusters. Received: different ones; measure these runs separately"
             )
     return first.config
 

@@ -1,6 +1,6 @@
-"""Which utterances a fold trains on, validates on and tests on: as the scheme says, or dealt at random.
+"""The utterances of each side of a fold: by the speakers of a scheme, or at random.
 
-A random split hears the test speakers in training. It shows what that is worth, and says so wherever it is named.
+A random split trains on the test speakers. It measures the effect of this leak, and is marked wherever it is named.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ class Split:
 
     Attributes:
         protocol: SPEAKER_INDEPENDENT or RANDOM_SPLIT.
-        scheme: name of the folds; RANDOM_SPLIT again where they are not the scheme's.
-        scheme_hash: 16 hex digits that name the folds exactly.
+        scheme: name of the folds; RANDOM_SPLIT for a random split.
+        scheme_hash: 16 hex digits that identify the folds.
         fold: counted from 1.
         sides: "train", "validation" and "test".
     """
@@ -41,7 +41,7 @@ class Split:
     sides: Mapping[str, Side]
 
     def identity(self, method: str, corpus: Corpus, prepared: PreparedSpeech) -> dict[str, Any]:
-        """What decides a method's result on this fold, with the keys that the run of a network has."""
+        """Everything that determines a method's result on this fold, with the keys of a network's run."""
         return {
             "strategy": method if self.protocol == SPEAKER_INDEPENDENT else f"{method}, {self.protocol}",
             "protocol": self.protocol,
@@ -59,17 +59,17 @@ class Split:
         }
 
     def folder(self, method: str) -> str:
-        """Name of the method's run folder."""
+        """Name of the method's run folder on this fold."""
         mark = "" if self.protocol == SPEAKER_INDEPENDENT else "-random-split-speaker-dependent-not-comparable"
         return f"{method}-fold{self.fold}{mark}"
 
 
 def honest_splits(corpus: Corpus, scheme: Scheme, prepared: PreparedSpeech) -> list[Split]:
-    """The folds of the scheme, as the networks have them.
+    """The folds of the scheme, as for the networks.
 
     Raises:
-        UserError: two sides of a fold share a speaker or a recording; training or validation lacks an emotion, or any
-            side readable recordings.
+        UserError: two sides of a fold share a speaker or a recording, the training or validation side lacks an emotion,
+            or a side has no readable recording.
     """
     splits = []
     for fold in scheme.folds:
@@ -83,12 +83,13 @@ def honest_splits(corpus: Corpus, scheme: Scheme, prepared: PreparedSpeech) -> l
 
 
 def random_splits(corpus: Corpus, scheme: Scheme, prepared: PreparedSpeech) -> list[Split]:
-    """As many folds as the scheme has, dealt at random among the utterances of each emotion, whoever speaks.
+    """As many folds as the scheme has, drawn at random from the utterances of each emotion, regardless of speaker.
 
-    Each utterance is tested once; a fold validates on the test utterances of the next one, cyclic.
+    Each utterance is tested once; a fold validates on the test utterances of the next fold, cyclically.
 
     Raises:
-        UserError: fewer than three folds, or more than an emotion has utterances; or a recording falls on two sides.
+        UserError: there are fewer than three folds or more than an emotion has utterances, or a recording is on two
+            sides.
     """
     emotions = [item.utterance.emotion for item in prepared.items]
     count, most = len(scheme.folds), min(Counter(emotions).values())

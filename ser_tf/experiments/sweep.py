@@ -1,4 +1,4 @@
-"""A grid over parameters: each point a short training per fold, judged on validation speakers alone."""
+"""A grid over parameters: a short training per point and fold, evaluated only on validation speakers."""
 
 import csv
 import dataclasses
@@ -28,23 +28,23 @@ from ser_tf.runs.provenance import environment
 from ser_tf.training.finetune import FoldTask, train_fold
 from ser_tf.training.sides import without_contradictions
 
-FLATTERING = (
-    "Of validation speakers, each at the epoch that is best for them: these figures flatter, and serve to choose. "
-    "The folds' own test speakers took no part."
+OPTIMISTIC = (
+    "Scores of validation speakers at their best epoch: these scores are optimistic; use them only to choose settings. "
+    "The folds' own test speakers were not used."
 )
 FINISHED = "validation.json"
-"""File of a point's folder that is written last; without a metrics.json the folder is no run that predicts."""
+"""Last file written to a training's folder. The folder has no metrics.json, so it cannot be used as a run."""
 
 
 @dataclass(frozen=True)
 class SweepOutcome:
-    """What one training of the grid came to.
+    """Result of one training.
 
     Attributes:
         fold: counted from 1.
-        seed: of the training.
-        parameters: full names and values of the point.
-        validation_uar: of each epoch.
+        seed: of initial weights, batches and crops.
+        parameters: full name -> value, of the point.
+        validation_uar: UAR after each epoch that may be kept.
     """
 
     fold: int
@@ -55,19 +55,19 @@ class SweepOutcome:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Trainings to be made: the product of folds, seeds and the points of a grid.
+    """The product of folds, seeds and the points of a grid, a training each.
 
     Attributes:
         corpus: the utterances.
         scheme: its folds.
-        config: preset and changes; its seed is replaced by each of `seeds`.
+        config: preset and changes; each of `seeds` replaces its seed.
         strategy: S1 to S5.
         grid: full name of each parameter -> its values; the points are their product.
         folds: numbers of the folds.
         seeds: of initial weights, batches and crops.
         weights: file that every training starts from; None for random weights or `start_from`.
-        start_from: FOLDER/STRATEGY of runs made by `evaluate`; every training starts from the one of its fold and seed.
-        folder: the trainings stand in it, and `sweep.csv` and `sweep.json` over all of them.
+        start_from: FOLDER/STRATEGY of runs from `evaluate`; each training starts from the run of its fold and seed.
+        folder: contains a folder per training, and `sweep.csv` and `sweep.json` about all of them.
     """
 
     corpus: Corpus
@@ -83,17 +83,17 @@ class Sweep:
 
     @property
     def points(self) -> list[dict[str, Any]]:
-        """The value of each parameter, for every point of the grid."""
+        """The points of the grid: full name -> value of each parameter."""
         return [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
 
     def run(self, report: Callable[[str], None]) -> None:
-        """Train what is not finished, fold by fold, so that a table of the first folds is balanced.
+        """Do the unfinished trainings, fold by fold, so that a table of the first folds is balanced.
 
         Args:
-            report: takes one line about what goes on.
+            report: receives a line per step.
 
         Raises:
-            UserError: a point, a fold or the weights do not go together, or the folder holds another sweep.
+            UserError: a point, a fold or the weights do not fit together, or the folder holds another sweep.
         """
         runs = [
             (RunFolder(self.folder / f"fold{fold}-seed{seed}-{_label(point)}"), task, point)
@@ -114,7 +114,7 @@ class Sweep:
                 _, progress = train_fold(task, run, report)
                 uars = [epoch["validation_uar"] for epoch in progress.epochs]
                 if task.config.training.schedule == "cosine":
-                    uars = uars[-1:]  # the one epoch that may be kept
+                    uars = uars[-1:]  # only the last epoch may be kept
                 outcome = SweepOutcome(task.fold.number, task.config.training.seed, point, uars)
                 write_json(run.path / FINISHED, dataclasses.asdict(outcome))
                 run.state.unlink()
@@ -124,7 +124,7 @@ class Sweep:
         self._write_table()
 
     def outcomes(self) -> list[SweepOutcome]:
-        """Every finished training in the folder, whichever call made it, by fold, seed and place in the grid."""
+        """Every finished training in the folder, also of other calls, sorted by fold, seed and point."""
         remedy = "remove its folder and start again"
         points = [_plain(point) for point in self.points]
         found = []
@@ -138,8 +138,8 @@ class Sweep:
 
     def table(self) -> str:
         """Best validation UAR of each point in percent, over the folds that every point has finished."""
-        told = {"strategy": str, "start": (str, None), "afresh": [str]}
-        about = read_json(self.folder / "sweep.json", "start the sweep again", told)
+        shape = {"strategy": str, "start": (str, None), "afresh": [str]}
+        about = read_json(self.folder / "sweep.json", "start the sweep again", shape)
         best: dict[tuple[int, int], dict[str, float]] = {}
         for outcome in self.outcomes():
             place = best.setdefault((outcome.fold, outcome.seed), {})
@@ -161,10 +161,10 @@ class Sweep:
         partial = [name for name in names.values() if name not in whole]
         if partial:
             lines.append(f"Not shown until every point has finished: {', '.join(partial)}.")
-        return "\n".join([*lines, FLATTERING])
+        return "\n".join([*lines, OPTIMISTIC])
 
     def _tasks(self) -> list[tuple[int, int, dict[str, Any], FoldTask]]:
-        """All trainings, so that whatever stops one is said before the first begins."""
+        """All trainings; impossible ones are refused before the first begins."""
         if self.weights is not None and self.start_from is not None:
             raise UserError("weights and start_from: expected one of the two at most. Received: both")
         prepared: dict[Any, tuple[Corpus, PreparedSpeech]] = {}
@@ -188,7 +188,7 @@ class Sweep:
         return tasks
 
     def _begin(self, task: FoldTask) -> None:
-        """Open a new folder, or make sure that it holds the very same grid."""
+        """Open a new folder, or check that an existing one holds the same grid."""
         start = "random weights" if self.weights is None else str(self.weights)
         if self.start_from is not None:
             start = f"{self.start_from}-foldN-seedN"
@@ -210,7 +210,7 @@ class Sweep:
         path = self.folder / "sweep.json"
         if path.is_file():
             before = read_json(path, "choose another --run", dict)
-            other = [key for key in about if before.get(key) != about[key] and key != "epochs"]  # of a fold's size
+            other = [key for key in about if before.get(key) != about[key] and key != "epochs"]  # vary by fold
             if other:
                 raise UserError(f"{self.folder}: holds a sweep with another {', '.join(other)}; choose another --run")
             return
@@ -236,11 +236,11 @@ def parse_grid(texts: Sequence[str], config: Config) -> dict[str, tuple[Any, ...
     """Parameters and their values from lines like `network.clusters=2,4,8`, values as in a configuration's YAML.
 
     Args:
-        texts: one parameter each.
-        config: what the other parameters of a point are; a value may be out of range beside them.
+        texts: a parameter each.
+        config: the other parameters, which may restrict the values.
 
     Raises:
-        UserError: there is none, one twice, an unknown one, or a value that it cannot have.
+        UserError: there is no parameter, one occurs twice, one is unknown, or a value is out of range.
     """
     if not texts:
         raise UserError("over: expected parameters and their values, such as network.clusters=2,4,8. Received: none")
@@ -254,7 +254,7 @@ def parse_grid(texts: Sequence[str], config: Config) -> dict[str, tuple[Any, ...
         if not isinstance(values, list) or not values:
             raise UserError(f"over: expected NAME=VALUE,VALUE,... as in network.clusters=2,4,8. Received: {text}")
         if name == "training.seed":
-            raise UserError("over: training.seed is no parameter to choose; give --seeds")
+            raise UserError("over: training.seed cannot be swept; use --seeds")
         if name in grid:
             raise UserError(f"over: expected each parameter once. Received: {name} twice")
         room, _, parameter = name.partition(".")
@@ -266,11 +266,11 @@ def parse_grid(texts: Sequence[str], config: Config) -> dict[str, tuple[Any, ...
 
 
 def _label(point: Mapping[str, Any]) -> str:
-    """The point in words that also name a folder."""
-    said = {name: re.sub(r"[\s()\[\]]", "", str(value)) for name, value in point.items()}
-    return "-".join(f"{name}={value}" for name, value in said.items())
+    """The point as text that is safe in a folder name."""
+    values = {name: re.sub(r"[\s()\[\]]", "", str(value)) for name, value in point.items()}
+    return "-".join(f"{name}={value}" for name, value in values.items())
 
 
 def _plain(value: Any) -> Any:
-    """As it comes back from JSON."""
+    """The value after a round trip through JSON."""
     return json.loads(json.dumps(value))

@@ -1,7 +1,7 @@
-"""Yardsticks: simple methods on exactly the folds of the networks, in run folders of the same form.
+"""Yardsticks: simple methods on the folds of the networks, in run folders of the same form.
 
-A yardstick sees each utterance as one vector: nothing (majority), statistics of MFCCs of the speech, eGeMAPSv02 of the
-waveform (Eyben et al. 2016), or what listeners voted (CREMA-D).
+A yardstick describes each utterance by one vector: an empty one (majority), MFCC statistics of the speech, eGeMAPSv02
+of the waveform (Eyben et al. 2016), or the listeners' votes (CREMA-D).
 """
 
 import hashlib
@@ -33,8 +33,8 @@ from ser_tf.training.results import write_results
 from ser_tf.training.sides import without_contradictions
 
 TIE_HANDICAP = 1e-5
-"""How far the truth stands behind its equals in a vote; seen in the six decimals of `predictions.csv`."""
-JUDGED = ("validation", "test")
+"""Reduction of the true emotion's share in a tied vote; large enough for the six decimals of `predictions.csv`."""
+PREDICTED = ("validation", "test")
 
 PerSide = dict[str, np.ndarray]
 Results = dict[tuple[str, str], list[dict[str, Any]]]
@@ -43,27 +43,27 @@ Results = dict[tuple[str, str], list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Yardstick:
-    """A method that needs no network.
+    """A method without a network.
 
     Attributes:
-        name: stands where the run of a network has its strategy.
-        input: what it judges by; part of a run's identity.
-        describe: what it sees of N utterances, float [N, F].
-        judge: features float [N, F] and labels int [N] of each side, and the C emotions -> float [N, C] of the
-            validation and the test side, and what `metrics.json` says of the method.
+        name: takes the place of the strategy in a run.
+        input: what its features are made of; part of a run's identity.
+        describe: N utterances -> features, float [N, F].
+        predict: features float [N, F] and labels int [N] of each side, and the C emotions -> probabilities float [N, C]
+            of the validation and the test side, and the method's entries in `metrics.json`.
     """
 
     name: str
     input: str
     describe: Callable[[Sequence[SpeechFile]], np.ndarray]
-    judge: Callable[[PerSide, PerSide, tuple[str, ...]], tuple[PerSide, dict[str, Any]]]
+    predict: Callable[[PerSide, PerSide, tuple[str, ...]], tuple[PerSide, dict[str, Any]]]
 
 
 def choose(names: Sequence[str], corpus: Corpus) -> list[Yardstick]:
-    """The yardsticks of these names; without names all that can be had here, and a warning says why the others cannot.
+    """The yardsticks of these names; without names all that are available, with a warning for each that is not.
 
     Raises:
-        UserError: one that is asked for by name does not exist or cannot be had.
+        UserError: a named yardstick does not exist or is not available.
     """
     for name in names:
         if name not in YARDSTICKS:
@@ -89,19 +89,19 @@ def compare(
     folder: Path,
     report: Callable[[str], None],
 ) -> str:
-    """Judge every yardstick on every fold, each in a run folder of its own; finished ones are read.
+    """Evaluate every yardstick on every fold, with a run folder each; finished runs are only read.
 
     Args:
         yardsticks: the methods.
-        corpus: where the utterances come from.
+        corpus: of the utterances.
         scheme: the folds.
         prepared: the speech of every utterance.
-        protocol: "random" judges a random split beside the folds of the scheme.
-        folder: of the runs.
-        report: takes one line about what goes on.
+        protocol: "random" also evaluates a random split.
+        folder: contains the run folders.
+        report: receives a line per step.
 
     Returns:
-        A table, and below it what a random split adds.
+        A table, followed by the leak premiums of the random split.
 
     Raises:
         UserError: as `honest_splits` and `random_splits`, or a folder holds another run.
@@ -112,18 +112,18 @@ def compare(
         splits += random_splits(corpus, scheme, prepared)
     results: Results = {}
     for yardstick in yardsticks:
-        described = cache(partial(_described, yardstick, prepared, report))  # once, if a fold is left to judge
+        described = cache(partial(_described, yardstick, prepared, report))  # at most once, if a run is unfinished
         for split in splits:
             run = RunFolder(folder / split.folder(yardstick.name))
             identity = split.identity(yardstick.name, corpus, prepared) | {"input": yardstick.input}
-            if yardstick.judge is _by_svm:
+            if yardstick.predict is _by_svm:
                 identity["confidence"] = COUPLING  # older runs counted votes
             with run.alone():
-                run.begin(identity, Config())  # decoder and silence removal alone matter, and no preset changes them
+                run.begin(identity, Config())  # only audio and vad matter; no preset changes them
                 if run.finished:
                     result = run.result(report, WRITTEN)
                 else:
-                    probabilities, about = _judge(yardstick, split, described(), corpus.emotions)
+                    probabilities, about = _predict(yardstick, split, described(), corpus.emotions)
                     shown = ("strategy", "protocol", "corpus", "scheme", "fold", "weights", "input")
                     about = {key: identity[key] for key in shown} | about
                     result = write_results(run, corpus, prepared, split.sides, probabilities, about)
@@ -165,7 +165,7 @@ def _human(corpus: Corpus) -> Yardstick:
     votes = crema_d.read_votes(path)
 
     def describe(items: Sequence[SpeechFile]) -> np.ndarray:
-        """Float [N, C]: an even share for each emotion that has the most votes."""
+        """Float [N, C]: equal shares for all emotions with the most votes."""
         names = [item.utterance.name for item in items]
         unknown = [name for name in names if name not in votes]
         if unknown:
@@ -186,32 +186,32 @@ YARDSTICKS: dict[str, Callable[[Corpus], Yardstick]] = {
 
 
 def _described(yardstick: Yardstick, prepared: PreparedSpeech, report: Callable[[str], None]) -> dict[str, np.ndarray]:
-    """What the yardstick sees of each utterance, by name."""
+    """Name of each utterance -> its features."""
     report(f"{yardstick.name}: describing {len(prepared.items)} utterances")
     names = (item.utterance.name for item in prepared.items)
     return dict(zip(names, yardstick.describe(prepared.items).astype("float64"), strict=True))
 
 
-def _judge(
+def _predict(
     yardstick: Yardstick, split: Split, described: dict[str, np.ndarray], emotions: tuple[str, ...]
 ) -> tuple[PerSide, dict[str, Any]]:
     features = {
         name: np.stack([described[item.utterance.name] for item in side.speech]) for name, side in split.sides.items()
     }
-    return yardstick.judge(features, {name: side.labels for name, side in split.sides.items()}, emotions)
+    return yardstick.predict(features, {name: side.labels for name, side in split.sides.items()}, emotions)
 
 
 def _by_majority(features: PerSide, labels: PerSide, emotions: tuple[str, ...]) -> tuple[PerSide, dict[str, Any]]:
-    """The shares of the training side, for every utterance; among equals the first in label order wins."""
+    """Shares of the emotions in training, for every utterance; of equals, the first in label order is predicted."""
     shares = np.bincount(labels["train"], minlength=len(emotions)) / len(labels["train"])
-    return {side: np.tile(shares, (len(labels[side]), 1)) for side in JUDGED}, {}
+    return {side: np.tile(shares, (len(labels[side]), 1)) for side in PREDICTED}, {}
 
 
 def _by_svm(features: PerSide, labels: PerSide, emotions: tuple[str, ...]) -> tuple[PerSide, dict[str, Any]]:
     scaler = StandardScaler().fit(features["train"])
     scaled = {side: scaler.transform(rows) for side, rows in features.items()}
     classifier, chosen = fit_svm(scaled["train"], labels["train"], scaled["validation"], labels["validation"], emotions)
-    return {side: classifier.probabilities(scaled[side]) for side in JUDGED}, {
+    return {side: classifier.probabilities(scaled[side]) for side in PREDICTED}, {
         "svm": chosen,
         "inverse_temperature": classifier.inverse_temperature,
         "validation_served_for": "C, gamma, temperature",
@@ -219,29 +219,29 @@ def _by_svm(features: PerSide, labels: PerSide, emotions: tuple[str, ...]) -> tu
 
 
 def _by_vote(features: PerSide, labels: PerSide, emotions: tuple[str, ...]) -> tuple[PerSide, dict[str, Any]]:
-    """A tie is counted wrong: the truth stands a hair behind its equals. `ties_shared` counts a tie of n as 1/n."""
-    truth = {side: np.eye(len(emotions))[labels[side]] for side in JUDGED}
-    handicapped = {side: features[side] * (1 - TIE_HANDICAP * truth[side]) for side in JUDGED}
+    """A tie counts as wrong, since the truth gets a slightly smaller share. `ties_shared` counts a tie of n as 1/n."""
+    truth = {side: np.eye(len(emotions))[labels[side]] for side in PREDICTED}
+    handicapped = {side: features[side] * (1 - TIE_HANDICAP * truth[side]) for side in PREDICTED}
     shared = truth["test"].T @ features["test"]
-    wa, uar = _rates(shared)
+    uar, wa = _rates(shared)
     about = {"ties_shared": {"wa": wa, "uar": uar, "confusion": shared.tolist()}}
     return {side: rows / rows.sum(axis=1, keepdims=True) for side, rows in handicapped.items()}, about
 
 
 def _rates(confusion: np.ndarray) -> tuple[float, float]:
-    """WA and UAR of counts or shares [C, C], a row per true emotion."""
+    """UAR and WA of counts or shares [C, C], a row per true emotion."""
     totals = confusion.sum(axis=1)
     recalls = confusion.diagonal()[totals > 0] / totals[totals > 0]
-    return float(confusion.trace() / totals.sum()), float(recalls.mean())
+    return float(recalls.mean()), float(confusion.trace() / totals.sum())
 
 
 def _table(results: Results, scheme: str, *, pooled: bool) -> str:
-    """A row per method and protocol: percent over folds; pooled, of the test utterances of all folds together."""
+    """A row per method and protocol, in percent over folds; pooled: over the test utterances of all folds."""
     rows = []
     for (name, protocol), tests in results.items():
         row: dict[str, Any] = {"method": name, "folds": len(tests)}
         together = _rates(np.sum([test["confusion"] for test in tests], axis=0))
-        for metric, of_all in zip(("wa", "uar"), together, strict=True):
+        for metric, of_all in zip(("uar", "wa"), together, strict=True):
             over_folds = 100 * pd.Series([test[metric] for test in tests])
             row |= {f"{metric.upper()} {kind}": over_folds.agg(kind) for kind in ("mean", "min", "max", "std")}
             if pooled:
@@ -252,13 +252,13 @@ def _table(results: Results, scheme: str, *, pooled: bool) -> str:
 
 
 def _premiums(results: Results) -> list[str]:
-    """A line per method that was judged on both protocols."""
+    """A line per method that was evaluated on both protocols."""
 
     def mean(name: str, protocol: str, metric: str) -> float:
         return 100 * float(np.mean([test[metric] for test in results[name, protocol]]))
 
     lines = []
     for name in (name for name, protocol in results if protocol == RANDOM_SPLIT):
-        wa, uar = (mean(name, RANDOM_SPLIT, key) - mean(name, SPEAKER_INDEPENDENT, key) for key in ("wa", "uar"))
-        lines.append(f"{name}: leak premium {wa:+.1f} WA, {uar:+.1f} UAR, mean over folds ({RANDOM_SPLIT})")
+        uar, wa = (mean(name, RANDOM_SPLIT, key) - mean(name, SPEAKER_INDEPENDENT, key) for key in ("uar", "wa"))
+        lines.append(f"{name}: leak premium {uar:+.1f} UAR, {wa:+.1f} WA, mean over folds ({RANDOM_SPLIT})")
     return lines
