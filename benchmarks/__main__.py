@@ -25,13 +25,13 @@ BENCHMARKS: tuple[Benchmark, ...] = get_args(Benchmark)
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Print ratios of things measured side by side in this run: medians, and the range of their middle half."""
+    """Print ratios of things measured side by side in this run: median and interquartile range."""
 
     corpus: Path | None = None
-    """Folder of RAVDESS or CREMA-D, or a table; by default synthetic recordings at 48 kHz. For prepare alone any
+    """Folder of RAVDESS or CREMA-D, or a table; by default synthetic recordings at 48 kHz. With only prepare, any
     folder of speakers."""
     only: tuple[Benchmark, ...] = tuple(name for name in BENCHMARKS if name != "stream")
-    """Just these; by default all but stream, which takes many minutes."""
+    """Run only these; by default all but stream, which takes many minutes."""
     json: Path | None = None
     """Also write the numbers to this file."""
 
@@ -54,7 +54,7 @@ def main(arguments: Arguments) -> None:
 
 
 def _opened(arguments: Arguments) -> Corpus:
-    """The given corpus; for shards alone any folder of speakers will do."""
+    """The given corpus; with only prepare, any folder of speakers."""
     assert arguments.corpus is not None
     return speakers_of(arguments.corpus) if arguments.only == ("prepare",) else open_corpus(arguments.corpus)
 

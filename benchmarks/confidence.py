@@ -1,4 +1,4 @@
-"""`python -m benchmarks.confidence RUN ...`: what the probabilities of runs are worth on test speakers."""
+"""`python -m benchmarks.confidence RUN ...`: calibration of the probabilities of runs on test speakers."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ from ser_tf.statistics.table import read_predictions
 
 
 def main(runs: tyro.conf.Positional[tuple[Path, ...]]) -> None:
-    """Print a row per strategy: the test utterances of all its folds and seeds together.
+    """Print a row per strategy, over the test utterances of all its folds and seeds.
 
     Raises:
         UserError: a folder holds no finished run.

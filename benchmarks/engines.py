@@ -1,7 +1,7 @@
-"""The engines that a run can be served by, against the live Python line: speed, cold start and peak memory.
+"""Serving engines against the live Python line: speed, cold start and peak memory.
 
-All of them go from the waveforms of 3 s recordings to probabilities. The SavedModel removes silence itself; before the
-others that is done in Python, as in the live line. The weights are random, the network is `compact` with an SVM.
+Each goes from waveforms of 3 s to probabilities. The SavedModel removes silence itself; for the others Python does, as
+in the live line. The network is `compact` with random weights and an SVM.
 """
 
 import os
@@ -21,7 +21,7 @@ from ser_tf.corpora.corpus import Corpus
 
 Arrays = dict[str, np.ndarray]
 Engine = Callable[..., Arrays]
-"""Takes the inputs of a signature by name, in batches, and gives its outputs."""
+"""Batched inputs of a signature, by name -> its outputs."""
 
 SECONDS = 3
 BATCHES = (1, 8, 32)
@@ -36,11 +36,11 @@ LITERT_FLOAT16 = "LiteRT float16"
 LITERT_INT8 = "LiteRT int8, network alone"
 ENGINES = (SAVED_MODEL, ONNX_RUNTIME, OPEN_VINO, LITERT, LITERT_FLOAT16, LITERT_INT8)
 TIMED = tuple(name for name in ENGINES if name != LITERT_INT8)
-"""LiteRT's XNNPACK refuses the int8 network of random weights, also with statistics of the normalisations that fit."""
+"""LiteRT's XNNPACK refuses the int8 network with random weights, even with fitted batch normalisation statistics."""
 
 
 def write_exports(run: Path, folder: Path, corpus: Corpus) -> None:
-    """Every export of a run; its int8 network is calibrated on that corpus."""
+    """Write every export of a run; `corpus` calibrates its int8 network."""
     from ser_tf.serving.engines import export_litert, export_onnx
     from ser_tf.serving.export import export
 
@@ -50,7 +50,7 @@ def write_exports(run: Path, folder: Path, corpus: Corpus) -> None:
 
 
 def load_engine(name: str, folder: Path) -> Engine:
-    """One of `ENGINES`, with the exports in that folder."""
+    """One of `ENGINES`, from the exports in a folder."""
     if name == SAVED_MODEL:
         return saved_model(folder / "saved" / "1")["padded"]
     if name == ONNX_RUNTIME:
@@ -96,7 +96,7 @@ def _litert(path: Path) -> Engine:
 
 
 def padded(waveforms: list[np.ndarray]) -> Arrays:
-    """The inputs of a batch."""
+    """A batch of waveforms of different lengths as inputs."""
     lengths = np.array([len(waveform) for waveform in waveforms], np.int32)
     rows = [np.pad(waveform, (0, lengths.max() - len(waveform))) for waveform in waveforms]
     return {"waveform": np.stack(rows), "length": lengths}
@@ -147,7 +147,7 @@ def _write(run: Path, exports: Path, corpus: Corpus) -> None:
 
 
 def _measure_silence_removal(clip: Path) -> Row:
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before TensorFlow counts the cores
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before TensorFlow counts cores
     import tensorflow as tf
 
     from ser_tf.audio import vad_graph
@@ -187,7 +187,7 @@ def _measure_speed(run: Path, exports: Path, corpus: Corpus) -> list[Row]:
 
 
 def _answer_once(name: str, run: Path, exports: Path, clip: Path) -> None:
-    """As a new process that serves would: nothing is imported that this engine does not need."""
+    """Answer as a new serving process would, importing only what this engine needs."""
     if name == LIVE:
         import ser_tf
 

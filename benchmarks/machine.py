@@ -1,4 +1,4 @@
-"""Where the numbers come from: machine and versions."""
+"""Machine and versions behind the numbers."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def provenance() -> dict[str, Any]:
-    """Machine, load before the run, and versions. It imports TensorFlow."""
+    """Machine, load and versions. Imports TensorFlow."""
     import tensorflow as tf
 
     from ser_tf.runs.provenance import environment

@@ -1,4 +1,4 @@
-"""What every benchmark is made of: sides that take turns, ratios of them, and processes of their own."""
+"""Parts of every benchmark: sides that take turns, their ratios, and new processes."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ from ser_tf.errors import UserError
 
 @dataclass(frozen=True)
 class Ratio:
-    """One side against another: the median over the repetitions, and the range of their middle half."""
+    """One side against another: median and interquartile range over the repetitions."""
 
     median: float
     lower: float
@@ -29,7 +29,7 @@ class Ratio:
 
     @classmethod
     def of(cls, side: np.ndarray | float, other: np.ndarray | float, to: str) -> "Ratio":
-        """Divide each repetition of a side by the repetition of the other that ran beside it."""
+        """Divide each repetition of a side by the other side's repetition of the same turn."""
         lower, median, upper = np.quantile(np.divide(side, other), (0.25, 0.5, 0.75)).tolist()
         return cls(median, lower, upper, to)
 
@@ -54,16 +54,16 @@ class Row:
 def take_turns(
     *sides: Callable[[], Any], at_least: int = 3, seconds: float = 0, warm_up: bool = True
 ) -> list[np.ndarray]:
-    """Run A B A B ... so that whatever else the machine does meets all sides alike.
+    """Time the sides in turns, A B A B ..., so that other load on the machine affects all sides equally.
 
     Args:
-        sides: what to time.
-        at_least: repetitions.
-        seconds: go on for as long as this.
-        warm_up: call each side once beforehand.
+        sides: functions to time.
+        at_least: minimum number of turns.
+        seconds: minimum duration.
+        warm_up: call each side once before timing.
 
     Returns:
-        For each side, the seconds that each repetition took.
+        For each side, the seconds of each turn, float [turns].
     """
     if warm_up:
         for side in sides:
@@ -76,7 +76,7 @@ def take_turns(
 
 
 def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What the function returns in a fresh interpreter, which inherits neither imports nor memory.
+    """Call the function in a new interpreter, which inherits neither imports nor memory.
 
     Raises:
         UserError: the process ended early.
@@ -89,12 +89,12 @@ def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def rows_of(benchmark: str, corpus: Corpus, scratch: Path) -> list[Row]:
-    """Import the module of a benchmark and let it measure."""
+    """Import the module of a benchmark and measure."""
     return list(import_module(f"benchmarks.{benchmark}").measure(corpus, scratch))
 
 
 def _silence_stderr() -> None:
-    """TensorFlow greets there, past all its settings; errors come back as exceptions."""
+    """TensorFlow writes there regardless of its settings; errors come back as exceptions."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 

@@ -1,10 +1,10 @@
-"""Peak memory, each in a process of its own, and whether it grows with the corpus.
+"""Peak memory, each in a new process, and whether it grows with the corpus.
 
-A corpus four times as large is the same recordings listed four times: other recordings would fill other batches, and
-longer ones larger batches, which changes the peak by more than their number does.
+The corpus that is four times as large lists the same recordings four times: other recordings would form other batches,
+which would change the peak more than their number does.
 
-TensorFlow is imported inside the functions that those processes run: a process starts with the peak of the one that
-made it, so this one has to stay small.
+TensorFlow is imported in the functions that the new processes run: a process starts with the peak of its parent, so the
+parent must stay small.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from ser_tf.corpora.corpus import Corpus
 
 CONFIG = preset("compact")
 PLAIN_BATCHES = dataclasses.replace(CONFIG, training=dataclasses.replace(CONFIG.training, batches="plain"))
-"""A small sample of a corpus may lack what balanced ones need."""
+"""A small sample may lack what balanced batches need."""
 STEPS = 3
 TURNS = 3
 
@@ -54,7 +54,7 @@ def _compared(what: str, megabytes: np.ndarray | float, other: np.ndarray | floa
 
 
 def peak(work: Callable[..., None], *arguments: Any) -> float:
-    """Largest resident memory, in MB, of a new process that does the work."""
+    """Peak resident memory, in MB, of a new process that does the work."""
     return in_new_process(_work_and_peak, work, *arguments)
 
 
@@ -95,7 +95,7 @@ def _predict(run: Path, clip: Path) -> None:
 
 
 def _pipeline(corpus: Corpus) -> None:
-    """Prepare, crop for an epoch, go through whole utterances."""
+    """Prepare, crop for an epoch, and read whole utterances."""
     from ser_tf.pipeline import evaluation_batches, prepare_speech, training_dataset
 
     with TemporaryDirectory() as cache:

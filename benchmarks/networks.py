@@ -1,4 +1,4 @@
-"""The networks that are measured. Their weights are random: learning changes neither time nor memory."""
+"""The measured networks. Their weights are random, since training changes neither time nor memory."""
 
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,13 @@ from ser_tf.training.finetune import FoldNetwork, FoldTask
 from ser_tf.training.fitting import make_deterministic
 
 SVM_UTTERANCES = 1024
-"""As many as a fold of RAVDESS trains on. Random embeddings make all of them support vectors, the costliest case."""
+"""As many as in the training side of a RAVDESS fold. With random embeddings all are support vectors, the worst case."""
 
 
 def ready_to_train(
     corpus: Corpus, config: Config, strategy: str = "S5"
 ) -> tuple[FoldTask, FoldNetwork, tf.data.Dataset]:
-    """Fold 1 of a strategy: the task, its compiled network, and the endless batches it is trained on."""
+    """Fold 1 of a strategy: the task, its compiled network, and its endless training batches."""
     task = FoldTask.make(corpus, load_scheme("complete", corpus), 1, strategy, config, weights=None)
     make_deterministic(task.config.training.seed)
     training = task.side(task.fold.train)
@@ -37,7 +37,7 @@ def ready_to_train(
 
 
 def write_run(folder: Path, config: Config, identity: dict[str, Any] | None = None) -> None:
-    """A run folder as `ser-tf finetune` leaves it: network, RBF SVM, and no predictions."""
+    """Write a run folder like that of `ser-tf finetune`: network, RBF SVM, but no predictions."""
     run = RunFolder(folder)
     run.begin(identity or {}, config)
     network = embedding_network(config.network, config.spectrogram.bins)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.parity RUN CORPUS ...`: a run and its exports in all engines, asked the same recordings."""
+"""`python -m benchmarks.parity RUN CORPUS ...`: answers of a run and of its exports in all engines."""
 
 import dataclasses
 import os
@@ -35,21 +35,21 @@ BATCH = 8
 C_CLIENT = Path(__file__).parents[1] / "tests" / "predict.c"
 
 Answer = Callable[[list[np.ndarray]], Arrays]
-"""From waveforms to the answers to them all."""
+"""Waveforms -> answers, in the same order."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Print, per corpus and engine, how far its answers are from those of the live Python line."""
+    """Print, per corpus and engine, how far its answers differ from those of the live Python line."""
 
     run: tyro.conf.Positional[Path]
     """Folder of a finished run."""
     corpora: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of RAVDESS or CREMA-D, or tables; the first is the run's own, on which int8 is calibrated."""
+    """Folders of RAVDESS or CREMA-D, or tables; the first is the run's own and calibrates int8."""
     recordings: int = 200
-    """Of each corpus, drawn at random but always the same."""
+    """Number per corpus; always the same random sample."""
     test_side: bool = False
-    """All recordings of the run's test speakers instead, of its own corpus; with their UAR."""
+    """Use all recordings of the run's test speakers instead, and also print UAR."""
 
 
 def main(arguments: Arguments) -> None:
@@ -88,7 +88,7 @@ def main(arguments: Arguments) -> None:
 
 
 def engines_of(exports: Path, config: Config) -> dict[str, Answer]:
-    """Every engine, by the name that the table gives it."""
+    """Every engine, by its name in the table."""
     version = exports / "saved" / "1"
     signatures = saved_model(version)
     loaded = {name: load_engine(name, exports) for name in ENGINES if name != SAVED_MODEL}
@@ -132,12 +132,12 @@ def _each(answer: Callable[[np.ndarray], Arrays], waveforms: list[np.ndarray]) -
 
 
 def _joined(answers: list[Arrays]) -> Arrays:
-    names = answers[0].keys() - {"ghost_share"}  # as wide as the longest recording of its batch
+    names = answers[0].keys() - {"ghost_share"}  # its width depends on the batch
     return {name: np.concatenate([answer[name] for answer in answers]) for name in names}
 
 
 def _ask_c_client(version: Path, waveforms: list[np.ndarray]) -> Arrays:
-    """One process of tests/predict.c, which loads the SavedModel and goes through all recordings."""
+    """Let one process of tests/predict.c load the SavedModel and answer all recordings."""
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -164,7 +164,7 @@ def _ask_c_client(version: Path, waveforms: list[np.ndarray]) -> Arrays:
 
 
 def _ask_by_request(signature: Engine, waveform: np.ndarray) -> Arrays:
-    """Through the bytes of a Predict request and of its response; there is no server between."""
+    """Encode and decode a Predict request and its response, without a server."""
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2
 
@@ -180,7 +180,7 @@ def _ask_by_request(signature: Engine, waveform: np.ndarray) -> Arrays:
 
 
 def _words(values: np.ndarray) -> np.ndarray:
-    """Of bytes or strings."""
+    """Bytes or strings as strings."""
     return np.array([value.decode() if isinstance(value, bytes) else str(value) for value in values])
 
 
@@ -195,7 +195,7 @@ def _cells(expected: Arrays, found: Arrays) -> str:
 
 
 def _spread(differences: np.ndarray) -> str:
-    """Over recordings, of the largest difference of each."""
+    """Maximum, median and 99th percentile over recordings of each one's largest difference."""
     largest = np.abs(differences).max(axis=1)
     return f"{largest.max():.1e} | {np.median(largest):.1e} | {np.quantile(largest, 0.99):.1e}"
 

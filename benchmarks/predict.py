@@ -1,4 +1,4 @@
-"""Latency of naming the emotion of a 3 s recording, preset `compact`: in a new process, and in one that is warm."""
+"""Latency of a prediction for a recording of 3 s, preset `compact`, in a new and in a warm process."""
 
 import subprocess
 import sys

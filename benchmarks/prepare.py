@@ -1,9 +1,9 @@
-"""Shards: hours of audio a second and core, what that means for VoxCeleb2, memory, and how fast crops come out again.
+"""Shards: hours of audio per second and core, the time for VoxCeleb2, memory, and crops read per second.
 
-Workers are timed from the moment when the last of them has imported TensorFlow: on a corpus worth sharding that is
-nothing. VoxCeleb2 is m4a, so the recordings are also encoded as such, and its time follows from those.
+Timing starts when all workers have imported TensorFlow, which is negligible on a corpus worth sharding. VoxCeleb2 is
+m4a, so the recordings are also encoded as m4a, and its time is computed from these.
 
-A process starts with the peak of the memory of the one that made it, so this one imports TensorFlow last.
+A process starts with the peak memory of its parent, so this one imports TensorFlow last.
 """
 
 import os
@@ -26,9 +26,9 @@ from ser_tf.pretraining.prepare import Prepared, prepare
 VOXCELEB2_HOURS = 2400
 MACHINES = 16
 TIMES_LISTED = 4
-"""For the memory: a corpus so many times as large is the same recordings under as many names."""
+"""For memory: the larger corpus has each recording under this many names."""
 STEP_SECONDS = 0.01
-"""What a step of `paper` may take on a GPU."""
+"""Assumed duration of a step of `paper` on a GPU."""
 TURNS = 3
 STEPS = 100
 WARM_UP_STEPS = 40
@@ -56,7 +56,7 @@ def measure(corpus: Corpus, scratch: Path) -> Iterator[Row]:
             what = f"{kind}, {workers} worker{'s' * (workers > 1)}"
             yield Row(what, float(np.median(rates[kind][workers])) / min(workers, cores), "h/s/core", ratio)
 
-    # With as many workers as cores every core has the rate of one of two: what they share is paid already.
+    # With two workers the rate per core already includes the cost of sharing the machine.
     hours = VOXCELEB2_HOURS / (float(np.median(rates["m4a"][2])) / min(2, cores) * cores) / 3600
     yield Row(f"VoxCeleb2, {VOXCELEB2_HOURS} h, on this machine, {cores} cores", hours, "h")
     yield Row(f"VoxCeleb2 on {MACHINES} such machines, if storage keeps up", 60 * hours / MACHINES, "min")
@@ -78,7 +78,7 @@ def measure(corpus: Corpus, scratch: Path) -> Iterator[Row]:
 
 
 def _rate(root: Path, out: Path, workers: int) -> tuple[float, Prepared]:
-    """Hours of audio a second, all workers together."""
+    """Hours of audio per second, all workers together."""
     ready = out.with_name(f"{out.name}-ready")
     ready.mkdir()
     prologue = partial(_wait_for_all, ready, workers)
@@ -97,7 +97,7 @@ def _wait_for_all(ready: Path, workers: int) -> None:
 
 
 def _resident(root: Path, out: Path) -> tuple[float, float]:
-    """Largest resident memory, in MB, of this process while it prepares, and of its only worker."""
+    """Peak resident memory, in MB, of this process while it prepares, and of its only worker."""
     prepare(root, out, Config(), workers=1, report=lambda line: None)
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     own, of_worker = (resource.getrusage(kind).ru_maxrss * 1024 / 1e6 for kind in kinds)  # Linux counts KiB

@@ -1,4 +1,4 @@
-"""The recordings that are measured: synthetic ones at 48 kHz, the rate of RAVDESS, or a sample of a given corpus."""
+"""The measured recordings: synthetic ones at 48 kHz, the rate of RAVDESS, or a sample of a given corpus."""
 
 import dataclasses
 import random
@@ -20,7 +20,7 @@ RATE_HZ = 48_000
 
 
 def synthetic_corpus(folder: Path) -> Corpus:
-    """Write the speakers of the synthetic corpus who are recorded at 48 kHz."""
+    """Write the synthetic corpus's speakers with recordings at 48 kHz."""
     first = RATES_HZ.index(RATE_HZ) + 1
     speakers = range(first, first + SPEAKERS * len(RATES_HZ), len(RATES_HZ))
     folder.mkdir(parents=True)
@@ -31,20 +31,20 @@ def synthetic_corpus(folder: Path) -> Corpus:
 
 
 def speakers_of(root: Path) -> Corpus:
-    """A folder of speakers, whose emotions nobody needs."""
+    """A folder of speakers, without emotions."""
     found = find_recordings(root)
     utterances = tuple(Utterance(each.name, each.path, each.speaker, "") for each in sorted(found))
     return Corpus(root.resolve().name, root, utterances, (), (), ())
 
 
 def sample_of(corpus: Corpus, size: int = LARGEST_SAMPLE) -> Corpus:
-    """The corpus with at most `size` of its utterances, drawn at random but always the same."""
+    """The corpus with at most `size` of its utterances; always the same random sample."""
     drawn = random.Random(0).sample(corpus.utterances, min(size, len(corpus.utterances)))
     return dataclasses.replace(corpus, utterances=tuple(sorted(drawn, key=lambda utterance: utterance.name)))
 
 
 def write_clip(path: Path, corpus: Corpus, seconds: float) -> None:
-    """A recording of exactly that length, made of one that repeats itself or is cut."""
+    """Write a recording of exactly this length by repeating or cutting one of the corpus."""
     samples, rate_hz = soundfile.read(corpus.utterances[0].path, always_2d=True)
     clip = samples[np.arange(round(seconds * rate_hz)) % len(samples)]
     soundfile.write(path, clip, rate_hz, subtype="PCM_16")

@@ -1,8 +1,8 @@
-"""Decoding, resampling, silence removal and spectrogram, against the same steps written with librosa.
+"""Decoding, resampling, silence removal and spectrogram, against the same steps with librosa.
 
-librosa has no detector that decides as WebRTC's does (`librosa.effects.split` goes by loudness), so both sides remove
-silence with `ser_tf.audio.vad.remove_silence`. That both make the same spectrograms is measured, too. The pipeline uses
-all cores; its first epoch decodes and fills the cache, the later ones find the speech there.
+librosa has no detector like WebRTC's (`librosa.effects.split` uses loudness), so both sides remove silence with
+`ser_tf.audio.vad.remove_silence`. The difference of the spectrograms is measured too. The pipeline uses all cores; its
+first epoch decodes and fills the cache, later ones read it.
 """
 
 from collections.abc import Iterator

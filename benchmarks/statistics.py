@@ -1,6 +1,6 @@
-"""The statistics of 100,000 predictions beside reading them: seconds, and peak memory of a process of its own.
+"""Statistics of 100,000 predictions against reading them: seconds, and peak memory of a new process.
 
-Ten folds of 100 speakers each, 8 emotions, one strategy; intervals take 9,999 resamples of the speakers.
+Ten folds of 100 speakers each, 8 emotions, one strategy; intervals use 9,999 resamples of speakers.
 """
 
 from collections.abc import Iterator

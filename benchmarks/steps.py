@@ -1,7 +1,7 @@
-"""Training step and prediction of `compact` against commit 9ce7120, whose normalisation ran in a dozen operations.
+"""Training step and prediction of `compact` against commit 9ce7120, whose normalisation took a dozen operations.
 
-Both sides are processes of their own that take turns, with the same packages and the same network. The last row feeds
-the preset's own network from the live pipeline, with augmentation, and from batches in memory.
+Each side is a process; they take turns, with the same packages and the same network. The last row compares a step of
+the preset's own network fed by the live pipeline, with augmentation, with one fed from memory.
 """
 
 import io
@@ -27,7 +27,7 @@ from ser_tf.errors import UserError
 BEFORE = "9ce7120"
 PROJECT = Path(__file__).parents[1]
 UNTIMED_STEPS, TIMED_STEPS = 10, 25
-"""Of a block. The pipeline reads ahead: its buffers fill or empty in the untimed steps."""
+"""Steps of a block. The pipeline reads ahead; the untimed steps let its buffers settle."""
 BLOCKS = 4
 
 
@@ -54,7 +54,7 @@ def measure(corpus: Corpus, scratch: Path) -> Iterator[Row]:
 
 
 def _check_out(folder: Path) -> None:
-    """The package as it was, without a change to this checkout."""
+    """Write the old package to a folder, without changing this checkout."""
     try:
         archive = subprocess.run(
             ["git", "-C", str(PROJECT), "archive", BEFORE, "ser_tf"], capture_output=True, check=True
@@ -67,7 +67,7 @@ def _check_out(folder: Path) -> None:
 
 @contextmanager
 def _worker(package: Path) -> Iterator[Callable[[str], None]]:
-    """Calls a process that imports ser_tf from that folder, and waits for it."""
+    """A function that sends a word to a process with the ser_tf of that folder, and waits for its answer."""
     script = PROJECT / "benchmarks" / "steps_worker.py"
     environment = os.environ | {"PYTHONPATH": str(package), "TF_CPP_MIN_LOG_LEVEL": "3"}
     with subprocess.Popen(

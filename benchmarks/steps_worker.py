@@ -1,6 +1,6 @@
-"""Times training steps and predictions of `compact` as it was at commit 9ce7120, on the ser_tf that PYTHONPATH names.
+"""Times training steps and predictions of `compact` as of commit 9ce7120, with the ser_tf on PYTHONPATH.
 
-Reads a word from standard input, "step" or "predict", and prints the seconds that it took, until the input ends.
+For each line of standard input, "step" or "predict", it prints the seconds taken.
 """
 
 import sys

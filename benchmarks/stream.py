@@ -1,6 +1,6 @@
-"""A stream of recordings through one process: memory over 10,000 calls, and what batches would gain.
+"""A stream of recordings in one process: memory over 10,000 calls, and the gain from batches.
 
-TensorFlow is imported inside the functions that processes of their own run, as in `benchmarks.memory`.
+TensorFlow is imported in the functions that new processes run, as in `benchmarks.memory`.
 """
 
 import os
@@ -15,9 +15,9 @@ from ser_tf.corpora.corpus import Corpus
 
 CALLS = 10_000
 SETTLED_AFTER = 1_000
-"""Calls after which whatever is made once is made."""
+"""Calls after which one-time allocations are done."""
 SECONDS = (0.2, 1.2)
-"""Shortest and longest recording of those calls."""
+"""Shortest and longest recording."""
 BATCHES = (8, 32)
 BATCHED_RECORDINGS = 64
 
@@ -32,7 +32,6 @@ def measure(corpus: Corpus, scratch: Path) -> Iterator[Row]:
     alone, *batched = in_new_process(_seconds_per_recording, corpus, scratch / "stream-compact")
     yield Row("compact, one at a time", 1 / np.median(alone), "per s")
     for size, seconds in zip(BATCHES, batched, strict=True):
-        # Time of one side over that of the other: how many times faster the batches are.
         gain = Ratio.of(alone, seconds, "one at a time")
         yield Row(f"compact, batches of up to {size} alike in length", 1 / np.median(seconds), "per s", gain)
 
@@ -46,7 +45,7 @@ def _write_tiny(run: Path, exports: Path) -> None:
 
 
 def _resident_megabytes(folder: Path) -> tuple[float, float]:
-    """After `SETTLED_AFTER` and after `CALLS` calls with recordings of drawn lengths, of which some come again."""
+    """After `SETTLED_AFTER` and after `CALLS` calls with recordings of random lengths, some of which repeat."""
     import ser_tf
 
     recogniser = ser_tf.load(folder)
@@ -66,7 +65,7 @@ def _resident() -> float:
 
 
 def _seconds_per_recording(corpus: Corpus, run: Path) -> list[np.ndarray]:
-    """The whole line from file to emotion, one at a time and in batches."""
+    """From file to emotion, one at a time and in batches."""
     import ser_tf
     from benchmarks.networks import write_run
     from ser_tf.audio.vad import remove_silence

@@ -1,7 +1,7 @@
-"""Training steps of each preset, and their share of what the machine reaches in a large float32 matrix product.
+"""Training steps of each preset, as a share of the machine's rate in a large float32 matrix product.
 
-A step is strategy S5's: forward, mining, backward, update, on a batch that is already there. It counts three passes
-(forward, gradients of the maps, gradients of the weights) of two operations per multiply-add.
+A step is that of strategy S5: forward, mining, backward, update, on a batch in memory. It counts three passes (forward,
+gradients of the maps, gradients of the weights) of two operations per multiply-add.
 """
 
 from collections.abc import Iterator

@@ -1,9 +1,6 @@
-"""Does the detector in TensorFlow decide as WebRTC's does?
+"""`python -m benchmarks.vad_agreement --corpus DIR`: how often the detector in TensorFlow decides as WebRTC does."""
 
-`python -m benchmarks.vad_agreement --corpus RAVDESS` compares every frame of every recording, and the speech
-that remains.
-"""
-
+import sys
 from itertools import product
 from pathlib import Path
 from typing import Literal
@@ -17,24 +14,30 @@ from ser_tf.audio.vad_graph import remove_silence_in_graph, voiced_frames
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import SAMPLE_RATE_HZ, VadConfig
 from ser_tf.corpora.opening import open_corpus
+from ser_tf.errors import UserError
 
 BATCH_SIZE = 64
 
 
-def compare(
+def main(
     corpus: Path,
     modes: tuple[Literal[0, 1, 2, 3], ...] = (2,),
     frame_milliseconds: tuple[Literal[10, 20, 30], ...] = (30,),
     every: int = 1,
 ) -> None:
-    """Print how many frames and recordings agree.
+    """Print how many frames, and the speech of how many recordings, are the same in both.
 
     Args:
         corpus: folder of the recordings.
         modes: aggressiveness of the detector.
         frame_milliseconds: lengths of a frame.
-        every: take every so manieth recording.
+        every: use every Nth recording.
+
+    Raises:
+        UserError: the corpus or a recording cannot be read, or `every` is below 1.
     """
+    if every < 1:
+        raise UserError(f"every: expected at least 1. Received: {every}")
     opened = open_corpus(corpus)
     waveforms = [read_waveform(utterance.path) for utterance in opened.utterances[::every]]
     for mode, milliseconds in product(modes, frame_milliseconds):
@@ -58,12 +61,11 @@ def _agreement(waveforms: list[np.ndarray], config: VadConfig) -> str:
         results = (each.numpy() for each in in_graph(samples, lengths))
         for waveform, is_speech, speech, length, kept_whole in zip(batch, *results, strict=True):
             whole = len(waveform) // frame_samples
-            wanted = voiced(waveform, config)[::frame_samples][:whole]
+            expected = voiced(waveform, config)[::frame_samples][:whole]
             frames += whole
-            same_frames += int(np.count_nonzero(is_speech[:whole] == wanted))
+            same_frames += int(np.count_nonzero(is_speech[:whole] == expected))
             reference = remove_silence(waveform, config)
-            same = np.array_equal(speech[:length], reference.samples) and kept_whole == reference.kept_whole
-            same_speech += same
+            same_speech += np.array_equal(speech[:length], reference.samples) and kept_whole == reference.kept_whole
     return (
         f"{same_frames} of {frames} frames ({100 * same_frames / frames:.4f} %), "
         f"the same speech in {same_speech} of {len(waveforms)} recordings ({100 * same_speech / len(waveforms):.3f} %)"
@@ -71,4 +73,7 @@ def _agreement(waveforms: list[np.ndarray], config: VadConfig) -> str:
 
 
 if __name__ == "__main__":
-    tyro.cli(compare)
+    try:
+        tyro.cli(main)
+    except UserError as error:
+        sys.exit(f"benchmarks: {error}")
