@@ -32,7 +32,7 @@ def test_every_speaker_is_scored_and_the_worst_is_named(table_of):
     assert worst != min(expected, key=lambda name: expected[name][0])  # by WA it would be a different one
     assert result.worst_speaker == worst
     assert result.sentence == (
-        f"S1 has the lowest UAR on {worst}: {100 * expected[worst][1]:.1f} % UAR over "
+        f"S1 has the lowest UAR on {worst}: {100 * expected[worst][1]:.1f} % over "
         f"{(rows['speaker'] == worst).sum()} utterances."
     )
 
