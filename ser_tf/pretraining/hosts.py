@@ -96,11 +96,15 @@ class Hosts:
         return self.place.hosts > 1
 
     def mean(self, value: float) -> float:
-        """Mean of what the hosts say; each waits for all others."""
+        """Mean of the hosts' values; each host waits for all others."""
         if not self.several:
             return value
-        said = self.strategy.run(lambda: tf.constant(value, tf.float32))
-        return float(self.strategy.reduce("MEAN", said, axis=None))
+        values = self.strategy.run(lambda: tf.constant(value, tf.float32))
+        return float(self.strategy.reduce("MEAN", values, axis=None))
+
+    def wait(self) -> None:
+        """Wait until all hosts have arrived here."""
+        self.mean(0)
 
     def fit(
         self,

@@ -26,7 +26,6 @@ from ser_tf.config import Config, PretrainingConfig
 from ser_tf.corpora.facts import facts_of
 from ser_tf.documents import read_json
 from ser_tf.errors import UserError
-from ser_tf.metrics import VerificationScores, verification
 from ser_tf.network.losses import AdditiveMarginSoftmax, SmoothedCrossEntropy
 from ser_tf.network.se_resnet import embedding_network, precision, with_cosine_head, with_softmax_head
 from ser_tf.pretraining.hosts import Hosts, absence_explained
@@ -41,6 +40,7 @@ from ser_tf.pretraining.shard_reader import (
     whole_utterances,
 )
 from ser_tf.pretraining.trials import Trials, draw_trials, hold_out, read_trials, sexes_of
+from ser_tf.pretraining.verification import VerificationScores, verification
 from ser_tf.runs.files import write_text
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.weights import load_weights, method_of, save_weights
@@ -331,14 +331,14 @@ def pretrain(
                 verified = {each.sample_hash for side in (task.validation, task.test) for each in side.utterances}
                 report(f"looking for the {len(verified)} recordings to verify")
                 gather(task.shards, verified, run.utterances)
-        hosts.mean(0)  # the others wait for the folder
+        hosts.wait()  # for the folder
         if not run.identity.is_file():
             raise UserError(f"{run.path}: expected the folder that host 0 writes; {SHARED}")
         run.begin(task.identity(), task.config)  # refuses to train another task than host 0 does
         progress = train_speakers(task, run, network, report, hosts)
         if hosts.first:
             verify_speakers(task, run, network, progress, hosts)
-        hosts.mean(0)  # the others wait for the result
+        hosts.wait()  # for the result
         return read_json(run.metrics, SHARED, RESULT)
 
 
