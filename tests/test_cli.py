@@ -210,7 +210,7 @@ def test_evaluate_keeps_what_is_finished_and_prints_a_table(ser_tf, finetuned, t
     pooled = json.loads(Path("runs/summary-S1.json").read_text())["strategies"]["S1"]["scores"]["pooled"]
     assert pooled["wa"]["value"] == pytest.approx(np.mean(was) / 100)  # both folds test as many
 
-    monkeypatch.setattr(finetuning, "train", None)  # nothing is trained again
+    monkeypatch.setattr(finetuning, "train_fold", None)  # nothing is trained again
     again = ser_tf(*command, *options)
     assert "runs/S1-fold2-seed0: already finished" in again.out
     assert again.out.splitlines()[-2:] == [row, sentence]

@@ -25,7 +25,8 @@ from ser_tf.network.se_resnet import precision
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.weights import read_provenance
 from ser_tf.training import finetune as finetuning
-from ser_tf.training.finetune import FoldTask, finetune, train_fold
+from ser_tf.training.finetune import finetune, train_fold
+from ser_tf.training.fold_task import FoldTask
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
@@ -341,7 +342,7 @@ def test_an_epoch_is_a_line_with_its_loss_and_score(task_of, small, tmp_path, ca
 def test_a_finished_run_is_left_alone(finetuned, task_of, monkeypatch):
     run = finetuned("S1")
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
-    monkeypatch.setattr(finetuning, "train", None)
+    monkeypatch.setattr(finetuning, "train_fold", None)
     lines = []
     assert finetune(task_of("S1"), run, report=lines.append) == metrics_of(run)
     assert lines == [f"{run.path}: already finished"]

@@ -17,7 +17,7 @@ from ser_tf.experiments.splits import honest_splits, random_splits
 from ser_tf.pipeline import prepare_speech
 from ser_tf.pretraining.emotions import EmotionTask
 from ser_tf.spelling import voice
-from ser_tf.training.finetune import FoldTask
+from ser_tf.training.fold_task import FoldTask
 from ser_tf.training.sides import without_contradictions
 
 EMOTIONS = ("happy", "sad")

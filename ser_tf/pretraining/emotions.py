@@ -29,8 +29,9 @@ from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.predictions import FIRST_COLUMNS
 from ser_tf.runs.weights import method_of
 from ser_tf.strategies import Strategy
-from ser_tf.training.finetune import FoldTask, train_fold
+from ser_tf.training.finetune import train_fold
 from ser_tf.training.fitting import exhaustion_explained
+from ser_tf.training.fold_task import FoldTask
 from ser_tf.training.sides import Side, refuse_shared, require_emotions, without_contradictions
 
 NAME = "emotions"
