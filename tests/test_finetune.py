@@ -417,7 +417,7 @@ def test_a_side_without_a_readable_recording_is_refused_before_training(tones, s
     broken = tmp_path / "broken.wav"
     broken.touch()
     with pytest.raises(
-        UserError, match=r"readable recordings of table:1\. Received: 1 that are not, such as .*broken\.wav"
+        UserError, match=r"readable recordings of table:1\. Received: 1 unreadable, such as .*broken\.wav"
     ):
         make_from(tones, small, tmp_path, keep=lambda name: not name.startswith("1-"), extra=f"{broken},1,sad")
 

@@ -26,22 +26,22 @@ RESULT = {
     **dict.fromkeys(("strategy", "start", "corpus", "scheme"), str),
     **dict.fromkeys(("fold", "best_epoch", "epochs"), int),
 }
-"""What `metrics.json` must hold, as `ser_tf.documents.misfit` takes it."""
+"""Required shape of `metrics.json`, for `ser_tf.documents.misfit`."""
 
 
 def finetune(
     task: FoldTask, run: RunFolder, report: Callable[[str], None], network: FoldNetwork | None = None
 ) -> dict[str, Any]:
-    """Train the fold, or resume it, or find it finished; then test it.
+    """Train the fold and test it. An interrupted run is resumed; a finished one is left as it is.
 
     Args:
         task: the fold.
-        run: its folder; a finished one is left as it is.
-        report: takes one line about what goes on.
-        network: one that served another fold or seed of the same strategy, which saves compiling anew.
+        run: its folder.
+        report: receives progress messages, one line each.
+        network: one used for a different fold or seed of the same strategy; reusing it saves compilation.
 
     Returns:
-        What `metrics.json` holds.
+        The content of `metrics.json`.
     """
     with run.alone(), exhaustion_explained(run):
         if run.finished:
@@ -57,10 +57,11 @@ def train_fold(
     """Train on the fold's training speakers to the end of the schedule.
 
     Returns:
-        The network with the weights that the schedule keeps, and all epochs.
+        The network with the weights of the epoch that the schedule keeps, and all epochs.
 
     Raises:
-        UserError: the weights or the saved state do not fit the network, or the loss needs to know more of the corpus.
+        UserError: the weights or the saved state do not fit the network, or the corpus lacks polarities that the loss
+            needs.
     """
     training, validation = task.side(task.fold.train), task.side(task.fold.validation)
     schedule = task.schedule()
@@ -70,7 +71,7 @@ def train_fold(
     if task.weights is not None:
         fates = take_weights(network.embedding, task.weights, task.afresh)
         report(f"weights from {task.weights}:\n{table_of_fates(fates)}")
-    run.begin(task.identity(), task.config)  # not earlier: what is refused leaves no folder behind
+    run.begin(task.identity(), task.config)  # after all checks: a refused task leaves no folder
     progress = Progress()
     if run.state.is_file():
         progress = Progress.restore(run.state, network.state())
@@ -94,7 +95,7 @@ def train_fold(
             initial_epoch=first,
             epochs=schedule.epochs,
             steps_per_epoch=schedule.batches,
-            shuffle=False,  # it has its own order
+            shuffle=False,  # the batches have their own order
             verbose=1 if sys.stdout.isatty() else 2,  # a bar, or one line per epoch
             callbacks=callbacks,
         )
@@ -107,7 +108,7 @@ def train_fold(
 def test_fold(
     task: FoldTask, run: RunFolder, network: FoldNetwork, progress: Progress, report: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Fit the classifier on training and validation speakers, and judge it once on the test speakers."""
+    """Fit the classifier on training and validation speakers, and test it once on the test speakers."""
     sides = {name: task.side(getattr(task.fold, name)) for name in ("train", "validation", "test")}
     features = {
         name: network.describe(side.speech, task.config)
@@ -147,7 +148,7 @@ def test_fold(
 
 
 class _EpochEnd(keras.callbacks.Callback):
-    """Scores the epoch on the validation speakers, keeps the weights, saves the state, stops in time."""
+    """Scores the epoch on the validation speakers, saves weights and state, and ends training on schedule."""
 
     def __init__(
         self, task: FoldTask, run: RunFolder, network: FoldNetwork, progress: Progress, training: Side, validation: Side
@@ -167,7 +168,7 @@ class _EpochEnd(keras.callbacks.Callback):
             if is_scored and self.schedule.kept_epoch(self.progress) == epoch:
                 self._save_weights()
         write_log(self.run, self.progress)
-        self.progress.save(self.run.state, self.network.state())  # last: what stands before it is written again
+        self.progress.save(self.run.state, self.network.state())  # last: a resumed run rewrites the files above
         self.model.stop_training = self.schedule.is_finished(self.progress)
 
     def _save_weights(self) -> None:
