@@ -437,6 +437,16 @@ def test_a_pilot_says_so(run_of, tmp_path, changes):
     assert "These are pilots: their training is shorter than their preset's." in text_of(composed(tmp_path))
 
 
+def test_the_steps_of_every_network_are_no_pilot_from_weights(run_of, tmp_path):
+    # 0 stands for the preset's `steps`, which are more than its `steps_from_weights`.
+    assert COMPACT.training.steps > COMPACT.training.steps_from_weights > 0
+    config = replace(COMPACT, training=replace(COMPACT.training, steps_from_weights=0))
+    run_of(tmp_path / "run", "S3", 1, config=config, weights={"speakers": ["librispeech:19"]})
+    text = text_of(composed(tmp_path))
+    assert f"{COMPACT.training.steps} steps." in text
+    assert "pilot" not in text
+
+
 def test_the_paper_preset_is_no_pilot(run_of, tmp_path):
     run_of(tmp_path / "run", "S1", 1, config=Config(network=replace(Config().network, ghost_clusters=0)))
     text = text_of(composed(tmp_path))

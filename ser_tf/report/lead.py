@@ -113,11 +113,16 @@ def kind_of_runs(scored: Scored) -> Iterator[str]:
 def _length(training: TrainingConfig, from_weights: bool) -> str:
     if training.schedule == "step":
         return f"at most {training.maximum_epochs} epochs"
-    return f"{(training.steps_from_weights if from_weights else 0) or training.steps} steps"
+    return f"{_steps(training, from_weights)} steps"
+
+
+def _steps(training: TrainingConfig, from_weights: bool) -> int:
+    return (training.steps_from_weights if from_weights else 0) or training.steps
 
 
 def _is_shorter(training: TrainingConfig, recipe: TrainingConfig) -> bool:
     if training.schedule != recipe.schedule:
         return True
-    lengths = ("maximum_epochs",) if recipe.schedule == "step" else ("steps", "steps_from_weights")
-    return any(getattr(training, length) < getattr(recipe, length) for length in lengths)
+    if recipe.schedule == "step":
+        return training.maximum_epochs < recipe.maximum_epochs
+    return any(_steps(training, from_weights) < _steps(recipe, from_weights) for from_weights in (False, True))
