@@ -88,14 +88,14 @@ class Scored:
 
     def finished_folds(self, line: Line) -> str:
         """How many folds the line has finished, as in "3 of 10"."""
-        scheme = self.evaluation.folds
-        return f"{len(line.folds)} of {len(scheme.folds)}" if scheme else f"{len(line.folds)}"
+        count = self.evaluation.fold_count
+        return f"{len(line.folds)} of {count}" if count else f"{len(line.folds)}"
 
     @property
     def partial(self) -> bool:
         """Whether a line lacks folds."""
-        scheme = self.evaluation.folds
-        lacking = scheme is not None and any(len(line.folds) < len(scheme.folds) for line in self.evaluation.scored)
+        count = self.evaluation.fold_count or 0
+        lacking = any(len(line.folds) < count for line in self.evaluation.scored)
         return lacking or any(not run.folder.finished for run in self.evaluation.runs)
 
 
@@ -151,8 +151,7 @@ def lead(scored: Scored) -> list[Block]:
     evaluation = scored.evaluation
     speakers = len(evaluation.speakers)
     named = ", ".join(line.label for line in evaluation.scored)
-    folds = evaluation.folds
-    of = f"{len(folds.folds)} folds" if folds else "folds"
+    of = f"{evaluation.fold_count} folds" if evaluation.fold_count else "folds"
     note = SCHEME_NOTES.get(evaluation.scheme, "a scheme of the user's own")
     blocks: list[Block] = [
         Paragraph(

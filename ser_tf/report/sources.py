@@ -197,6 +197,21 @@ class Evaluation:
         scheme = scheme_of(self.corpus, self.scheme, self.speakers)
         return scheme if scheme is not None and scheme.hash == self.scheme_hash else None
 
+    @cached_property
+    def fold_count(self) -> int | None:
+        """How many folds a whole evaluation has.
+
+        None where older runs of a user's own scheme do not record it, and across corpora, where every fold tests the
+        same recordings.
+        """
+        if self.folds:
+            return len(self.folds.folds)
+        if self.cross_corpus:
+            return None
+        finished = (run.folder.metrics for run in self.runs if run.folder.finished)
+        metrics = (read_json(path, "train this run again", dict) for path in finished)
+        return next((of["folds"] for of in metrics if isinstance(of.get("folds"), int)), None)
+
     @property
     def common_folds(self) -> tuple[int, ...]:
         """Folds that every scored line has finished."""
