@@ -17,9 +17,8 @@ from ser_tf.runs.files import write_json, write_text
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.predictions import FIRST_COLUMNS
 from ser_tf.runs.weights import save_weights
+from ser_tf.training.finetune import FoldNetwork, FoldTask
 from ser_tf.training.fitting import make_deterministic
-from ser_tf.training.fold_network import FoldNetwork
-from ser_tf.training.fold_task import FoldTask
 
 SVM_UTTERANCES = 1024
 """As many as a fold of RAVDESS trains on. Random embeddings make all of them support vectors, the costliest case."""

@@ -1,8 +1,8 @@
-"""Where pre-training runs: on one device, on several of one host, or on several hosts that share a file system.
+"""Where a pre-training runs: on one device, on several of one host, or on several hosts that share a file system.
 
-All hosts start the same command; TensorFlow's `TF_CONFIG` tells each its place. Each computes its part of every batch,
-so together they train as one host would on the same batches. Keras 3's `fit` fails on several hosts (keras issue
-20585): there the loop over the batches is this module's, and the training step is Keras's.
+Several hosts start the same command; `TF_CONFIG`, TensorFlow's own, tells each who they are. Each computes its part of
+every batch, so they learn what one host does of the same batches. Keras 3's `fit` fails there (keras issue 20585), so
+the loop over the batches stands here; the step is Keras's.
 """
 
 import signal
@@ -24,16 +24,16 @@ LOST = (
     tf.errors.DeadlineExceededError,
     tf.errors.FailedPreconditionError,
 )
-"""How an operation across hosts fails when a host is gone."""
+"""What an operation over several hosts ends with when one of them is gone."""
 
 
 @dataclass(frozen=True)
 class Hosts:
-    """The hosts of a training, all with the same number of devices.
+    """The hosts of a training, each with as many devices as the others.
 
     Attributes:
-        strategy: splits each batch over all devices.
-        place: this host's place; host 0 writes the run folder and verifies.
+        strategy: deals each batch to all their devices.
+        place: of this host among them; host 0 writes the run folder and verifies.
     """
 
     strategy: tf.distribute.Strategy = field(default_factory=tf.distribute.get_strategy)
@@ -41,16 +41,16 @@ class Hosts:
 
     @classmethod
     def one(cls, devices: Sequence[str]) -> "Hosts":
-        """A single host with devices such as "GPU:0" and "GPU:1"; given one or none, TensorFlow chooses."""
+        """This host alone, with devices such as "GPU:0" and "GPU:1"; TensorFlow chooses where there is one or none."""
         return cls(tf.distribute.MirroredStrategy(list(devices))) if len(devices) > 1 else cls()
 
     @classmethod
     def join(cls, place: Place, report: Callable[[str], None]) -> "Hosts":
-        """Wait for the hosts that `TF_CONFIG` names, or take this one. TensorFlow must not have been used before.
+        """Those that `TF_CONFIG` names, as soon as all are there; or this one. TensorFlow must have done nothing yet.
 
         Args:
-            place: the place of this host.
-            report: receives progress messages, one line each.
+            place: what `Place.told` says.
+            report: takes one line about what is waited for.
 
         Raises:
             UserError: the backend is not TensorFlow, or the others cannot be reached.
@@ -64,7 +64,7 @@ class Hosts:
                 "choose KERAS_BACKEND=tensorflow"
             )
         report(f"host {place.number} of {place.hosts}: waiting for the others")
-        before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's handler is not called while TensorFlow waits
+        before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # it waits where Python's handler would not be called
         try:
             return cls(tf.distribute.MultiWorkerMirroredStrategy(), place)
         except (tf.errors.OpError, RuntimeError, ValueError) as error:
@@ -77,7 +77,7 @@ class Hosts:
 
     @property
     def devices(self) -> int:
-        """Number of devices of all hosts together."""
+        """Of all hosts together."""
         return self.strategy.num_replicas_in_sync
 
     @property
@@ -87,24 +87,20 @@ class Hosts:
 
     @property
     def share(self) -> Share:
-        """This host's part of each batch; `MirroredStrategy` splits whole batches itself."""
+        """What this host computes of each batch; `MirroredStrategy` deals whole batches itself."""
         return Share(*self.place, self.devices) if self.several else WHOLE
 
     @property
     def several(self) -> bool:
-        """Whether there is more than one host."""
+        """Whether there is another host."""
         return self.place.hosts > 1
 
     def mean(self, value: float) -> float:
-        """Mean of the hosts' values; each host waits for all others."""
+        """Mean of what the hosts say; each waits for all others."""
         if not self.several:
             return value
-        values = self.strategy.run(lambda: tf.constant(value, tf.float32))
-        return float(self.strategy.reduce("MEAN", values, axis=None))
-
-    def wait(self) -> None:
-        """Wait until all hosts have arrived here."""
-        self.mean(0)
+        said = self.strategy.run(lambda: tf.constant(value, tf.float32))
+        return float(self.strategy.reduce("MEAN", said, axis=None))
 
     def fit(
         self,
@@ -119,11 +115,11 @@ class Hosts:
 
         Args:
             model: compiled, made in the scope of the strategy.
-            batches: endless; with several hosts, only the part that `share` gives.
-            epochs: numbers of the epochs to train.
-            steps: batches per epoch.
-            callbacks: Keras's; one may set `model.stop_training`, equally on all hosts.
-            verbose: 0 shows nothing, 1 a bar, 2 one line per epoch.
+            batches: endless; of several hosts what `share` says.
+            epochs: from the first to the last.
+            steps: batches of an epoch.
+            callbacks: Keras's; one of them may set `model.stop_training`, on all hosts alike.
+            verbose: 0 for nothing, 1 for a bar, 2 for one line an epoch.
         """
         if not self.several:
             model.fit(
@@ -131,7 +127,7 @@ class Hosts:
                 initial_epoch=epochs.start,
                 epochs=epochs.stop,
                 steps_per_epoch=steps,
-                shuffle=False,  # the batches have their own order
+                shuffle=False,  # they have their own order
                 verbose=verbose,
                 callbacks=list(callbacks),
             )
@@ -163,7 +159,7 @@ class Hosts:
 
 @contextmanager
 def absence_explained(hosts: Hosts) -> Iterator[None]:
-    """Give a remedy when another host is gone."""
+    """Says what to do when another host is gone."""
     try:
         yield
     except LOST as error:
@@ -171,6 +167,6 @@ def absence_explained(hosts: Hosts) -> Iterator[None]:
             raise
         number, count = hosts.place
         raise UserError(
-            f"host {number}: another of the {count} hosts is gone; see its messages, and start the same command on all "
-            "hosts again: the training resumes"
+            f"host {number}: another of the {count} hosts is gone; see what it said, and start the same command on all "
+            "of them again: the training resumes"
         ) from error

@@ -1,7 +1,6 @@
-"""The files that describe a folder of shards, and reading its manifest.
+"""What a folder of shards holds: `preparation.json` from its start, `manifest.parquet` and `failed.csv` at its end.
 
-`preparation.json` is written first; `manifest.parquet` and `failed.csv` are written when all shards are finished.
-`manifest.parquet.sha256` is the manifest's checksum in the format of `sha256sum -c`.
+`manifest.parquet.sha256` is the checksum of the manifest, as `sha256sum -c` takes it.
 """
 
 import csv
@@ -31,13 +30,13 @@ CHECKSUM = "manifest.parquet.sha256"
 FAILED = "failed.csv"
 _OTHER_VERSION = "prepared by another version of ser-tf; prepare the corpus into another folder, or remove this one"
 _SIZES = "shard_bytes"
-"""Key of the manifest's metadata: the size of each shard."""
+"""In the manifest's metadata: the size of each shard."""
 _ROWS_AT_ONCE = 16_384
-"""Rows of the manifest that are written together."""
+"""Rows of the manifest in memory while it is written."""
 
 
 def description_of(root: Path, shards: int, config: Config) -> dict[str, Any]:
-    """The content of `preparation.json`: the settings that all shards of a folder share."""
+    """The content of `preparation.json`: what all shards of a folder have in common."""
     return {
         "root": str(root.resolve()),
         "shards": shards,
@@ -67,10 +66,10 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def refuse_other_configuration(description: dict[str, Any], config: Config, folder: Path) -> None:
-    """Refuse shards prepared with a different decoder or silence removal.
+    """Refuse shards whose speech was decoded or freed of silence in another way.
 
     Raises:
-        UserError: the settings differ; the message names the first parameter that does.
+        UserError: they are; the line names the first parameter that differs.
     """
     now = description_of(Path(), 0, config)
     for room, parameters in now["configuration"].items():
@@ -79,7 +78,7 @@ def refuse_other_configuration(description: dict[str, Any], config: Config, fold
             if before != value:
                 raise UserError(
                     f"{folder}: these shards were prepared with {room}.{name} {before}, and this run has {value}; "
-                    "set the same value, or prepare the corpus into another folder"
+                    "choose the same option, or prepare the corpus into another folder"
                 )
     if description["speech_key"] != now["speech_key"]:
         raise UserError(f"{folder}: {_OTHER_VERSION}")
@@ -92,17 +91,17 @@ def write_manifest(
     problems: Iterable[tuple[str, str]],
     lists: SpeakerLists,
 ) -> dict[str, Any]:
-    """Gather the pages of all shards in `manifest.parquet`, and the failures, if any, in `failed.csv`.
+    """Gather the pages of all shards in `manifest.parquet`, and what failed in `failed.csv`, which stands only then.
 
     Args:
         out: the folder.
-        description: content of `preparation.json`; it goes into the manifest's metadata under the key `ser_tf`.
+        description: also goes into the manifest's metadata, under the key `ser_tf`.
         pages: of the shards, in their order.
-        problems: path and reason of each recording that was assigned to no shard.
-        lists: the speakers' sexes.
+        problems: path and reason of what is in no shard.
+        lists: tell the sex of speakers.
 
     Returns:
-        Totals: utterances, failed, speakers, speakers_with_one, seconds (of speech), recorded_seconds.
+        The sums: utterances, failed, speakers, speakers_with_one, seconds (of speech), recorded_seconds.
     """
     import pyarrow
     import pyarrow.parquet
@@ -191,10 +190,10 @@ def _sha256(path: Path) -> str:
 
 
 def _sizes(folder: Path) -> list[int]:
-    """The size of each shard, from a manifest whose checksum, if there is one, and columns are right.
+    """The size of each shard, by a manifest that is whole, as far as its version can tell.
 
     Raises:
-        Exception: the manifest is damaged.
+        Exception: it is not.
     """
     import pyarrow.parquet
 
@@ -217,14 +216,14 @@ def _damage_explained(folder: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:  # Arrow raises many kinds of error for damage
+    except Exception as error:  # Arrow has many words for it
         raise UserError(
             f"{folder / MANIFEST}: damaged; start the same ser-tf prepare command again and it is redone"
         ) from error
 
 
 class ShardUtterance(NamedTuple):
-    """An utterance in a manifest."""
+    """What a manifest tells of an utterance."""
 
     name: str
     speaker: str
@@ -236,10 +235,10 @@ class ShardUtterance(NamedTuple):
 
 @dataclass(frozen=True)
 class Shards:
-    """The shards of one or several corpora.
+    """The shards of one or several corpora, ready to be read.
 
     Attributes:
-        folders: written by `ser-tf prepare`.
+        folders: as `ser-tf prepare` left them.
         paths: the shards.
     """
 
@@ -251,8 +250,8 @@ class Shards:
         """Open finished folders.
 
         Raises:
-            UserError: a folder is unfinished, lacks a shard, holds a truncated one, was prepared with a different
-                configuration, or is given twice; or two folders use one name for what may be two people.
+            UserError: one is unfinished, lacks a shard or holds a cut one, was prepared with another configuration, or
+                is named twice; or two name a speaker alike who may be two people.
         """
         again = "start the same ser-tf prepare command again"
         paths: list[Path] = []
@@ -260,9 +259,9 @@ class Shards:
             description = read_description(folder)
             refuse_other_configuration(description, config, folder)
             if not (folder / MANIFEST).is_file():
-                raise UserError(f"{folder}: not finished; {again} and it continues")
+                raise UserError(f"{folder}: not finished; {again} and it goes on")
             if any(folder.samefile(other) for other in folders[:number]):
-                raise UserError(f"{folder}: expected each folder of shards once. Received: this one twice")
+                raise UserError(f"{folder}: expected each folder of shards once. Received: it twice")
             with _damage_explained(folder):
                 sizes = _sizes(folder)
             for shard, size in enumerate(sizes):
@@ -286,7 +285,7 @@ class Shards:
 
     @property
     def failed(self) -> int:
-        """Number of recordings that could not be used; `failed.csv` names them."""
+        """Recordings that could not be used; the `failed.csv` of their folder names them."""
         failed = 0
         for folder in self.folders:
             if (folder / FAILED).is_file():
@@ -303,7 +302,7 @@ class Shards:
         """Sample hashes of the recordings, uint64 [N], for the provenance of weights trained on them.
 
         Args:
-            without_speakers: speakers whose recordings are left out.
+            without_speakers: whose recordings are left out.
         """
         absent = set(without_speakers)
         return np.array(
@@ -317,7 +316,7 @@ class Shards:
         )
 
     def _refuse_namesakes(self) -> None:
-        """Refuse a speaker name from two roots, unless the name comes from a known corpus."""
+        """Refuse speakers of equal names from two roots, unless a known corpus names them."""
         root_of: dict[str, str] = {}
         for folder in self.folders:
             root = read_description(folder)["root"]
@@ -325,13 +324,13 @@ class Shards:
                 corpus = speaker.partition(":")[0]
                 if corpus not in RECOGNISED and root_of.setdefault(speaker, root) != root:
                     raise UserError(
-                        f"{folder}: expected different people under different names. Received: {speaker} from {root} "
-                        f"and from {root_of[speaker]}; if they are two people, rename one root (in a table: its "
-                        "speakers) and prepare it again; if one, prepare a folder that holds both"
+                        f"{folder}: expected other people under other names. Received: {speaker} from {root} and from "
+                        f"{root_of[speaker]}; rename one of these two (in a table: its speakers) and prepare it again, "
+                        "or a folder that holds both if they are the same people"
                     )
 
     def _columns(self, *names: str) -> Iterator[Any]:
-        """Columns of the manifests as lists, batch by batch; a single column comes without an outer list."""
+        """Columns of the manifests as lists, batch by batch; a single one comes by itself."""
         import pyarrow.parquet
 
         for folder in self.folders:

@@ -1,1 +1,1 @@
-"""Fine-tuning: train one fold, resume it, test it."""
+"""Fine-tuning of one fold, and what it is resumed from."""

@@ -1,4 +1,4 @@
-"""The result files of a fold: predictions, confusion matrix, metrics."""
+"""What a fold comes to: the files that say how each utterance was named."""
 
 import csv
 import dataclasses
@@ -27,18 +27,18 @@ def write_results(
     probabilities: Mapping[str, np.ndarray],
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Score the validation and test sides; write `predictions.csv`, `confusion.csv` and, last, `metrics.json`.
+    """Score validation and test side, and write `predictions.csv`, `confusion.csv` and, last, `metrics.json`.
 
     Args:
-        run: the run folder.
-        corpus: the utterances.
+        run: the folder.
+        corpus: where the utterances come from.
         prepared: their speech.
         sides: "train", "validation" and "test".
-        probabilities: of "validation" and "test", float [N, C]; the largest of a row is the prediction.
-        about: further entries of `metrics.json`, as JSON values.
+        probabilities: of "validation" and "test", float [N, C]; the prediction is the largest of a row.
+        about: what else `metrics.json` holds, as JSON values.
 
     Returns:
-        The content of `metrics.json`.
+        What `metrics.json` holds.
     """
     scores = {name: score(sides[name].labels, rows, corpus.emotions) for name, rows in probabilities.items()}
     _write_predictions(run, corpus, sides, probabilities)
