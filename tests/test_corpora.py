@@ -304,6 +304,8 @@ def test_a_tables_polarity_overrides_the_wheel(tmp_path):
             for cell, message in (
                 ("nan", r"a value for `emotion`\. Received: 'nan', which stands for no value; fill it in or remove"),
                 ("NAN", "a value for `emotion`"),
+                ("NA", r"a value for `emotion`\. Received: 'NA', which stands for no value"),  # as R writes it
+                (101 * "x", "a `emotion` of at most 100 characters. Received: 101 characters, 'xxx"),
                 ('"hap\npy"', r"one line for `emotion`\. Received: 'hap\\npy'; mend the quotation marks"),
                 ("hap\u2028py", "one line for `emotion`"),
                 (r"$\x{$", r"an emotion of letters and digits, .* Received: '\$\\\\x\{\$'; rename the emotion"),
@@ -317,6 +319,7 @@ def test_a_tables_polarity_overrides_the_wheel(tmp_path):
             (f"path,speaker,emotion\na.wav,anna,sad\nb.flac,{cell},happy\n", rf"row \d: expected {message}")
             for cell, message in (
                 ("NaN", r"a value for `speaker`\. Received: 'NaN', which stands for no value"),
+                (101 * "x", "a `speaker` of at most 100 characters"),
                 ("*", "a speaker's name of visible characters"),
                 ("b\x1bert", "a speaker's name of visible characters"),
                 ('"bert\ncarl"', "one line for `speaker`"),
@@ -361,6 +364,7 @@ def test_a_bad_table_is_refused(tmp_path, text, message):
         "path, speaker, emotion\n a.wav , anna , happy \nsub/c.ogg, bert, sad\n",
         'path, speaker, emotion\n"a.wav", "anna", "happy"\n"sub/c.ogg", bert, sad\n',
         "path;speaker;emotion;note\na.wav;anna;happy;1,5\nsub/c.ogg;bert;sad;2,5\n",
+        'path;speaker;emotion;"note, by hand, if any, or none"\na.wav;anna;happy;\nsub/c.ogg;bert;sad;\n',
         "path\tspeaker\temotion\r\na.wav\tanna\thappy\r\nsub/c.ogg\tbert\tsad\r\n",
         "path,speaker,emotion\na.wav,anna,happy\nsub\\c.ogg,bert,sad\n",
         "Emotion, Path ,SPEAKER\nHappy,a.wav,anna\nsad,sub/c.ogg,bert\n",
@@ -368,7 +372,18 @@ def test_a_bad_table_is_refused(tmp_path, text, message):
         "path,speaker,emotion,polarity\nsub/../a.wav,anna,happy,nan\nsub/c.ogg,bert,sad,NaN\n",
         "\ufeffpath,speaker,emotion\na.wav,anna,happy\nsub/c.ogg,bert,sad\n",
     ],
-    ids=["spaces", "quotes", "semicolons", "tabs", "backslashes", "order and case", "extra columns", "empty", "BOM"],
+    ids=[
+        "spaces",
+        "quotes",
+        "semicolons",
+        "commas in a title",
+        "tabs",
+        "backslashes",
+        "order and case",
+        "extra columns",
+        "empty",
+        "BOM",
+    ],
 )
 def test_tables_as_programs_write_them(tmp_path, text):
     corpus = open_corpus(write_table(tmp_path, text))
@@ -399,7 +414,7 @@ def test_a_table_that_is_no_text_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"expected a readable CSV table in UTF-8\. Received: .*No such file"):
         open_corpus(table)
     table.write_bytes(b"path,speaker,emotion\n\xff\xfe\n")
-    with pytest.raises(UserError, match=r"expected a readable CSV table in UTF-8\. Received: 'utf-8' codec"):
+    with pytest.raises(UserError, match=r"table in UTF-8\. Received: 'utf-8' codec .*; save it as UTF-8 \(in Excel"):
         open_corpus(table)
 
 

@@ -100,7 +100,7 @@ def test_the_log_has_every_epoch_until_patience_ends(finetuned, small, strategy)
 def test_the_metrics_follow_from_the_predictions(finetuned, tones, strategy):
     run = finetuned(strategy)
     rows, metrics = rows_of(run.predictions), metrics_of(run)
-    assert metrics["emotions"] == EMOTIONS
+    assert (metrics["emotions"], metrics["folds"]) == (EMOTIONS, 6)
     for side, speaker in (("validation", "table:2"), ("test", "table:1")):
         here = [row for row in rows if row["side"] == side]
         assert sorted(row["file"] for row in here) == sorted(

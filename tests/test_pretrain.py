@@ -248,6 +248,18 @@ def test_what_cannot_be_trained_is_refused(shards, schedule, voices, tmp_path):
             PretrainingConfig(**values)
 
 
+def test_a_speaker_must_not_have_two_spellings(voices, schedule, tmp_path):
+    root = tmp_path / "spelt"
+    for name, source in (("anna 01", "speaker-0"), ("Anna 1", "speaker-1"), ("bert", "speaker-2")):
+        (root / name).mkdir(parents=True)
+        (root / name / "one.wav").write_bytes((voices / source / "take-0.wav").read_bytes())
+    spelt = Shards.open([prepare(root, tmp_path / "out", schedule, report=print).out], schedule)
+    with pytest.raises(
+        UserError, match=r"one spelling of a speaker.s name\. Received: spelt:Anna 1 and spelt:anna 01; "
+    ):
+        PretrainTask.make(spelt, schedule, SOFTMAX)
+
+
 def test_a_recording_must_not_be_on_two_sides_under_two_names(voices, shards, schedule, tmp_path):
     def with_copies(**sources: str) -> Shards:
         """With speakers of a single recording, who are never drawn for verification."""

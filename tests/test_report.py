@@ -381,6 +381,17 @@ def test_a_partial_evaluation_says_so(document):
     assert "ravdess, complete: S3 lacks folds 3, 4, 5, 6, 7, 8, 9, 10" in text_of(document)
 
 
+def test_runs_tell_how_many_folds_a_scheme_of_the_users_own_has(run_of, tmp_path):
+    for fold in (1, 2):
+        run = run_of(tmp_path / f"S1-fold{fold}-seed0", "S1", fold, scheme="mine", scheme_hash="2" * 16)
+        metrics = run / "metrics.json"
+        metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"folds": 5}))
+    document = composed(tmp_path)
+    (notice,) = (block for block in document.lead if isinstance(block, Notice))
+    assert "partial evaluation, not the whole: S1 2 of 5 folds" in notice.text
+    assert "ravdess, mine: S1 lacks folds 3, 4, 5" in text_of(document)
+
+
 def test_comparisons_are_over_the_folds_that_all_have_finished(partial):
     (evaluation,) = find_sources([partial]).evaluations
     scored = scored_evaluation(evaluation, None)

@@ -107,6 +107,7 @@ def test_a_run_has_the_identity_and_the_columns_of_a_networks(both, opened, task
         key: networks[key] for key in ("strategy", "corpus", "scheme", "fold", "weights")
     }
     assert metrics["protocol"] == identity["protocol"] == SPEAKER_INDEPENDENT
+    assert metrics["folds"] == 6  # one for each of the six speakers
     assert list(metrics["unreadable"]) == ["broken"]
     assert list(rows_of(folder / "predictions.csv")[0]) == ["side", "file", "speaker", "truth", "prediction", *EMOTIONS]
 

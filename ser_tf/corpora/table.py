@@ -22,8 +22,10 @@ COLUMNS = ("path", "speaker", "emotion")
 POLARITY = "polarity"
 DELIMITERS = (",", ";", "\t")
 LARGEST_BYTES = 500_000_000
-EMPTY = frozenset({"", "nan", "NaN", "<NA>", "N/A", "#N/A", "n/a", "null", "NULL", "None", "none"})
+EMPTY = frozenset({"", "nan", "NaN", "<NA>", "NA", "na", "N/A", "#N/A", "n/a", "null", "NULL", "None", "none"})
 """What a cell without a value holds: programs write these words."""
+LONGEST_NAME = 100
+"""Characters of a speaker's or an emotion's name; a longer one is a transcript in the wrong column."""
 RESERVED = frozenset({"side", "file", "utterance", "speaker", "truth", "prediction", "strategy", "seed", "fold"})
 """No emotion may be called so: in a run's tables they are columns beside the emotions."""
 _IN_EMOTIONS = " -_'\u2019.,/&+()"
@@ -89,6 +91,8 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     expected = f"{path}: expected a readable CSV table in UTF-8"
     try:
         text = read_bounded(path, LARGEST_BYTES).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{expected}. Received: {error}; save it as UTF-8 (in Excel: CSV UTF-8)") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{expected}. Received: {error}") from error
     # Strict: a quotation mark that is never closed would swallow all rows that follow.
@@ -118,9 +122,13 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _delimiter(text: str) -> str:
-    """The one of `DELIMITERS` that is most frequent in the first line."""
-    first = text.partition("\n")[0]
-    return max(DELIMITERS, key=first.count)
+    """The one of `DELIMITERS` that separates most of the columns in the first line."""
+    first = text.partition("\n")[0].casefold()
+
+    def columns(delimiter: str) -> int:
+        return len({title.strip(' "\r') for title in first.split(delimiter)} & {*COLUMNS, POLARITY})
+
+    return max(DELIMITERS, key=lambda delimiter: (columns(delimiter), first.count(delimiter)))
 
 
 def _utterance(row: dict[str, str], folder: Path, where: str) -> Utterance:
@@ -137,6 +145,12 @@ def _utterance(row: dict[str, str], folder: Path, where: str) -> Utterance:
     written = _path(row["path"], folder, where)
     name = os.path.normpath(Path(written).with_suffix(""))
     speaker, emotion = (" ".join(unicodedata.normalize("NFC", row[column]).split()) for column in COLUMNS[1:])
+    for column, value in (("speaker", speaker), ("emotion", emotion)):
+        if len(value) > LONGEST_NAME:
+            raise UserError(
+                f"{where}: expected a `{column}` of at most {LONGEST_NAME} characters. Received: {len(value)} "
+                f"characters, {quoted(value)}; check that the values stand in their columns"
+            )
     if speaker == "*" or not all(letter.isprintable() or letter in _JOINERS for letter in speaker):
         raise UserError(
             f"{where}: expected a speaker's name of visible characters, and not * alone. Received: {quoted(speaker)}; "

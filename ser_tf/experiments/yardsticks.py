@@ -125,7 +125,7 @@ def compare(
                 else:
                     probabilities, about = _predict(yardstick, split, described(), corpus.emotions)
                     shown = ("strategy", "protocol", "corpus", "scheme", "fold", "weights", "input")
-                    about = {key: identity[key] for key in shown} | about
+                    about = {key: identity[key] for key in shown} | {"folds": len(scheme.folds)} | about
                     result = write_results(run, corpus, prepared, split.sides, probabilities, about)
             results.setdefault((yardstick.name, split.protocol), []).append(result["test"])
             if "ties_shared" in result:

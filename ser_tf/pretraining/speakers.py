@@ -44,6 +44,7 @@ from ser_tf.pretraining.trials import Trials, draw_trials, hold_out, read_trials
 from ser_tf.runs.files import write_text
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.weights import load_weights, method_of, save_weights
+from ser_tf.spelling import spelt_twice
 from ser_tf.training.fitting import (
     Display,
     Schedule,
@@ -104,9 +105,15 @@ class PretrainTask:
             trial_list: what is tested, in the form of VoxCeleb1's lists; all its speakers are held out.
 
         Raises:
-            UserError: an excluded speaker is not there, the trials cannot be made, a recording is on two sides
-                under two names, or too few speakers are left.
+            UserError: an excluded speaker is not there, the trials cannot be made, a speaker has two spellings, a
+                recording is on two sides under two names, or too few speakers are left.
         """
+        if twice := spelt_twice(shards.counts):
+            raise UserError(
+                f"{', '.join(map(str, shards.folders))}: expected one spelling of a speaker's name. "
+                f"Received: {' and '.join(twice)}; name them alike or, if they are two people, so that they differ in "
+                "more than case, leading zeros and white space, and prepare the shards again"
+            )
         excluded = _matching(shards, exclude_speakers)
         sex = sexes_of(shards)
         listed = read_trials(trial_list, shards) if trial_list is not None else None

@@ -11,9 +11,12 @@ import numpy as np
 
 from ser_tf.corpora import ravdess
 from ser_tf.corpora.demographics import demographics_of
+from ser_tf.documents import read_bounded
 from ser_tf.errors import UserError
 from ser_tf.pretraining.manifest import Shards, ShardUtterance
 
+LARGEST_BYTES = 500_000_000
+"""Of a list of trials; VoxCeleb1-H has 552,536 lines, 40 MB."""
 ATTEMPTS = 20
 """Draws for a pair that was not drawn before."""
 
@@ -175,8 +178,8 @@ def read_trials(path: Path, shards: Shards) -> Trials:
             pair what the speakers' names contradict, or lacks one of the two kinds.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_bounded(path, LARGEST_BYTES).splitlines()
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: expected a readable list of trials; {error}") from error
     rows = [(number, line.split()) for number, line in enumerate(lines, start=1) if line.strip()]
     for number, cells in rows:

@@ -15,6 +15,7 @@ from ser_tf.config import Config
 from ser_tf.corpora.corpus import Corpus, Utterance
 from ser_tf.corpora.folds import CROSS_CORPUS, RANDOM_SPLIT, Scheme, load_scheme
 from ser_tf.corpora.opening import KNOWN_CORPORA
+from ser_tf.documents import read_json
 from ser_tf.errors import UserError, shortened
 from ser_tf.runs.folder import RunFolder
 from ser_tf.statistics.table import PredictionTable, read_predictions
@@ -195,6 +196,21 @@ class Evaluation:
         """The folds, if `folds.yaml` has them; None for a user's own scheme."""
         scheme = scheme_of(self.corpus, self.scheme, self.speakers)
         return scheme if scheme is not None and scheme.hash == self.scheme_hash else None
+
+    @cached_property
+    def fold_count(self) -> int | None:
+        """Number of folds of the whole evaluation.
+
+        None across corpora, where every fold tests the same recordings, and for older runs of a user's own scheme,
+        which do not record it.
+        """
+        if self.folds:
+            return len(self.folds.folds)
+        if self.cross_corpus:
+            return None
+        finished = (run.folder.metrics for run in self.runs if run.folder.finished)
+        metrics = (read_json(path, "train this run again", dict) for path in finished)
+        return next((of["folds"] for of in metrics if isinstance(of.get("folds"), int)), None)
 
     @property
     def common_folds(self) -> tuple[int, ...]:

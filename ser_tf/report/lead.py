@@ -22,7 +22,7 @@ def lead(scored: Scored) -> list[Block]:
     """What was measured, on what, and the main result."""
     evaluation = scored.evaluation
     methods = ", ".join(line.label for line in evaluation.scored)
-    number = f"{len(evaluation.folds.folds)} " if evaluation.folds else ""
+    number = f"{evaluation.fold_count} " if evaluation.fold_count else ""
     note = SCHEME_NOTES.get(evaluation.scheme, "a user's own scheme")
     blocks: list[Block] = [
         Paragraph(

@@ -73,7 +73,7 @@ def missing_data(sources: Sources) -> Iterator[str]:
 
 def _unfinished(evaluation: Evaluation) -> Iterator[str]:
     for line in evaluation.lines:
-        total = len(evaluation.folds.folds) if evaluation.folds else 0
+        total = evaluation.fold_count or 0
         if len(line.folds) < total:
             left = sorted(set(range(1, total + 1)) - set(line.folds))
             yield (

@@ -71,14 +71,14 @@ class Scored:
 
     def finished_folds(self, line: Line) -> str:
         """How many folds the line has finished, as in "3 of 10"."""
-        scheme = self.evaluation.folds
-        return f"{len(line.folds)} of {len(scheme.folds)}" if scheme else f"{len(line.folds)}"
+        count = self.evaluation.fold_count
+        return f"{len(line.folds)} of {count}" if count else f"{len(line.folds)}"
 
     @property
     def partial(self) -> bool:
         """Whether a line lacks folds."""
-        scheme = self.evaluation.folds
-        lacking = scheme is not None and any(len(line.folds) < len(scheme.folds) for line in self.evaluation.scored)
+        count = self.evaluation.fold_count or 0
+        lacking = any(len(line.folds) < count for line in self.evaluation.scored)
         return lacking or any(not run.folder.finished for run in self.evaluation.runs)
 
 

@@ -373,6 +373,7 @@ def test_fold(
     probabilities = {name: classifier.probabilities(features[name][used]) for name in ("validation", "test")}
     about = {
         **{key: task.identity()[key] for key in ("strategy", "corpus", "scheme", "fold", "weights", *task.protocol)},
+        "folds": len(task.scheme.folds),
         "seed": task.config.training.seed,
         "start": task.start(),
         "best_epoch": task.schedule().kept_epoch(progress) + 1,
