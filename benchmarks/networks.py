@@ -17,8 +17,9 @@ from ser_tf.runs.files import write_json, write_text
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.predictions import FIRST_COLUMNS
 from ser_tf.runs.weights import save_weights
-from ser_tf.training.finetune import FoldNetwork, FoldTask
 from ser_tf.training.fitting import make_deterministic
+from ser_tf.training.fold_network import FoldNetwork
+from ser_tf.training.fold_task import FoldTask
 
 SVM_UTTERANCES = 1024
 """As many as in the training side of a RAVDESS fold. With random embeddings all are support vectors, the worst case."""

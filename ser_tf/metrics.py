@@ -1,4 +1,4 @@
-"""Scores of predictions and of speaker verification, in the field's words; scikit-learn computes most of the former."""
+"""Scores of predicted emotions, in the field's words; scikit-learn computes most of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,56 +102,3 @@ def expected_calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> 
         probabilities: float [N, C].
     """
     return calibration_error(reliability(probabilities.max(axis=1), probabilities.argmax(axis=1) == truth))
-
-
-TARGET_PRIORS = (0.01, 0.05)
-"""Of NIST's and VoxCeleb's detection costs."""
-
-
-@dataclass(frozen=True)
-class VerificationScores:
-    """How well scores tell trials of one speaker from those of two."""
-
-    trials: int
-    same_speaker: int
-    """Trials of one speaker."""
-    eer: float
-    """Equal error rate: where misses and false alarms are as frequent; 0.5 is chance."""
-    min_dcf: dict[str, float]
-    """By the prior of a same-speaker trial: least detection cost, both errors at cost 1, 1 being a system that does not
-    listen."""
-
-
-def verification(same: np.ndarray, scores: np.ndarray) -> VerificationScores:
-    """Judge scores over all thresholds.
-
-    Args:
-        same: bool [N], whether a trial is of one speaker; both kinds must occur.
-        scores: float [N], higher for one speaker.
-    """
-    misses, alarms = _errors(same, scores)
-    return VerificationScores(
-        trials=len(same),
-        same_speaker=int(same.sum()),
-        eer=_equal_error_rate(misses, alarms),
-        min_dcf={
-            str(prior): float(np.min(prior * misses + (1 - prior) * alarms) / min(prior, 1 - prior))
-            for prior in TARGET_PRIORS
-        },
-    )
-
-
-def _errors(same: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rates of misses (rising) and of false alarms (falling) as the threshold passes each distinct score."""
-    order = np.argsort(scores, kind="stable")
-    last_of_equals = np.append(np.diff(scores[order]) > 0, True)
-    missed, rejected = (np.cumsum(kind[order])[last_of_equals] for kind in (same, ~same))
-    return np.append(0.0, missed / same.sum()), np.append(1.0, 1 - rejected / (~same).sum())
-
-
-def _equal_error_rate(misses: np.ndarray, alarms: np.ndarray) -> float:
-    """Where the line between the thresholds on both sides of the crossing has equal rates."""
-    after = int(np.argmax(misses >= alarms))
-    gap_before, gap_after = alarms[after - 1] - misses[after - 1], misses[after] - alarms[after]
-    share = gap_before / (gap_before + gap_after)
-    return float(misses[after - 1] + share * (misses[after] - misses[after - 1]))

@@ -19,7 +19,7 @@ from ser_tf.config import PRESETS, Config
 if TYPE_CHECKING:
     from ser_tf.runs.folder import RunFolder
     from ser_tf.statistics.table import PredictionTable
-    from ser_tf.training.finetune import FoldTask
+    from ser_tf.training.fold_task import FoldTask
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 REAL = (
@@ -114,7 +114,7 @@ def task_of(tones, small) -> Callable[..., "FoldTask"]:
     """Makes the task of a strategy on fold 1 of the tones: they test speaker 1, validate on 2 and train on 3 to 6."""
     from ser_tf.corpora.folds import load_scheme
     from ser_tf.corpora.opening import open_corpus
-    from ser_tf.training.finetune import FoldTask
+    from ser_tf.training.fold_task import FoldTask
 
     def task(strategy: str, *, fold: int = 1, config: Config = small, weights: Path | None = None) -> FoldTask:
         corpus = open_corpus(tones)

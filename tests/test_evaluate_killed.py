@@ -17,7 +17,7 @@ from ser_tf.cli.options import import_tensorflow
 import_tensorflow()
 import keras
 from keras import layers
-from ser_tf.training import finetune
+from ser_tf.training import fold_network
 
 def smallest_network(config, bins):
     spectrogram = keras.Input((None, bins), name="spectrogram")
@@ -29,7 +29,7 @@ def smallest_network(config, bins):
         {"embedding": embedding, "ghost_share": keras.ops.cast(frames, "float32")[:, None]},
     )
 
-finetune.embedding_network = smallest_network
+fold_network.embedding_network = smallest_network
 
 def live(folder, moment=None):
     # Evaluates in a process of its own, which is killed before its file operation of that number in the folder: what a

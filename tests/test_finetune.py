@@ -25,7 +25,8 @@ from ser_tf.network.se_resnet import precision
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.weights import read_provenance
 from ser_tf.training import finetune as finetuning
-from ser_tf.training.finetune import FoldTask, finetune, train_fold
+from ser_tf.training.finetune import finetune, train_fold
+from ser_tf.training.fold_task import FoldTask
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
@@ -416,7 +417,7 @@ def test_a_side_without_a_readable_recording_is_refused_before_training(tones, s
     broken = tmp_path / "broken.wav"
     broken.touch()
     with pytest.raises(
-        UserError, match=r"readable recordings of table:1\. Received: 1 that are not, such as .*broken\.wav"
+        UserError, match=r"readable recordings of table:1\. Received: 1 unreadable, such as .*broken\.wav"
     ):
         make_from(tones, small, tmp_path, keep=lambda name: not name.startswith("1-"), extra=f"{broken},1,sad")
 

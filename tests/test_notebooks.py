@@ -12,7 +12,8 @@ from ser_tf.corpora.folds import load_scheme
 from ser_tf.corpora.opening import open_corpus
 from ser_tf.corpora.synthetic import synthesise
 from ser_tf.runs.folder import RunFolder
-from ser_tf.training.finetune import FoldTask, finetune
+from ser_tf.training.finetune import finetune
+from ser_tf.training.fold_task import FoldTask
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 LARGEST_KILOBYTES = 300

@@ -242,7 +242,7 @@ def test_recordings_of_one_name_that_differ_are_listed(tmp_path):
     # The least nested, then the first by path is used; d/ holds its copy, and a/ and c/ another recording.
     assert plan.recordings == 2
     assert sorted(row.path for shard in plan for row in shard.rows) == [f"a/{two}", f"b/{one}"]
-    reason = f"another recording of this name is used, b/{one}; rename or remove one of them"
+    reason = f"a different recording of this name is used, b/{one}; rename or remove one of them"
     assert list(plan.problems()) == [(f"a/b/{one}", reason), (f"c/{one}", reason)]
 
 
@@ -292,7 +292,7 @@ def test_a_stranger_among_recordings_of_a_known_corpus_is_not_given_a_speaker(in
     prepared = run(root, tmp_path / "out")
     assert (prepared.utterances, prepared.failed) == (2, 1)
     assert sorted(pd.read_parquet(prepared.out / "manifest.parquet").speaker) == ["ravdess:01", "ravdess:02"]
-    assert 'Actor_02/copy.wav,"named unlike the recordings of known' in (prepared.out / "failed.csv").read_text()
+    assert 'Actor_02/copy.wav,"not named like the recordings of known' in (prepared.out / "failed.csv").read_text()
 
 
 def test_m4a_without_its_decoder_is_said_before_anything_is_done(voices_copy, tmp_path, monkeypatch):
@@ -332,11 +332,11 @@ def test_another_configuration_or_corpus_in_the_folder_is_refused(in_process, vo
     before = contents(out)
     with pytest.raises(UserError, match=rf"{out}: these shards .* with vad.mode 2, and this run has 3; choose"):
         run(voices_copy, out, Config(vad=VadConfig(mode=3)))
-    with pytest.raises(UserError, match=rf"holds shards of another corpus \({voices_copy}, and now {voices}\); choose"):
+    with pytest.raises(UserError, match=rf"holds shards of a different corpus \({voices_copy}, now {voices}\); choose"):
         run(voices, out)
     for path in voices_copy.glob("*/take-[1-7].wav"):
         path.unlink()
-    with pytest.raises(UserError, match=r"another number of shards, and so other recordings \(16, and now 6\); choose"):
+    with pytest.raises(UserError, match=r"different recordings, in another number of shards \(16, now 6\); choose"):
         run(voices_copy, out)
     assert contents(out) == before
 
@@ -396,7 +396,7 @@ def test_finished_shards_open_and_others_do_not(in_process, voices, tmp_path):
     with pytest.raises(UserError, match=r"manifest.parquet: damaged; start the same ser-tf prepare command again and"):
         Shards.open([out], CONFIG)
     (out / "manifest.parquet").unlink()
-    with pytest.raises(UserError, match="not finished; start the same ser-tf prepare command again and it goes on"):
+    with pytest.raises(UserError, match="not finished; start the same ser-tf prepare command again and it continues"):
         Shards.open([out], CONFIG)
     with pytest.raises(UserError, match=r"preparation.json: expected the description of shards; give a folder made by"):
         Shards.open([voices], CONFIG)
@@ -419,8 +419,8 @@ def test_speakers_of_equal_names_from_two_roots_are_refused(in_process, tmp_path
     a, b, c = (prepared(tmp_path / name / "wav") for name in "ABC")
     with pytest.raises(
         UserError,
-        match=rf"{b}: expected other people under other names. Received: wav:01 from {tmp_path}/B/wav and from "
-        rf"{tmp_path}/A/wav; rename one of these two",
+        match=rf"{b}: expected different people under different names. Received: wav:01 from {tmp_path}/B/wav and from "
+        rf"{tmp_path}/A/wav; if they are two people, rename one root",
     ):
         Shards.open([a, c, b], CONFIG)
     assert len(Shards.open([b, c], CONFIG).counts) == 4  # nobody of wav has the name of another one

@@ -29,7 +29,8 @@ from ser_tf.pretraining.shard_writer import write_shard
 from ser_tf.pretraining.speakers import PretrainTask, SpeakerNetwork, pretrain
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.weights import read_provenance, read_recordings, save_weights
-from ser_tf.training.finetune import FoldNetwork, finetune
+from ser_tf.training.finetune import finetune
+from ser_tf.training.fold_network import FoldNetwork
 
 pytestmark = pytest.mark.usefixtures("shallow")
 

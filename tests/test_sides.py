@@ -17,7 +17,7 @@ from ser_tf.experiments.splits import honest_splits, random_splits
 from ser_tf.pipeline import prepare_speech
 from ser_tf.pretraining.emotions import EmotionTask
 from ser_tf.spelling import voice
-from ser_tf.training.finetune import FoldTask
+from ser_tf.training.fold_task import FoldTask
 from ser_tf.training.sides import without_contradictions
 
 EMOTIONS = ("happy", "sad")
@@ -85,7 +85,7 @@ def in_another_format(folder: Path) -> str:
 def test_a_recording_of_two_speakers_is_on_two_sides(folder, few, again, speaker):
     path = table(folder, f"{again(folder)},{speaker},sad")
     # Fold 1 tests a, validates on b and trains on c and d.
-    message = r"table\.csv: fold 1: expected each recording on one side\. Received: .* of table:.*, which are one reco"
+    message = r"table\.csv: fold 1: expected each recording on one side\. Received: .* of table:.*, the same reco"
     with pytest.raises(UserError, match=message) as refused:
         task(path, few)
     assert "a-sad-0.wav of table:a (test)" in str(refused.value)
@@ -123,7 +123,7 @@ def test_speakers_of_a_known_corpus_are_told_by_their_files(tmp_path, few):
     path.write_text("\n".join(["path,speaker,emotion", *rows]))
     message = (
         r"names\.csv: fold 1: expected each speaker on one side\. Received: .* of table:b \(validation\) and .* of "
-        r"table:a \(test\), which are of one speaker"
+        r"table:a \(test\), of the same speaker"
     )
     with pytest.raises(UserError, match=message):
         task(path, few)
@@ -193,5 +193,5 @@ def test_several_corpora_share_neither_speaker_nor_recording_with_what_is_held_o
     EmotionTask.of([open_corpus(home), open_corpus(abroad)], few)
     again = table(folder, f"{copied(folder)},c,sad", name="abroad.csv", without=("a", "b"))
     for excluded in ([], [f"{folder.name}/home:a"]):
-        with pytest.raises(UserError, match=r"expected each recording on one side\. Received: .* which are one record"):
+        with pytest.raises(UserError, match=r"expected each recording on one side\. Received: .* the same record"):
             EmotionTask.of([open_corpus(home), open_corpus(again)], few, excluded)

@@ -21,10 +21,10 @@ from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import VadConfig
 from ser_tf.errors import UserError
 from ser_tf.report.timeline import clock, timeline_page
-from ser_tf.serving import timeline as cutting
+from ser_tf.serving import segmentation
 from ser_tf.serving.abstention import Abstention, Outcome
 from ser_tf.serving.predict import Prediction
-from ser_tf.serving.timeline import Segment, Timeline, cut, name_segments, write_timeline
+from ser_tf.serving.segmentation import Segment, Timeline, cut, name_segments, write_timeline
 
 RATE_HZ = 16_000
 EMOTIONS = ("happy", "sad", "<b>")
@@ -127,7 +127,7 @@ def cuts_of(monkeypatch, *runs: tuple[float, float], seconds: float = 60) -> tup
     is_voiced = np.zeros(round(seconds * RATE_HZ), bool)
     for begin, end in runs:
         is_voiced[round(begin * RATE_HZ) : round(end * RATE_HZ)] = True
-    monkeypatch.setattr(cutting, "voiced_samples", lambda samples, config: is_voiced)
+    monkeypatch.setattr(segmentation, "voiced_samples", lambda samples, config: is_voiced)
     cuts = cut(np.zeros(len(is_voiced), np.int16), VadConfig())
     return tuple(
         [(begin / RATE_HZ, end / RATE_HZ) for begin, end in part] for part in (cuts.utterances, cuts.too_short)
@@ -209,7 +209,7 @@ def test_an_utterance_is_heard_with_its_margins_and_told_by_its_speech():
         return prediction("sad", 0.59 if len(heard) == 1 else 0.61)
 
     samples = np.arange(8 * RATE_HZ, dtype=np.int16)
-    cuts = cutting.Cuts([(1600, 32_000), (40_000, 127_000)], [])
+    cuts = segmentation.Cuts([(1600, 32_000), (40_000, 127_000)], [])
     first, second = name_segments(recogniser, samples, cuts, ABSTENTION)
     assert (first.start_seconds, first.end_seconds, first.abstained) == (0.1, 2.0, True)
     assert (second.start_seconds, second.end_seconds, second.abstained) == (2.5, 7.9375, False)
@@ -236,7 +236,7 @@ def timeline(samples) -> Timeline:
         Segment(18.0, 22.0, prediction("sad", 0.5), True),
         Segment(41.0, 49.0, prediction("<b>", 0.9), False),
     ]
-    cuts = cutting.Cuts([], [(160_000, 164_000)])
+    cuts = segmentation.Cuts([], [(160_000, 164_000)])
     return Timeline.of("long & loud.wav", EMOTIONS, samples, cuts, segments, ABSTENTION)
 
 
@@ -306,7 +306,7 @@ def test_the_page_says_what_is_left_out_and_whom_to_trust(page):
 
 
 def test_a_recording_without_utterances_has_a_page(samples):
-    empty = Timeline.of("quiet.wav", EMOTIONS, samples[:100], cutting.Cuts([], []), [])
+    empty = Timeline.of("quiet.wav", EMOTIONS, samples[:100], segmentation.Cuts([], []), [])
     assert "0 utterances with a total of 0:00.0." in timeline_page(empty, samples[:100], "runs/mine")
 
 

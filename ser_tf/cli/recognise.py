@@ -144,7 +144,7 @@ def _write_timeline(
     from ser_tf.report.timeline import clock, timeline_page
     from ser_tf.runs.files import write_text
     from ser_tf.runs.lock import alone_in
-    from ser_tf.serving.timeline import Timeline, cut, name_segments, write_timeline
+    from ser_tf.serving.segmentation import Timeline, cut, name_segments, write_timeline
 
     samples = read_long_recording(file)
     cuts = cut(samples, recogniser.config.vad)

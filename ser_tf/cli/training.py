@@ -34,7 +34,8 @@ class Finetune(TrainingOptions):
         corpus, scheme = open_folds(self)
         import_tensorflow()
         from ser_tf.runs.folder import RunFolder
-        from ser_tf.training.finetune import FoldTask, finetune
+        from ser_tf.training.finetune import finetune
+        from ser_tf.training.fold_task import FoldTask
 
         name = f"{corpus.name}-{self.scheme}-fold{self.fold}-{self.strategy}-{Path(self.preset).stem}"
         folder = self.run_folder or Path("runs") / f"{name}-seed{self.config.training.seed}"

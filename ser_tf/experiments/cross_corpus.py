@@ -11,7 +11,7 @@ from ser_tf.config import Config
 from ser_tf.corpora.corpus import Corpus, check_variety
 from ser_tf.corpora.folds import CROSS_CORPUS, Fold, Scheme
 from ser_tf.errors import UserError
-from ser_tf.training.finetune import FoldTask
+from ser_tf.training.fold_task import FoldTask
 
 
 def cross_corpus_task(

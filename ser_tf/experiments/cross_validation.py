@@ -20,7 +20,9 @@ from ser_tf.runs.folder import RunFolder
 from ser_tf.statistics.summary import Summary, summarise
 from ser_tf.statistics.table import read_predictions
 from ser_tf.strategies import configure, start_in_words
-from ser_tf.training.finetune import FoldNetwork, FoldTask, finetune
+from ser_tf.training.finetune import finetune
+from ser_tf.training.fold_network import FoldNetwork
+from ser_tf.training.fold_task import FoldTask
 from ser_tf.training.sides import without_contradictions
 
 

@@ -25,7 +25,8 @@ from ser_tf.pipeline import PreparedSpeech, prepare_speech
 from ser_tf.runs.files import write_json, write_text
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.provenance import environment
-from ser_tf.training.finetune import FoldTask, train_fold
+from ser_tf.training.finetune import train_fold
+from ser_tf.training.fold_task import FoldTask
 from ser_tf.training.sides import without_contradictions
 
 OPTIMISTIC = (

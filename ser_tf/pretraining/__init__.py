@@ -1,1 +1,1 @@
-"""Preparation: a folder of speakers of any size -> sharded speech, on one machine or on a cluster."""
+"""Pre-training: a corpus of any size -> shards of speech -> weights that know speakers or emotions."""

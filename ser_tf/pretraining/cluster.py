@@ -1,4 +1,4 @@
-"""Which of several hosts this one is, without TensorFlow: what does not fit is said before it is imported."""
+"""Which of several hosts this one is. It needs no TensorFlow, so that errors appear before its slow import."""
 
 import os
 from typing import NamedTuple
@@ -10,11 +10,11 @@ EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type"
 
 
 class Place(NamedTuple):
-    """A host among others.
+    """The place of a host among all hosts of a training.
 
     Attributes:
         number: from 0.
-        hosts: how many there are.
+        hosts: their number.
     """
 
     number: int = 0
@@ -22,10 +22,10 @@ class Place(NamedTuple):
 
     @classmethod
     def told(cls) -> "Place":
-        """What `TF_CONFIG` says; one host alone where it is not set or names one.
+        """The place that `TF_CONFIG` gives; a single host if it is not set or names one.
 
         Raises:
-            UserError: it is damaged.
+            UserError: it is malformed.
         """
         text = os.environ.get("TF_CONFIG", "{}")
         try:

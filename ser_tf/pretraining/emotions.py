@@ -1,7 +1,7 @@
 """Pre-train on the emotions of other corpora: one softmax network over the emotions that any of them has.
 
-The training is that of a fold: its training side is every speaker but a few of each corpus, its validation side those
-few. Nothing is chosen on them, and they are not part of what the network has heard.
+It trains as a fold does. A few speakers of each corpus are the validation side, all others the training side. Nothing
+is chosen on the held-out speakers, and they do not count as trained on.
 """
 
 import csv
@@ -29,15 +29,16 @@ from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.predictions import FIRST_COLUMNS
 from ser_tf.runs.weights import method_of
 from ser_tf.strategies import Strategy
-from ser_tf.training.finetune import FoldTask, train_fold
+from ser_tf.training.finetune import train_fold
 from ser_tf.training.fitting import exhaustion_explained
+from ser_tf.training.fold_task import FoldTask
 from ser_tf.training.sides import Side, refuse_shared, require_emotions, without_contradictions
 
 NAME = "emotions"
 HELD_OUT = 0.08
-"""Share of the speakers of each corpus who are held out; at least one."""
+"""Share of held-out speakers per corpus; at least one speaker."""
 RESULT = {"held_out": {str: {"utterances": int, "uar": float, "wa": float}}, "epochs": int}
-"""What `metrics.json` must hold, as `ser_tf.documents.misfit` takes it."""
+"""Required shape of `metrics.json`, for `ser_tf.documents.misfit`."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,16 @@ class EmotionTask(FoldTask):
 
     @classmethod
     def of(cls, corpora: Sequence[Corpus], config: Config, exclude_speakers: Sequence[str] = ()) -> "EmotionTask":
-        """Join the corpora and choose who is held out.
+        """Join the corpora and choose the held-out speakers.
 
         Args:
             corpora: with labelled emotions.
-            config: its batches are dealt evenly to the corpora.
-            exclude_speakers: as in "ravdess:12", or "ravdess:*" for all of a corpus; nothing of them is heard.
+            config: its batches take equally many recordings of each corpus.
+            exclude_speakers: speakers to leave out, as "ravdess:12", or "ravdess:*" for a whole corpus.
 
         Raises:
-            UserError: the corpora do not go together, an excluded speaker is not there, too little is left, or a
-                speaker or a recording is in two corpora or on two of these sides: trained on, held out, excluded.
+            UserError: the corpora do not go together; an excluded speaker does not exist; too little is left; or a
+                speaker or a recording is in two corpora or on two sides (trained on, held out, excluded).
         """
         whole = joined(corpora)
         apart = _excluded(whole, exclude_speakers)
@@ -102,7 +103,7 @@ class EmotionTask(FoldTask):
         return task
 
     def corpora(self) -> dict[str, dict[str, Any]]:
-        """Name of each corpus -> its licence, and how many speakers and recordings of it are trained on."""
+        """Name of each corpus -> licence, and number of speakers and recordings trained on."""
         training = [item.utterance for item in self.side(self.fold.train).speech]
         recordings = Counter(utterance.speaker.partition(":")[0] for utterance in training)
         speakers = Counter(speaker.partition(":")[0] for speaker in {utterance.speaker for utterance in training})
@@ -116,7 +117,7 @@ class EmotionTask(FoldTask):
         }
 
     def provenance(self) -> dict[str, Any]:
-        """What the file of weights says."""
+        """What the weights file records."""
         return {
             "speakers": super().provenance()["speakers"],
             "corpora": self.corpora(),
@@ -128,15 +129,15 @@ class EmotionTask(FoldTask):
 
 
 def pretrain_emotions(task: EmotionTask, run: RunFolder, report: Callable[[str], None]) -> dict[str, Any]:
-    """Train, or resume, or find it finished; then score the speakers held out, corpus by corpus.
+    """Train, then score the held-out speakers of each corpus. An interrupted run is resumed.
 
     Args:
         task: what to train on.
-        run: its folder; a finished one is left as it is.
-        report: takes one line about what goes on.
+        run: its folder; a finished run is left as it is.
+        report: receives progress messages, one line each.
 
     Returns:
-        What `metrics.json` holds.
+        The content of `metrics.json`.
     """
     with run.alone(), exhaustion_explained(run):
         if run.finished:
@@ -176,13 +177,13 @@ def _speakers_of_each(corpus: Corpus) -> dict[str, list[str]]:
 
 
 def _chosen(speakers: Sequence[str]) -> list[str]:
-    """Who of a corpus is held out: the same on any machine."""
+    """The held-out speakers of a corpus, by a hash of their names: the same on every machine."""
     ordered = sorted(speakers, key=lambda speaker: hashlib.blake2b(speaker.encode()).digest())
     return sorted(ordered[: max(1, round(HELD_OUT * len(speakers)))])
 
 
 def _excluded(corpus: Corpus, names: Sequence[str]) -> set[str]:
-    """The speakers that these names mean."""
+    """The speakers that these names select."""
     apart: set[str] = set()
     for name in names:
         found = {

@@ -1,8 +1,8 @@
-"""Where a pre-training runs: on one device, on several of one host, or on several hosts that share a file system.
+"""Where pre-training runs: on one device, on several of one host, or on several hosts that share a file system.
 
-Several hosts start the same command; `TF_CONFIG`, TensorFlow's own, tells each who they are. Each computes its part of
-every batch, so they learn what one host does of the same batches. Keras 3's `fit` fails there (keras issue 20585), so
-the loop over the batches stands here; the step is Keras's.
+All hosts start the same command; TensorFlow's `TF_CONFIG` tells each its place. Each computes its part of every batch,
+so together they train as one host would on the same batches. Keras 3's `fit` fails on several hosts (keras issue
+20585): there the loop over the batches is this module's, and the training step is Keras's.
 """
 
 import signal
@@ -24,16 +24,16 @@ LOST = (
     tf.errors.DeadlineExceededError,
     tf.errors.FailedPreconditionError,
 )
-"""What an operation over several hosts ends with when one of them is gone."""
+"""How an operation across hosts fails when a host is gone."""
 
 
 @dataclass(frozen=True)
 class Hosts:
-    """The hosts of a training, each with as many devices as the others.
+    """The hosts of a training, all with the same number of devices.
 
     Attributes:
-        strategy: deals each batch to all their devices.
-        place: of this host among them; host 0 writes the run folder and verifies.
+        strategy: splits each batch over all devices.
+        place: this host's place; host 0 writes the run folder and verifies.
     """
 
     strategy: tf.distribute.Strategy = field(default_factory=tf.distribute.get_strategy)
@@ -41,16 +41,16 @@ class Hosts:
 
     @classmethod
     def one(cls, devices: Sequence[str]) -> "Hosts":
-        """This host alone, with devices such as "GPU:0" and "GPU:1"; TensorFlow chooses where there is one or none."""
+        """A single host with devices such as "GPU:0" and "GPU:1"; given one or none, TensorFlow chooses."""
         return cls(tf.distribute.MirroredStrategy(list(devices))) if len(devices) > 1 else cls()
 
     @classmethod
     def join(cls, place: Place, report: Callable[[str], None]) -> "Hosts":
-        """Those that `TF_CONFIG` names, as soon as all are there; or this one. TensorFlow must have done nothing yet.
+        """Wait for the hosts that `TF_CONFIG` names, or take this one. TensorFlow must not have been used before.
 
         Args:
-            place: what `Place.told` says.
-            report: takes one line about what is waited for.
+            place: the place of this host.
+            report: receives progress messages, one line each.
 
         Raises:
             UserError: the backend is not TensorFlow, or the others cannot be reached.
@@ -64,7 +64,7 @@ class Hosts:
                 "choose KERAS_BACKEND=tensorflow"
             )
         report(f"host {place.number} of {place.hosts}: waiting for the others")
-        before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # it waits where Python's handler would not be called
+        before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's handler is not called while TensorFlow waits
         try:
             return cls(tf.distribute.MultiWorkerMirroredStrategy(), place)
         except (tf.errors.OpError, RuntimeError, ValueError) as error:
@@ -77,7 +77,7 @@ class Hosts:
 
     @property
     def devices(self) -> int:
-        """Of all hosts together."""
+        """Number of devices of all hosts together."""
         return self.strategy.num_replicas_in_sync
 
     @property
@@ -87,20 +87,24 @@ class Hosts:
 
     @property
     def share(self) -> Share:
-        """What this host computes of each batch; `MirroredStrategy` deals whole batches itself."""
+        """This host's part of each batch; `MirroredStrategy` splits whole batches itself."""
         return Share(*self.place, self.devices) if self.several else WHOLE
 
     @property
     def several(self) -> bool:
-        """Whether there is another host."""
+        """Whether there is more than one host."""
         return self.place.hosts > 1
 
     def mean(self, value: float) -> float:
-        """Mean of what the hosts say; each waits for all others."""
+        """Mean of the hosts' values; each host waits for all others."""
         if not self.several:
             return value
-        said = self.strategy.run(lambda: tf.constant(value, tf.float32))
-        return float(self.strategy.reduce("MEAN", said, axis=None))
+        values = self.strategy.run(lambda: tf.constant(value, tf.float32))
+        return float(self.strategy.reduce("MEAN", values, axis=None))
+
+    def wait(self) -> None:
+        """Wait until all hosts have arrived here."""
+        self.mean(0)
 
     def fit(
         self,
@@ -115,11 +119,11 @@ class Hosts:
 
         Args:
             model: compiled, made in the scope of the strategy.
-            batches: endless; of several hosts what `share` says.
-            epochs: from the first to the last.
-            steps: batches of an epoch.
-            callbacks: Keras's; one of them may set `model.stop_training`, on all hosts alike.
-            verbose: 0 for nothing, 1 for a bar, 2 for one line an epoch.
+            batches: endless; with several hosts, only the part that `share` gives.
+            epochs: numbers of the epochs to train.
+            steps: batches per epoch.
+            callbacks: Keras's; one may set `model.stop_training`, equally on all hosts.
+            verbose: 0 shows nothing, 1 a bar, 2 one line per epoch.
         """
         if not self.several:
             model.fit(
@@ -127,7 +131,7 @@ class Hosts:
                 initial_epoch=epochs.start,
                 epochs=epochs.stop,
                 steps_per_epoch=steps,
-                shuffle=False,  # they have their own order
+                shuffle=False,  # the batches have their own order
                 verbose=verbose,
                 callbacks=list(callbacks),
             )
@@ -159,7 +163,7 @@ class Hosts:
 
 @contextmanager
 def absence_explained(hosts: Hosts) -> Iterator[None]:
-    """Says what to do when another host is gone."""
+    """Give a remedy when another host is gone."""
     try:
         yield
     except LOST as error:
@@ -167,6 +171,6 @@ def absence_explained(hosts: Hosts) -> Iterator[None]:
             raise
         number, count = hosts.place
         raise UserError(
-            f"host {number}: another of the {count} hosts is gone; see what it said, and start the same command on all "
-            "of them again: the training resumes"
+            f"host {number}: another of the {count} hosts is gone; see its messages, and start the same command on all "
+            "hosts again: the training resumes"
         ) from error

@@ -1,9 +1,9 @@
-"""The published weights of VGGVox (Xie et al., ICASSP 2019), as the start of this project's networks.
+"""Import the published weights of VGGVox (Xie et al., ICASSP 2019) as a start for fine-tuning.
 
-They are what Keras 2 wrote of the `resnet34s` in WeidiXie/VGG-Speaker-Recognition. Its maps are [frequency, time], so
-kernels are transposed. The preset `vggvox` takes all but the classifier of VoxCeleb2's speakers. A network with
-squeeze-and-excitation takes the blocks, the descriptors and the real centres; a gate that is put in starts at 0.5, and
-the batch normalisation before it is doubled, so that each block gives what it gave and the gate can learn at once.
+Keras 2 wrote them for the `resnet34s` of WeidiXie/VGG-Speaker-Recognition. Its maps are [frequency, time], so kernels
+are transposed. The preset `vggvox` takes everything except the classifier of VoxCeleb2's speakers. A network with
+squeeze-and-excitation takes the blocks, the descriptors and the real centres. Its new gates start at 0.5 and the batch
+normalisation before each is doubled: every block computes what it did in VGGVox, and the gates can learn at once.
 """
 
 import hashlib
@@ -21,9 +21,9 @@ from ser_tf.runs.weights import ArrayFate, method_of, open_hdf5, save_weights
 
 SOURCE = "WeidiXie/VGG-Speaker-Recognition, resnet34s (Xie, Nagrani, Chung, Zisserman, ICASSP 2019)"
 LICENCE = "CC BY 4.0"
-"""By the link in the README of the source, which names Attribution-ShareAlike beside it."""
+"""By the link in the source's README, whose text says Attribution-ShareAlike."""
 SPEAKERS = ("voxceleb2:*",)
-"""The file does not name them, so the whole corpus counts as heard."""
+"""The file does not name them, so the whole corpus counts as trained on."""
 
 _CONVOLUTIONS = {"stem": "conv1_1/3x3_s1"} | {
     f"stage{number}_block{block + 1}_{ours}": f"conv{number + 1}_{'abc'[block]}_{theirs}"
@@ -36,7 +36,7 @@ _LAYERS = (
     | {f"{ours}_norm": f"{theirs}/bn" for ours, theirs in _CONVOLUTIONS.items()}
     | {"descriptor_convolution": "x_fc", "dense": "fc6"}
 )
-"""Our name of a layer, and that in the file."""
+"""Our name of a layer -> its name in the file."""
 _ASSIGNMENT = {
     "ghost_vlad/kernel": "gvlad_center_assignment/kernel",
     "ghost_vlad/bias": "gvlad_center_assignment/bias",
@@ -44,29 +44,29 @@ _ASSIGNMENT = {
 _CENTRES = {"ghost_vlad/centres": "gvlad_pool/centers"}
 
 Arrays = dict[str, np.ndarray]
-"""By layer and array of the file, as in "fc6/kernel"."""
+"""By layer and array in the file, such as "fc6/kernel"."""
 
 
 def import_vggvox(weights: Path, out: Path, config: Config = PRESETS["vggvox"]) -> list[ArrayFate]:
     """Write the published weights as a start for `finetune --weights`, with their provenance.
 
     Args:
-        weights: HDF5 file of VGG-Speaker-Recognition, weights alone or a whole model.
-        out: file to write, which ends in `.weights.h5`.
-        config: whose network takes them: a preset, or `paper` with another spectrogram.
+        weights: HDF5 file of VGG-Speaker-Recognition, either weights or a whole model.
+        out: file to write; it must end in `.weights.h5`.
+        config: configuration of the network that takes them: a preset, or `paper` with a different spectrogram.
 
     Returns:
-        What became of each array: first those of the network, then those that only the file has.
+        The fate of each array: first those of the network, then those that only the file has.
 
     Raises:
-        UserError: `out` has another ending or exists, or `weights` is missing, no HDF5, or of another network.
+        UserError: `out` has a different ending or exists, or `weights` is missing, not HDF5, or of a different network.
     """
     if not out.name.endswith(".weights.h5"):
         raise UserError(f"{out}: expected a name that ends in .weights.h5")
     if out.exists():
         raise UserError(f"{out}: expected a new file; remove it or choose another name")
     stored = _read(weights)
-    keras.utils.set_random_seed(0)  # what starts afresh is the same in every import
+    keras.utils.set_random_seed(0)  # layers that start afresh get the same values in every import
     network = embedding_network(config.network, config.spectrogram.bins)
     fates = _take(network, config.network, stored, weights)
     _open_gates(network)
@@ -99,10 +99,10 @@ def _read(path: Path) -> Arrays:
                 for layer in _names(layers, "layer_names")
                 for name in _names(layers[layer], "weight_names")
             }
-    except Exception as error:  # HDF5 has many words for damage
+    except Exception as error:  # HDF5 raises many kinds of error for damage
         raise UserError(
             f"{path}: expected an HDF5 file with the layers of a Keras 2 network, such as VGG-Speaker-Recognition's "
-            f"weights.h5; it is something else, or damaged: {error}"
+            f"weights.h5. Received: a different or damaged file: {error}"
         ) from error
 
 
@@ -111,7 +111,7 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
 
 
 def _take(network: keras.Model, config: NetworkConfig, stored: Arrays, path: Path) -> list[ArrayFate]:
-    """Give the network what the file has for it; says what became of each array."""
+    """Assign the file's arrays to the network; return the fate of each."""
     counterparts = _CENTRES | (_ASSIGNMENT if config.aggregation == "vggvox" else {})
     fates, taken, used = [], [], set()
     for variable in network.weights:
@@ -144,7 +144,7 @@ def _take(network: keras.Model, config: NetworkConfig, stored: Arrays, path: Pat
 
 
 def _as_ours(name: str, value: np.ndarray, config: NetworkConfig) -> np.ndarray:
-    """An array of the file in the shape that it has here."""
+    """An array of the file in the shape of ours."""
     if value.ndim == 4:
         value = value.swapaxes(0, 1)  # frequency and time of a kernel
     if name in _ASSIGNMENT:
@@ -155,7 +155,7 @@ def _as_ours(name: str, value: np.ndarray, config: NetworkConfig) -> np.ndarray:
 
 
 def _open_gates(network: keras.Model) -> None:
-    """Let every squeeze-and-excitation start as a factor of 0.5, and double what it weights."""
+    """Start every squeeze-and-excitation at a factor of 0.5, and double the maps it scales."""
     for gate in network.layers:
         if isinstance(gate, SqueezeExcitation):
             for array in (gate.excite.kernel, gate.excite.bias):

@@ -1,6 +1,7 @@
-"""What a folder of shards holds: `preparation.json` from its start, `manifest.parquet` and `failed.csv` at its end.
+"""The files that describe a folder of shards, and reading its manifest.
 
-`manifest.parquet.sha256` is the checksum of the manifest, as `sha256sum -c` takes it.
+`preparation.json` is written first; `manifest.parquet` and `failed.csv` are written when all shards are finished.
+`manifest.parquet.sha256` is the manifest's checksum in the format of `sha256sum -c`.
 """
 
 import csv
@@ -30,13 +31,13 @@ CHECKSUM = "manifest.parquet.sha256"
 FAILED = "failed.csv"
 _OTHER_VERSION = "prepared by another version of ser-tf; prepare the corpus into another folder, or remove this one"
 _SIZES = "shard_bytes"
-"""In the manifest's metadata: the size of each shard."""
+"""Key of the manifest's metadata: the size of each shard."""
 _ROWS_AT_ONCE = 16_384
-"""Rows of the manifest in memory while it is written."""
+"""Rows of the manifest that are written together."""
 
 
 def description_of(root: Path, shards: int, config: Config) -> dict[str, Any]:
-    """The content of `preparation.json`: what all shards of a folder have in common."""
+    """The content of `preparation.json`: the settings that all shards of a folder share."""
     return {
         "root": str(root.resolve()),
         "shards": shards,
@@ -66,10 +67,10 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def refuse_other_configuration(description: dict[str, Any], config: Config, folder: Path) -> None:
-    """Refuse shards whose speech was decoded or freed of silence in another way.
+    """Refuse shards prepared with a different decoder or silence removal.
 
     Raises:
-        UserError: they are; the line names the first parameter that differs.
+        UserError: the settings differ; the message names the first parameter that does.
     """
     now = description_of(Path(), 0, config)
     for room, parameters in now["configuration"].items():
@@ -78,7 +79,7 @@ def refuse_other_configuration(description: dict[str, Any], config: Config, fold
             if before != value:
                 raise UserError(
                     f"{folder}: these shards were prepared with {room}.{name} {before}, and this run has {value}; "
-                    "choose the same option, or prepare the corpus into another folder"
+                    "set the same value, or prepare the corpus into another folder"
                 )
     if description["speech_key"] != now["speech_key"]:
         raise UserError(f"{folder}: {_OTHER_VERSION}")
@@ -91,17 +92,17 @@ def write_manifest(
     problems: Iterable[tuple[str, str]],
     lists: SpeakerLists,
 ) -> dict[str, Any]:
-    """Gather the pages of all shards in `manifest.parquet`, and what failed in `failed.csv`, which stands only then.
+    """Gather the pages of all shards in `manifest.parquet`, and the failures, if any, in `failed.csv`.
 
     Args:
         out: the folder.
-        description: also goes into the manifest's metadata, under the key `ser_tf`.
+        description: content of `preparation.json`; it goes into the manifest's metadata under the key `ser_tf`.
         pages: of the shards, in their order.
-        problems: path and reason of what is in no shard.
-        lists: tell the sex of speakers.
+        problems: path and reason of each recording that was assigned to no shard.
+        lists: the speakers' sexes.
 
     Returns:
-        The sums: utterances, failed, speakers, speakers_with_one, seconds (of speech), recorded_seconds.
+        Totals: utterances, failed, speakers, speakers_with_one, seconds (of speech), recorded_seconds.
     """
     import pyarrow
     import pyarrow.parquet
@@ -190,10 +191,10 @@ def _sha256(path: Path) -> str:
 
 
 def _sizes(folder: Path) -> list[int]:
-    """The size of each shard, by a manifest that is whole, as far as its version can tell.
+    """The size of each shard, from a manifest whose checksum, if there is one, and columns are right.
 
     Raises:
-        Exception: it is not.
+        Exception: the manifest is damaged.
     """
     import pyarrow.parquet
 
@@ -216,14 +217,14 @@ def _damage_explained(folder: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:  # Arrow has many words for it
+    except Exception as error:  # Arrow raises many kinds of error for damage
         raise UserError(
             f"{folder / MANIFEST}: damaged; start the same ser-tf prepare command again and it is redone"
         ) from error
 
 
 class ShardUtterance(NamedTuple):
-    """What a manifest tells of an utterance."""
+    """An utterance in a manifest."""
 
     name: str
     speaker: str
@@ -235,10 +236,10 @@ class ShardUtterance(NamedTuple):
 
 @dataclass(frozen=True)
 class Shards:
-    """The shards of one or several corpora, ready to be read.
+    """The shards of one or several corpora.
 
     Attributes:
-        folders: as `ser-tf prepare` left them.
+        folders: written by `ser-tf prepare`.
         paths: the shards.
     """
 
@@ -250,8 +251,8 @@ class Shards:
         """Open finished folders.
 
         Raises:
-            UserError: one is unfinished, lacks a shard or holds a cut one, was prepared with another configuration, or
-                is named twice; or two name a speaker alike who may be two people.
+            UserError: a folder is unfinished, lacks a shard, holds a truncated one, was prepared with a different
+                configuration, or is given twice; or two folders use one name for what may be two people.
         """
         again = "start the same ser-tf prepare command again"
         paths: list[Path] = []
@@ -259,9 +260,9 @@ class Shards:
             description = read_description(folder)
             refuse_other_configuration(description, config, folder)
             if not (folder / MANIFEST).is_file():
-                raise UserError(f"{folder}: not finished; {again} and it goes on")
+                raise UserError(f"{folder}: not finished; {again} and it continues")
             if any(folder.samefile(other) for other in folders[:number]):
-                raise UserError(f"{folder}: expected each folder of shards once. Received: it twice")
+                raise UserError(f"{folder}: expected each folder of shards once. Received: this one twice")
             with _damage_explained(folder):
                 sizes = _sizes(folder)
             for shard, size in enumerate(sizes):
@@ -285,7 +286,7 @@ class Shards:
 
     @property
     def failed(self) -> int:
-        """Recordings that could not be used; the `failed.csv` of their folder names them."""
+        """Number of recordings that could not be used; `failed.csv` names them."""
         failed = 0
         for folder in self.folders:
             if (folder / FAILED).is_file():
@@ -302,7 +303,7 @@ class Shards:
         """Sample hashes of the recordings, uint64 [N], for the provenance of weights trained on them.
 
         Args:
-            without_speakers: whose recordings are left out.
+            without_speakers: speakers whose recordings are left out.
         """
         absent = set(without_speakers)
         return np.array(
@@ -316,7 +317,7 @@ class Shards:
         )
 
     def _refuse_namesakes(self) -> None:
-        """Refuse speakers of equal names from two roots, unless a known corpus names them."""
+        """Refuse a speaker name from two roots, unless the name comes from a known corpus."""
         root_of: dict[str, str] = {}
         for folder in self.folders:
             root = read_description(folder)["root"]
@@ -324,13 +325,13 @@ class Shards:
                 corpus = speaker.partition(":")[0]
                 if corpus not in RECOGNISED and root_of.setdefault(speaker, root) != root:
                     raise UserError(
-                        f"{folder}: expected other people under other names. Received: {speaker} from {root} and from "
-                        f"{root_of[speaker]}; rename one of these two (in a table: its speakers) and prepare it again, "
-                        "or a folder that holds both if they are the same people"
+                        f"{folder}: expected different people under different names. Received: {speaker} from {root} "
+                        f"and from {root_of[speaker]}; if they are two people, rename one root (in a table: its "
+                        "speakers) and prepare it again; if one, prepare a folder that holds both"
                     )
 
     def _columns(self, *names: str) -> Iterator[Any]:
-        """Columns of the manifests as lists, batch by batch; a single one comes by itself."""
+        """Columns of the manifests as lists, batch by batch; a single column comes without an outer list."""
         import pyarrow.parquet
 
         for folder in self.folders:

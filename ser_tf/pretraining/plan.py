@@ -1,4 +1,4 @@
-"""Which recording goes to which shard: a pure function of the recordings' names, held in a file and not in memory."""
+"""Which recording goes to which shard: a pure function of the recordings' names, stored on disk."""
 
 import filecmp
 import hashlib
@@ -16,9 +16,9 @@ from ser_tf.corpora.speakers import SpeakerRecording, find_recordings
 from ser_tf.errors import UserError
 
 RECORDINGS_PER_SHARD = 256
-"""About 50 MB of VoxCeleb's speech."""
+"""About 50 MB of VoxCeleb's speech per shard."""
 FEWEST_SHARDS = 16
-"""A small corpus has as many, so that all cores have work; one of fewer recordings has a shard for each."""
+"""Minimum number of shards, so that all cores have work; fewer recordings get one shard each."""
 
 
 class Row(NamedTuple):
@@ -27,29 +27,29 @@ class Row(NamedTuple):
     name: str
     speaker: str
     path: str
-    """Relative to the root."""
+    """Relative to the folder of the root."""
 
 
 class ShardRows(NamedTuple):
-    """The recordings of one shard, in the order in which they are written."""
+    """The recordings of one shard, in writing order."""
 
     number: int
     rows: tuple[Row, ...]
     plan_hash: str
-    """Names these recordings, their speakers, and the sizes and times of change of their files."""
+    """Hash of the recordings' names and speakers and their files' paths, sizes and times of change."""
 
 
 class Plan:
-    """The recordings of a corpus, dealt to shards.
+    """Assigns the recordings of a corpus to shards.
 
-    A recording goes to the shard, and to the place in it, that the hash of its name says. So every shard is a random
-    sample of all speakers, and the same corpus gives the same shards on every machine. The rows lie in a private SQLite
-    file, which the system removes: the memory does not grow with the corpus.
+    The hash of a recording's name decides its shard and its place there. So every shard is a random sample of all
+    speakers, and the same corpus gives the same shards on every machine. The rows are in a private SQLite file, which
+    the system removes: memory does not grow with the corpus.
 
     Attributes:
-        shards: how many there are.
-        recordings: how many there are, copies not counted.
-        speakers: how many there are.
+        shards: their number.
+        recordings: their number, without copies.
+        speakers: their number.
         has_m4a: whether a decoder for AAC is needed.
     """
 
@@ -57,8 +57,8 @@ class Plan:
         """Find the recordings.
 
         Raises:
-            UserError: there are none, or of one speaker only; the root or a folder cannot be read; or there is no room
-                for temporary files.
+            UserError: there are none, or of one speaker only; the root or a folder cannot be read; or the disk has no
+                room for temporary files.
         """
         self.root = root
         self.folder = root.parent if is_table(root) else root
@@ -86,7 +86,7 @@ class Plan:
         self.shards = max(least, -(-self.recordings // RECORDINGS_PER_SHARD))
 
     def __iter__(self) -> Iterator[ShardRows]:
-        """The shards in order; one without recordings comes, too."""
+        """The shards in order, including any without recordings."""
         with _full_disk_explained():
             found = self._database.execute(
                 "SELECT hash % ?, name, speaker, path, file FROM recordings WHERE problem = '' "
@@ -104,17 +104,17 @@ class Plan:
                     number, following = next(dealt, (None, None))
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Path and reason of each recording that is dealt to no shard."""
+        """Path and reason of each recording that is assigned to no shard."""
         yield from self._database.execute("SELECT path, problem FROM recordings WHERE problem != '' ORDER BY path")
 
     def _leave_out_copies(self) -> None:
-        """Of files with one name the first is used; another recording among the others is a problem."""
+        """Of files with one name use the first; others are dropped if equal to it, and problems if not."""
         self._database.execute(_FIND_COPIES)
         for identity, path, first in self._database.execute("SELECT id, path, first FROM copies"):
             if path == first or _are_equal(self.folder / path, self.folder / first):
                 self._database.execute("DELETE FROM recordings WHERE id = ? AND path = ?", [identity, path])
             else:
-                problem = f"another recording of this name is used, {first}; rename or remove one of them"
+                problem = f"a different recording of this name is used, {first}; rename or remove one of them"
                 self._database.execute(
                     "UPDATE recordings SET problem = ? WHERE id = ? AND path = ?", [problem, identity, path]
                 )
@@ -154,7 +154,7 @@ CREATE TABLE recordings (
 ) WITHOUT ROWID;
 """
 _INSERT = "INSERT OR IGNORE INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-"""A table may write one path in two ways."""
+"""Or ignore: a table may spell one path in two ways."""
 _FIND_COPIES = """
 CREATE TEMPORARY TABLE copies AS
 SELECT id, path, first FROM (
@@ -164,20 +164,20 @@ SELECT id, path, first FROM (
     FROM recordings WHERE problem = ''
 ) WHERE place > 1
 """
-"""`first` is the first one of the same format: what files of two formats hold is not compared."""
+"""`first` is the first of the same format: contents are compared only within a format."""
 _NO_FOLDER = "expected a folder per speaker. Received: a recording beside them; move it to the folder of its speaker"
 _NOT_UTF8 = "expected a name in UTF-8; rename the file"
 _UNLIKE = (
-    "named unlike the recordings of known corpora beside it, so that nothing tells whether its speaker is one of "
-    "theirs; move it out of the folder"
+    "not named like the recordings of known corpora beside it, so its speaker may be one of theirs; move it out of the "
+    "folder"
 )
 
 
 def _state_of(path: Path) -> str:
-    """Another one when the file was written anew: its size and time of change."""
+    """The file's size and time of change, which differ after it is rewritten."""
     try:
         status = path.stat()
-    except OSError:  # a link to nothing, which fails when it is read
+    except OSError:  # a broken link, which fails when it is read
         return ""
     return f"{status.st_size} {status.st_mtime_ns}"
 

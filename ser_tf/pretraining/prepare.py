@@ -35,18 +35,18 @@ from ser_tf.runs.lock import alone_in
 
 @dataclass(frozen=True)
 class Prepared:
-    """What came out.
+    """The result of a preparation.
 
     Attributes:
         out: the folder.
-        shards: how many there are.
-        written: how many of them were written now; the others stood.
-        utterances: recordings in the shards.
-        failed: recordings that are in none; `failed.csv` names them and the reasons.
-        speakers: how many there are.
-        speakers_with_one: those of a single utterance, who can be trained on and not verified.
+        shards: number of shards.
+        written: number of shards written now; the others existed.
+        utterances: number of recordings in the shards.
+        failed: number of recordings in no shard; `failed.csv` gives their names and the reasons.
+        speakers: number of speakers.
+        speakers_with_one: speakers with a single utterance, who can be trained on but not verified.
         seconds: length of the speech.
-        recorded_seconds: the same with silence.
+        recorded_seconds: length including silence.
         megabytes: size of the shards.
     """
 
@@ -63,7 +63,7 @@ class Prepared:
 
     @property
     def sentence(self) -> str:
-        """All of it in one line."""
+        """The result in one line."""
         single = f" ({self.speakers_with_one} with a single one)" if self.speakers_with_one else ""
         return (
             f"{self.out}: {self.utterances:,} utterances of {self.speakers:,} speakers{single}, "
@@ -73,7 +73,7 @@ class Prepared:
 
 
 def no_prologue() -> None:
-    """What a worker does first unless it is told otherwise."""
+    """The default prologue of a worker: nothing."""
 
 
 def prepare(
@@ -86,34 +86,34 @@ def prepare(
     prologue: Callable[[], None] = no_prologue,
     report: Callable[[str], None],
 ) -> Prepared:
-    """Decode, resample and free of silence every recording, and write the speech in shards.
+    """Decode and resample every recording, remove its silence, and write the speech in shards.
 
-    Shards that stand are kept, so that what was interrupted goes on, and a second time nothing is done. The memory does
-    not grow with the number of recordings.
+    Finished shards are kept: an interrupted preparation continues, and a finished one does nothing. Memory does not
+    grow with the number of recordings.
 
     Args:
-        root: a folder of speakers or any known corpus, or a table.
-        out: folder of the shards: an empty one, or one that a call with the same corpus and configuration began.
-        config: decoder and silence removal; the rest does not matter.
+        root: a folder of speakers, a known corpus, or a table.
+        out: folder of the shards: empty, or begun by a call with the same corpus and configuration.
+        config: decoder and silence removal; the rest is not used.
         engine: processes on this machine, or a Ray cluster.
-        workers: shards that are written at the same time; None for one per core.
-        prologue: what each worker does first; it must be importable.
-        report: takes one line about what goes on.
+        workers: number of shards written at the same time; None for one per core.
+        prologue: called first in each worker; it must be importable.
+        report: receives progress messages, one line each.
 
     Returns:
-        What the shards hold. Recordings that cannot be used are counted and do not stop the others.
+        The content of the shards. Recordings that cannot be used are counted and do not stop the others.
 
     Raises:
-        UserError: no corpus of speakers, another preparation in `out` or one that is at work there, a full disk, a
-            package that is missing, or a recording that kills the workers.
+        UserError: `root` is no corpus of speakers; `out` holds a different preparation, or another process is writing
+            it; the disk is full; a package is missing; or a recording kills the workers.
     """
     if workers is not None and workers < 1:
         raise UserError(f"workers: expected at least 1. Received: workers={workers}")
-    decoder_of(config)  # says what is missing before anything is done
+    decoder_of(config)  # raises here if a package is missing
     plan = Plan(root)
     lists = read_lists(root)
     if plan.has_m4a:
-        from ser_tf.audio import m4a_backend  # an extra: only who has such files needs it
+        from ser_tf.audio import m4a_backend  # an extra, needed for these files only
 
         m4a_backend.require_av()
     description = description_of(root, plan.shards, config)
@@ -122,7 +122,7 @@ def prepare(
         missing = {task.shard.number for task in tasks if not task.finished()}
         report(f"{out}: {plan.recordings:,} recordings of {plan.speakers:,} speakers, {len(missing)} shards to write")
         if missing:
-            (out / MANIFEST).unlink(missing_ok=True)  # it would not tell of the new ones
+            (out / MANIFEST).unlink(missing_ok=True)  # it does not list the shards written now
         wanted = (ShardTask(shard, plan.folder, out, config) for shard in plan if shard.number in missing)
         if missing and engine == "local":
             cores = workers or len(os.sched_getaffinity(0))
@@ -132,7 +132,7 @@ def prepare(
         try:
             sums = write_manifest(out, description, (task.page for task in tasks), plan.problems(), lists)
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else error  # Arrow's own text is longer
+            reason = os.strerror(error.errno) if error.errno else error  # Arrow's own message is longer
             raise UserError(
                 f"{out / MANIFEST}: cannot be written ({reason}); make room and start the same command again"
             ) from error
@@ -149,14 +149,14 @@ def shards_of(
     report: Callable[[str], None],
     prologue: Callable[[], None] = no_prologue,
 ) -> Path:
-    """The folder of shards of a corpus: itself where it is one, otherwise one in `beside`, prepared now or before.
+    """The folder of shards of a corpus: `root` if it holds shards, otherwise one in `beside`, prepared if necessary.
 
     Args:
-        root: shards of `ser-tf prepare`, or what that command takes.
-        beside: folder for shards; a corpus and its silence removal have one of their own there.
+        root: shards of `ser-tf prepare`, or a corpus as that command takes it.
+        beside: parent folder; each corpus and silence removal has its own folder in it.
         config: decoder and silence removal.
-        report: takes one line about what goes on.
-        prologue: what each worker does first.
+        report: receives progress messages, one line each.
+        prologue: called first in each worker.
     """
     if (root / DESCRIPTION).is_file():
         return root
@@ -177,7 +177,7 @@ def failures(prepared: Prepared) -> str:
 
 
 def _follow(finished: Iterator[int], total: int) -> None:
-    """Show how far it is, where somebody watches."""
+    """Consume the shard numbers, with a progress bar on a terminal."""
     console = Console(file=sys.stderr)
     shown = track(
         finished, "writing shards", total=total, console=console, transient=True, disable=not console.is_terminal
@@ -188,10 +188,10 @@ def _follow(finished: Iterator[int], total: int) -> None:
 
 @contextmanager
 def _opened(out: Path, description: dict[str, Any], config: Config) -> Iterator[None]:
-    """The folder for this process alone, new or begun by a call with the same corpus and configuration.
+    """Lock the folder, new or begun by a call with the same corpus and configuration.
 
     Raises:
-        UserError: it holds something else, or another process is at work in it.
+        UserError: it holds something else, or another process is writing it.
     """
     path = out / DESCRIPTION
     if not path.is_file():
@@ -203,11 +203,11 @@ def _opened(out: Path, description: dict[str, Any], config: Config) -> Iterator[
         unfinished.replace(path)
     before = read_description(out)
     refuse_other_configuration(before, config, out)
-    for key, what in (("root", "corpus"), ("shards", "number of shards, and so other recordings")):
+    for key, what in (("root", "a different corpus"), ("shards", "different recordings, in another number of shards")):
         if before[key] != description[key]:
             raise UserError(
-                f"{out}: holds shards of another {what} ({before[key]}, and now {description[key]}); choose another "
-                "--out or remove the folder"
+                f"{out}: holds shards of {what} ({before[key]}, now {description[key]}); choose another --out or "
+                "remove the folder"
             )
     with alone_in(out):
         yield

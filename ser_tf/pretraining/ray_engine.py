@@ -1,6 +1,6 @@
-"""Shards on a Ray cluster, the extra `[ray]`: the same function, one task per shard, one core each.
+"""Writes shards on a Ray cluster (extra `[ray]`): one task and one core per shard.
 
-Every node sees the corpus and the shards under the same paths, on a file system that they share.
+All nodes share a file system, and see corpus and shards under the same paths.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,16 +10,16 @@ from ser_tf.errors import UserError, import_extra
 from ser_tf.pretraining.shard_writer import ShardTask, write_shard
 
 MOST_ATTEMPTS = 5
-"""A shard that is lost as many times ends the command."""
+"""Losing one shard this often ends the command."""
 TASKS_PER_CORE = 2
-"""Tasks that wait in the cluster, so that no core has to wait for this process."""
+"""Tasks submitted per core, so that no core waits for this process."""
 
 
 def require_ray() -> None:
-    """Make sure that Ray is there.
+    """Check that Ray is installed.
 
     Raises:
-        UserError: it is not; the line names the extra.
+        UserError: it is not; the message names the extra.
     """
     import_extra("ray", "engine ray: needs Ray on every node", "ray")
 
@@ -27,19 +27,19 @@ def require_ray() -> None:
 def run_on_ray(
     tasks: Iterator[ShardTask], workers: int | None, prologue: Callable[[], None], report: Callable[[str], None]
 ) -> Iterator[int]:
-    """Write shards on the cluster that RAY_ADDRESS names or that runs on this machine; otherwise Ray starts here.
+    """Write shards on the cluster that RAY_ADDRESS names or that runs on this machine; if there is none, start one.
 
     Args:
-        tasks: the shards; no more of them are taken than the cluster works on or keeps waiting.
+        tasks: the shards; each is taken only when it is submitted.
         workers: shards at a time; None for all cores of the cluster.
-        prologue: what each process does first.
-        report: takes one line about a shard that was lost with its worker or node.
+        prologue: called first in each process.
+        report: receives one line for each shard lost with its worker or node.
 
     Yields:
-        The numbers of the shards, as they are finished.
+        The number of each shard when it is finished.
 
     Raises:
-        UserError: a shard cannot be written, was lost several times, or does not appear where this process looks.
+        UserError: a shard cannot be written, was lost several times, or is not visible from this process.
     """
     require_ray()
     import ray
@@ -70,16 +70,16 @@ def run_on_ray(
                 reason = type(error).__name__
                 if attempt == MOST_ATTEMPTS:
                     raise UserError(
-                        f"{task.records.name}: lost {MOST_ATTEMPTS} times with the worker that had it ({reason}); see "
-                        "the logs of Ray, and mind the memory of its nodes"
+                        f"{task.records.name}: lost {MOST_ATTEMPTS} times with its worker ({reason}); see the logs of "
+                        "Ray, and check the memory of its nodes"
                     ) from error
                 report(f"{task.records.name} was lost with its worker ({reason}); it is redone")
                 submit(task, attempt + 1)
                 continue
             if not task.finished():
                 raise UserError(
-                    f"{task.records}: written by a node of the cluster and not seen here; choose an --out on a file "
-                    "system that all nodes share"
+                    f"{task.records}: written by a node of the cluster but not visible here; choose an --out on a "
+                    "file system that all nodes share"
                 )
             yield number
     finally:

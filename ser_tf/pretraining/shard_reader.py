@@ -1,4 +1,4 @@
-"""shards -> tf.data: crops for training on speaker identity, and whole utterances of speakers who are held out."""
+"""shards -> tf.data: crops for training on speaker identity, and whole utterances for verification."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,9 +25,9 @@ from ser_tf.pipeline.datasets import (
 from ser_tf.pretraining.manifest import Shards
 
 SHARDS_AT_ONCE = 16
-"""Shards that are read by turns."""
+"""Shards read in turn."""
 CROPS_SHUFFLED = 1024
-"""Crops that are shuffled together: 80 MB of 2.5 s each."""
+"""Crops shuffled together: 80 MB at 2.5 s each."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class SpeakerCrops:
     """Crops for training on speaker identity.
 
     Attributes:
-        speakers: the label order: all but those held out, sorted.
-        steps: batches of an epoch.
+        speakers: in label order: all except the held-out ones, sorted.
+        steps: batches per epoch.
         dataset: endless batches ({"spectrogram": float32 [B, T, bins], "frames": int32 [B]}, labels int32 [B]).
     """
 
@@ -46,12 +46,12 @@ class SpeakerCrops:
 
 
 class Share(NamedTuple):
-    """What one of several hosts takes of each batch.
+    """The part of each batch that one of several hosts computes.
 
     Attributes:
         host: its number, from 0.
-        hosts: how many there are.
-        parts: into how many parts a batch is dealt, a multiple of the hosts; each is a batch of its own then.
+        hosts: their number.
+        parts: number of parts a batch is split into, a multiple of `hosts`; the dataset yields parts as batches.
     """
 
     host: int = 0
@@ -60,7 +60,7 @@ class Share(NamedTuple):
 
 
 WHOLE = Share()
-"""What the only host takes."""
+"""The share of a single host."""
 
 
 def training_crops(
@@ -70,22 +70,22 @@ def training_crops(
     first_epoch: int = 0,
     share: Share = WHOLE,
 ) -> SpeakerCrops:
-    """Batches of random crops, one of each utterance an epoch; what does not fill the last batch is left out.
+    """Batches of random crops, one per utterance and epoch; an incomplete last batch is dropped.
 
-    An epoch reads the shards in an order of its own, 16 of them by turns, and shuffles blocks of 1024 crops. Since each
-    shard is a random sample of all speakers, that mixes well and reads every file from its start to its end. Every draw
-    depends on the seed, the epoch and the recording or its place alone: a dataset that starts at epoch 7 goes on
-    exactly as the one that started at epoch 0.
+    Each epoch has its own order of shards, reads 16 of them in turn, and shuffles blocks of 1024 crops. Since each
+    shard is a random sample of all speakers, this mixes well although every file is read sequentially. Every draw
+    depends only on the seed, the epoch, and the recording or its place: a dataset that starts at epoch 7 yields the
+    same batches as one that started at epoch 0.
 
     Args:
         shards: of one or several corpora.
         config: seed, batch size, crop, spectrogram. Classes are not balanced, and there is no augmentation.
-        held_out_speakers: who is kept for verification.
+        held_out_speakers: speakers not to train on.
         first_epoch: the epoch to start with.
-        share: of several hosts every one reads all shards, and computes the spectrograms of its own parts.
+        share: with several hosts, each reads all shards and computes the spectrograms of its own parts.
 
     Raises:
-        UserError: a speaker to be held out is not there, fewer than two are left, or they do not fill a batch.
+        UserError: a held-out speaker does not exist, or the rest are fewer than two or do not fill a batch.
     """
     training = config.training
     held_out = _checked(shards, held_out_speakers)
@@ -146,12 +146,12 @@ def training_crops(
 
 
 def gather(shards: Shards, recordings: Iterable[int], path: Path) -> None:
-    """Copy the records of some recordings into one file, so that who reads them again need not read every shard.
+    """Copy the records of some recordings into one file, so that reading them again need not read every shard.
 
     Args:
         shards: of one or several corpora.
-        recordings: sample hashes; of several records with the same one the first is copied.
-        path: the file; it is written atomically.
+        recordings: sample hashes; of several records with one hash, the first is copied.
+        path: the file to write, atomically.
 
     Raises:
         UserError: a recording is in no shard.
@@ -183,16 +183,16 @@ def gather(shards: Shards, recordings: Iterable[int], path: Path) -> None:
 
 
 def whole_utterances(path: Path, config: Config, recordings: Iterable[int], batch_size: int = 16) -> tf.data.Dataset:
-    """Whole utterances, for verification, each padded with zeros to the next of `PADDED_SECONDS`.
+    """Whole utterances for verification, each padded with zeros to the next length of `PADDED_SECONDS`.
 
     Args:
-        path: what `gather` wrote.
+        path: file written by `gather`.
         config: the spectrogram.
-        recordings: sample hashes; of what else is in the file nothing comes.
-        batch_size: utterances of up to 5 s in a batch; of longer ones fewer.
+        recordings: sample hashes of the utterances to yield.
+        batch_size: utterances of up to 5 s per batch; there are fewer longer ones in a batch.
 
     Returns:
-        A finite dataset of ({"spectrogram": float32 [B, T, bins], "frames": int32 [B]}, sample hashes string [B], of 16
+        A finite dataset of ({"spectrogram": float32 [B, T, bins], "frames": int32 [B]}, sample hashes string [B] of 16
         hex digits).
     """
     wanted = _lookup({_hex(recording) for recording in recordings})
@@ -237,14 +237,14 @@ def whole_utterances(path: Path, config: Config, recordings: Iterable[int], batc
 
 @contextmanager
 def damage_explained(shards: Shards, gathered: Path) -> Iterator[None]:
-    """Name the file whose records stop a training.
+    """Name the file whose damaged records stop a training.
 
     Args:
-        shards: what is trained on.
-        gathered: what `gather` wrote, or will write.
+        shards: the shards trained on.
+        gathered: the file that `gather` wrote, or will write.
 
     Raises:
-        UserError: a record in one of them is damaged, or is none of ours.
+        UserError: a record in one of these files is damaged or not in our format.
     """
     try:
         yield
@@ -277,24 +277,24 @@ def _checked(shards: Shards, speakers: Iterable[str]) -> set[str]:
     absent = sorted(chosen - shards.counts.keys())
     if absent:
         raise UserError(
-            f"{', '.join(map(str, shards.folders))}: expected the speaker {absent[0]}. Received: shards without; they "
-            f"have {len(shards.counts)} speakers such as {next(iter(shards.counts))}"
+            f"{', '.join(map(str, shards.folders))}: expected the speaker {absent[0]}. Received: shards of "
+            f"{len(shards.counts)} other speakers such as {next(iter(shards.counts))}"
         )
     return chosen
 
 
 def _hex(sample_hash: int) -> str:
-    """As a record has it."""
+    """A sample hash as records store it."""
     return f"{sample_hash:016x}"
 
 
 def _lookup(texts: Iterable[str]) -> tf.lookup.StaticHashTable:
-    """Text -> number, -1 for any other."""
+    """Table: text -> its index, -1 for other texts."""
     names = list(texts)
     table = tf.lookup.KeyValueTensorInitializer(tf.constant(names, tf.string), tf.range(len(names)))
     return tf.lookup.StaticHashTable(table, -1)
 
 
 def _mixed(seed: int, epoch: tf.Tensor) -> tf.Tensor:
-    """One number of seed and epoch; epochs stay below 2**32."""
+    """One number from seed and epoch; epochs stay below 2**32."""
     return tf.constant(np.array(seed << 32, np.uint64).astype(np.int64)) + epoch  # seeds from 2**31 on wrap around

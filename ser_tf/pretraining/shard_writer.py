@@ -1,8 +1,8 @@
-"""One shard: recordings -> speech in a TFRecord file, and a page beside it that says what is in it.
+"""Write one shard: recordings -> speech in a TFRecord file, and a JSON page that describes it.
 
 A record is a `tf.train.Example` with the features `speech` (int16 samples at 16 kHz without silence, little endian),
-`speaker`, `name`, `sample_hash` (16 hex digits) and `seconds` (of speech). The page stands before the shard gets its
-name, so that a shard that stands is complete; what is killed leaves at most files whose names begin with `unfinished-`.
+`speaker`, `name`, `sample_hash` (16 hex digits) and `seconds` (of speech). The page gets its name before the
+shard does, so an existing shard is complete. A killed process leaves only files named `unfinished-...`.
 """
 
 import hashlib
@@ -36,12 +36,12 @@ _PAGE = {"plan_hash": str, "bytes": int, "utterances": [_UTTERANCE], "failed": [
 
 @dataclass(frozen=True)
 class ShardTask:
-    """All that a worker needs to know, on whatever machine.
+    """All that a worker needs to write a shard, on any machine.
 
     Attributes:
         shard: its recordings.
-        folder: what their paths are relative to.
-        out: where the shard goes.
+        folder: their paths are relative to it.
+        out: folder of the shards.
         config: decoder and silence removal.
     """
 
@@ -52,16 +52,16 @@ class ShardTask:
 
     @property
     def records(self) -> Path:
-        """The shard."""
+        """The shard's file."""
         return self.out / f"shard-{self.shard.number:05d}.tfrecord"
 
     @property
     def page(self) -> Path:
-        """What is in it, in JSON: `plan_hash`, `bytes` (its size), `utterances`, `failed`, `checksum` (of the rest)."""
+        """The page: `plan_hash`, `bytes` (of the shard), `utterances`, `failed`, `checksum` (of the rest), in JSON."""
         return self.records.with_suffix(".json")
 
     def finished(self) -> bool:
-        """Whether the shard stands, whole and of these very recordings."""
+        """Whether the shard exists, complete and with exactly these recordings."""
         try:
             page = read_page(self.page)
             return (page["plan_hash"], page["bytes"]) == (self.shard.plan_hash, self.records.stat().st_size)
@@ -70,11 +70,11 @@ class ShardTask:
 
 
 def write_shard(task: ShardTask, begin: Callable[[str], None] = lambda path: None) -> int:
-    """Write a shard; what cannot be read is named on its page and does not stop the others.
+    """Write a shard. A recording that cannot be read is listed on its page and does not stop the others.
 
     Args:
         task: the shard.
-        begin: is told the path of each recording before it is read.
+        begin: receives the path of each recording before it is read.
 
     Returns:
         Its number.
@@ -96,7 +96,7 @@ def write_shard(task: ShardTask, begin: Callable[[str], None] = lambda path: Non
                 path = task.folder / row.path
                 try:
                     recording = speech_of(read_content(path), str(path), task.config, decode)
-                except Exception as error:  # a decoder's slip over one of a million files must not stop the others
+                except Exception as error:  # one recording that crashes its decoder must not stop the others
                     slip = f"{path}: stopped its decoder ({error!r}); move it out of the folder"
                     failed.append((row.path, str(error) if isinstance(error, UserError) else slip))
                     continue
@@ -105,7 +105,7 @@ def write_shard(task: ShardTask, begin: Callable[[str], None] = lambda path: Non
         content = {"plan_hash": task.shard.plan_hash, "bytes": records.stat().st_size}
         content |= {"utterances": utterances, "failed": failed}
         page.write_text(json.dumps(content | {"checksum": _checksum(content)}) + "\n")
-        task.records.unlink(missing_ok=True)  # one of other recordings must not stand beside the new page
+        task.records.unlink(missing_ok=True)  # an old shard must not be taken for that of the new page
         page.replace(task.page)
         records.replace(task.records)
     except (OSError, tf.errors.OpError) as error:
@@ -113,16 +113,16 @@ def write_shard(task: ShardTask, begin: Callable[[str], None] = lambda path: Non
             path.unlink(missing_ok=True)
         reason = error.strerror if isinstance(error, OSError) else error.message.rpartition("; ")[2]
         raise UserError(
-            f"{task.records}: cannot be written ({reason}); make room and start the same command again: it goes on"
+            f"{task.records}: cannot be written ({reason}); make room and start the same command again: it continues"
         ) from error
     return task.shard.number
 
 
 def read_page(path: Path) -> dict[str, Any]:
-    """What is in a shard.
+    """Read a shard's page.
 
     Raises:
-        UserError: the page is missing, damaged, or of a version that had no checksum.
+        UserError: the page is missing, damaged, or of a version without checksums.
     """
     remedy = "start the same ser-tf prepare command again and the shard is redone"
     page = read_json(path, remedy, _PAGE)
@@ -153,7 +153,7 @@ def _example(row: Row, recording: Recording) -> "tf.train.Example":
 
 
 def _entry(row: Row, recording: Recording) -> dict[str, Any]:
-    """What the manifest says of an utterance."""
+    """The entry of an utterance on the page, and so in the manifest."""
     return row._asdict() | {
         "sample_hash": recording.sample_hash,
         "samples": len(recording.speech.samples),

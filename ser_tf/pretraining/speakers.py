@@ -1,7 +1,7 @@
-"""Pre-train on speaker identity (paper, section 4.3): a network that tells speakers apart, as a start for emotions.
+"""Pre-train on speaker identity (paper, section 4.3): a network that distinguishes speakers, as a start for emotions.
 
-With several accelerators, of one host or of several, the batch is dealt to all of them, and batch normalisation takes
-its statistics over the whole batch (`ser_tf.pretraining.hosts`).
+Each batch is split over all accelerators of all hosts, and batch normalisation takes its statistics over the whole
+batch (`ser_tf.pretraining.hosts`).
 """
 
 import csv
@@ -26,7 +26,6 @@ from ser_tf.config import Config, PretrainingConfig
 from ser_tf.corpora.facts import facts_of
 from ser_tf.documents import read_json
 from ser_tf.errors import UserError
-from ser_tf.metrics import VerificationScores, verification
 from ser_tf.network.losses import AdditiveMarginSoftmax, SmoothedCrossEntropy
 from ser_tf.network.se_resnet import embedding_network, precision, with_cosine_head, with_softmax_head
 from ser_tf.pretraining.hosts import Hosts, absence_explained
@@ -41,6 +40,7 @@ from ser_tf.pretraining.shard_reader import (
     whole_utterances,
 )
 from ser_tf.pretraining.trials import Trials, draw_trials, hold_out, read_trials, sexes_of
+from ser_tf.pretraining.verification import VerificationScores, verification
 from ser_tf.runs.files import write_text
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.weights import load_weights, method_of, save_weights
@@ -57,25 +57,25 @@ from ser_tf.training.progress import VerificationProgress
 
 TRIALS = "trials.csv"
 SIDES = ("validation", "test")
-"""The first chooses the epoch, the second is looked at once."""
+"""Validation chooses the epoch; test is used once, at the end."""
 _SCORES = {"trials": int, "eer": float, "min_dcf": {str: float}}
 RESULT = {"test": _SCORES, "untrained": {"test": _SCORES}, "test_speakers": [str], "best_epoch": int, "epochs": int}
-"""What `metrics.json` must hold, as `ser_tf.documents.misfit` takes it."""
+"""Required shape of `metrics.json`, for `ser_tf.documents.misfit`."""
 SHARED = "give all hosts one --run on a file system that they share"
 
 
 @dataclass(frozen=True)
 class PretrainTask:
-    """All that a pre-training needs to know.
+    """All inputs of a pre-training on speakers.
 
     Attributes:
         shards: of one or several corpora.
         config: spectrogram, network, schedule.
-        pretraining: the loss, and how many speakers are held out.
+        pretraining: the loss, and the number of held-out speakers.
         excluded: speakers who are neither trained on nor verified.
-        validation: chooses the epoch.
-        test: is looked at once.
-        trial_list: where `test` was read from; None where it was drawn.
+        validation: trials that choose the epoch.
+        test: trials used once, at the end.
+        trial_list: file that `test` was read from; None if it was drawn.
     """
 
     shards: Shards
@@ -95,17 +95,17 @@ class PretrainTask:
         exclude_speakers: Sequence[str] = (),
         trial_list: Path | None = None,
     ) -> "PretrainTask":
-        """Choose who is held out; what would stop the training after hours is said here.
+        """Choose the held-out speakers, and refuse what would fail after hours of training.
 
         Args:
             shards: of one or several corpora.
             config: spectrogram, network, schedule.
-            pretraining: the loss, and how many speakers are held out.
-            exclude_speakers: as in "ravdess:12", or "ravdess:*" for all of a corpus.
-            trial_list: what is tested, in the form of VoxCeleb1's lists; all its speakers are held out.
+            pretraining: the loss, and the number of held-out speakers.
+            exclude_speakers: speakers to leave out, as "ravdess:12", or "ravdess:*" for a whole corpus.
+            trial_list: test trials, in the format of VoxCeleb1's lists; all its speakers are held out.
 
         Raises:
-            UserError: an excluded speaker is not there, the trials cannot be made, a speaker has two spellings, a
+            UserError: an excluded speaker does not exist, the trials cannot be made, a speaker has two spellings, a
                 recording is on two sides under two names, or too few speakers are left.
         """
         if twice := spelt_twice(shards.counts):
@@ -132,21 +132,21 @@ class PretrainTask:
 
     @cached_property
     def held_out(self) -> tuple[str, ...]:
-        """Everyone who is verified, sorted."""
+        """The speakers of the trials, sorted."""
         return tuple(sorted({*self.validation.speakers, *self.test.speakers}))
 
     @cached_property
     def trained(self) -> dict[str, int]:
-        """Everyone who is trained on, and the number of recordings."""
+        """The speakers trained on -> number of recordings."""
         apart = {*self.held_out, *self.excluded}
         return {speaker: count for speaker, count in self.shards.counts.items() if speaker not in apart}
 
     def crops(self, first_epoch: int = 0, share: Share = WHOLE) -> SpeakerCrops:
-        """The batches of the training."""
+        """The training batches."""
         return training_crops(self.shards, self.config, {*self.held_out, *self.excluded}, first_epoch, share)
 
     def schedule(self) -> Schedule:
-        """When its training stops, and which epoch it keeps."""
+        """When training stops, and which epoch is kept."""
         return Schedule(self.config.training, from_weights=False, batches=self.crops().steps)
 
     def recordings(self, speakers: Iterable[str]) -> np.ndarray:
@@ -155,12 +155,12 @@ class PretrainTask:
 
     @property
     def heard(self) -> np.ndarray:
-        """Sample hashes of all that is trained on or chooses the epoch."""
+        """Sample hashes of all recordings that are trained on or choose the epoch."""
         return self.recordings({*self.trained, *self.validation.speakers})
 
     def refuse_shared_recordings(self) -> None:
-        """Refuse a recording that is on two sides under two names; those who are excluded are a side too."""
-        excluded = set(self.excluded) - set(self.held_out)  # a list of trials may test them
+        """Refuse a recording that is on two sides under two names; the excluded speakers are a side too."""
+        excluded = set(self.excluded) - set(self.held_out)  # a trial list may test them
         sides = (self.trained, self.validation.speakers, self.test.speakers, excluded)
         hashes = np.concatenate([np.unique(self.recordings(speakers)) for speakers in sides])
         hashes, counts = np.unique(hashes, return_counts=True)
@@ -175,13 +175,13 @@ class PretrainTask:
 
     @cached_property
     def data_hash(self) -> str:
-        """Names the recordings and speakers of all shards: 16 hex digits."""
+        """Hash of the recordings and speakers of all shards: 16 hex digits."""
         content = hashlib.blake2b(np.sort(self.recordings(self.shards.counts)).tobytes(), digest_size=8)
         content.update(json.dumps(self.shards.counts).encode())
         return content.hexdigest()
 
     def identity(self) -> dict[str, Any]:
-        """What decides the result, beside the configuration."""
+        """Everything that decides the result, except the configuration."""
         return {
             "pretraining": dataclasses.asdict(self.pretraining),
             "corpora": list(self.corpora()),
@@ -194,7 +194,7 @@ class PretrainTask:
         }
 
     def corpora(self) -> dict[str, dict[str, Any]]:
-        """Name of each corpus -> its licence, and how many speakers and recordings of it are trained on."""
+        """Name of each corpus -> licence, and number of speakers and recordings trained on."""
         speakers, recordings = Counter[str](), Counter[str]()
         for speaker, count in self.trained.items():
             corpus = speaker.partition(":")[0]
@@ -210,7 +210,7 @@ class PretrainTask:
         }
 
     def provenance(self, verified: dict[str, Any]) -> dict[str, Any]:
-        """What goes into the file of weights; the speakers who chose the epoch count as heard."""
+        """What the weights file records; the speakers who chose the epoch count as trained on."""
         return {
             "speakers": sorted({*self.trained, *self.validation.speakers}),
             "corpora": self.corpora(),
@@ -223,19 +223,19 @@ class PretrainTask:
 
 
 class SpeakerNetwork:
-    """The networks of one pre-training; they share their layers.
+    """The networks of one pre-training. They share layers.
 
     Attributes:
         embedding: spectrogram -> embedding and ghost share.
-        trained: spectrogram -> `logits` of the softmax, or `cosines` of its form with a margin; compiled.
-        head: what the second adds to the first.
+        trained: spectrogram -> `logits` for the softmax loss, or `cosines` for its form with a margin; compiled.
+        head: the layer that `trained` adds to `embedding`.
     """
 
     def __init__(self, task: PretrainTask, hosts: Hosts) -> None:
-        """Build them on all devices of the hosts.
+        """Build the networks on all devices of the hosts.
 
         Raises:
-            UserError: the batch cannot be dealt evenly to the devices.
+            UserError: the batch cannot be split evenly over the devices.
         """
         config = task.config
         if config.training.batch_size % hosts.devices:
@@ -249,7 +249,7 @@ class SpeakerNetwork:
             with hosts.strategy.scope():
                 embedding = embedding_network(config.network, config.spectrogram.bins)
                 self._build(task, embedding, synchronized=hosts.devices > 1)
-            # Made inside the scope it would hear each batch once on every device.
+            # Made inside the scope, it would compute each batch once per device.
             self.embedding = keras.Model(embedding.input, embedding.output, name=embedding.name)
         self._untrained = [keras.ops.convert_to_numpy(value).copy() for value in self.embedding.variables]
         self._utterances: dict[str, tf.data.Dataset] = {}
@@ -282,18 +282,18 @@ class SpeakerNetwork:
         return [*self.trained.variables, *self.trained.optimizer.variables]
 
     def forget(self) -> None:
-        """Give the embedding network its initial values back."""
+        """Reset the embedding network to its initial values."""
         for variable, value in zip(self.embedding.variables, self._untrained, strict=True):
             variable.assign(value)
 
     def batches(self, crops: SpeakerCrops) -> tf.data.Dataset:
-        """Inputs, and labels by the name of the output."""
+        """Inputs, and labels by output name."""
         return crops.dataset.map(lambda inputs, labels: (inputs, dict.fromkeys(self.trained.output, labels)))
 
     def embed(self, task: PretrainTask, run: RunFolder, trials: Trials) -> np.ndarray:
         """Embeddings of whole utterances, float32 [U, E], in the order of `trials.utterances`."""
         wanted = [utterance.sample_hash for utterance in trials.utterances]
-        if trials.hash not in self._utterances:  # after every epoch the same ones are embedded
+        if trials.hash not in self._utterances:  # the same utterances are embedded after every epoch
             self._utterances[trials.hash] = whole_utterances(run.utterances, task.config, wanted)
         embeddings: dict[int, np.ndarray] = {}
         for inputs, sample_hashes in self._utterances[trials.hash].as_numpy_iterator():
@@ -310,16 +310,16 @@ class SpeakerNetwork:
 def pretrain(
     task: PretrainTask, run: RunFolder, report: Callable[[str], None], hosts: Hosts | None = None
 ) -> dict[str, Any]:
-    """Train, or resume, or find it finished; then verify the test speakers.
+    """Train, then verify the test speakers. An interrupted run is resumed; a finished one is left as it is.
 
     Args:
         task: what to train on and whom to verify.
-        run: its folder, which all hosts see and the first one writes; a finished one is left as it is.
-        report: takes one line about what goes on.
-        hosts: by default one device of this one.
+        run: its folder, visible to all hosts and written by the first.
+        report: receives progress messages, one line each.
+        hosts: by default one device of this host.
 
     Returns:
-        What `metrics.json` holds.
+        The content of `metrics.json`.
     """
     hosts = hosts or Hosts()
     with (
@@ -333,26 +333,26 @@ def pretrain(
             return run.result(report, RESULT)
         network = SpeakerNetwork(task, hosts)
         if hosts.first:
-            run.begin(task.identity(), task.config)  # not earlier: what is refused leaves no folder behind
+            run.begin(task.identity(), task.config)  # after all checks: a refused task leaves no folder
             if not run.utterances.is_file():
                 verified = {each.sample_hash for side in (task.validation, task.test) for each in side.utterances}
-                report(f"looking for the {len(verified)} recordings to verify")
+                report(f"copying the {len(verified)} recordings to verify")
                 gather(task.shards, verified, run.utterances)
-        hosts.mean(0)  # the others wait for the folder
+        hosts.wait()  # until host 0 has written the folder
         if not run.identity.is_file():
             raise UserError(f"{run.path}: expected the folder that host 0 writes; {SHARED}")
-        run.begin(task.identity(), task.config)  # refuses to train another task than host 0 does
+        run.begin(task.identity(), task.config)  # refuses a task other than that of host 0
         progress = train_speakers(task, run, network, report, hosts)
         if hosts.first:
             verify_speakers(task, run, network, progress, hosts)
-        hosts.mean(0)  # the others wait for the result
+        hosts.wait()  # until host 0 has written the result
         return read_json(run.metrics, SHARED, RESULT)
 
 
 def train_speakers(
     task: PretrainTask, run: RunFolder, network: SpeakerNetwork, report: Callable[[str], None], hosts: Hosts
 ) -> VerificationProgress:
-    """Train until convergence, and keep the epoch with the lowest equal error rate on the validation speakers."""
+    """Train to the end of the schedule; save the weights of the epoch that it keeps."""
     schedule = task.schedule()
     progress = VerificationProgress()
     if run.state.is_file():
@@ -384,7 +384,7 @@ def verify_speakers(
     progress: VerificationProgress,
     hosts: Hosts,
 ) -> None:
-    """Verify with the best epoch and with the untrained network; write `trials.csv` and, last, `metrics.json`."""
+    """Verify with the kept epoch and with the untrained network; write `trials.csv` and, last, `metrics.json`."""
     sides = dict(zip(SIDES, (task.validation, task.test), strict=True))
     network.forget()
     untrained = {side: network.scores(task, run, trials) for side, trials in sides.items()}
@@ -420,7 +420,7 @@ def verify_speakers(
 
 
 class _EpochEnd(keras.callbacks.Callback):
-    """Verifies the validation speakers, keeps the best weights, saves the state; stops all hosts in time."""
+    """Verifies the validation speakers, saves weights and state, and ends training on all hosts on schedule."""
 
     def __init__(
         self,
@@ -441,7 +441,7 @@ class _EpochEnd(keras.callbacks.Callback):
         self.model.stop_training = self.hosts.mean(finished) > 0
 
     def _keep(self, epoch: int, logs: dict[str, float]) -> bool:
-        """Whether that was the last epoch."""
+        """Score and save the epoch; return whether it was the last."""
         trials = self.task.validation
         found = verification(trials.same, self.network.scores(self.task, self.run, trials))
         logs[self.progress.SCORE] = found.eer
@@ -451,12 +451,12 @@ class _EpochEnd(keras.callbacks.Callback):
             provenance = self.task.provenance({"validation": dataclasses.asdict(found)})
             save_weights(self.network.embedding, self.run.weights, provenance, self.heard)
         write_log(self.run, self.progress)
-        self.progress.save(self.run.state, self.network.state())  # last: what stands before it is written again
+        self.progress.save(self.run.state, self.network.state())  # last: a resumed run rewrites the files above
         return self.schedule.is_finished(self.progress)
 
 
 def _matching(shards: Shards, names: Iterable[str]) -> tuple[str, ...]:
-    """The speakers of these names, or of these corpora."""
+    """The speakers with these names or of these corpora."""
     matching: set[str] = set()
     for name in names:
         corpus = name.removesuffix("*") if name.endswith(":*") else None
@@ -464,7 +464,7 @@ def _matching(shards: Shards, names: Iterable[str]) -> tuple[str, ...]:
         if not found:
             raise UserError(
                 f"exclude_speakers: expected speakers such as {next(iter(shards.counts), 'corpus:id')}, or corpus:*. "
-                f"Received: {name}, and {', '.join(map(str, shards.folders))} have none of that name"
+                f"Received: {name}, which {', '.join(map(str, shards.folders))} do not have"
             )
         matching |= found
     return tuple(sorted(matching))

@@ -16,7 +16,7 @@ from ser_tf.errors import printable
 from ser_tf.report.colours import VARIABLES
 from ser_tf.report.document import Bullets, Notice, Paragraph, Table
 from ser_tf.report.page import fill_page, html_block
-from ser_tf.serving.timeline import Segment, Timeline
+from ser_tf.serving.segmentation import Segment, Timeline
 
 ROW_SECONDS = 20
 """Short enough that an utterance of 2 s has room for its number on a phone."""

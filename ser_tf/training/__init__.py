@@ -1,1 +1,1 @@
-"""Fine-tuning of one fold, and what it is resumed from."""
+"""Fine-tuning: train one fold, resume it, test it."""

@@ -1,6 +1,6 @@
-"""What fine-tuning and pre-training share: the schedule, what is shown and logged, what runs out."""
+"""What fine-tuning and pre-training share: schedule, optimizer, log, display, errors of a full disk or memory."""
 
-# ruff: noqa: D102 - what Keras calls, the docstring of the class describes.
+# ruff: noqa: D102 - the docstring of a callback class describes its methods.
 
 import csv
 import io
@@ -21,7 +21,7 @@ from ser_tf.training.progress import Progress
 
 
 def make_deterministic(seed: int) -> None:
-    """Seed every generator, and let TensorFlow use deterministic kernels only."""
+    """Seed every generator and restrict TensorFlow to deterministic kernels."""
     keras.utils.set_random_seed(seed)
     if keras.backend.backend() == "tensorflow":
         tf.config.experimental.enable_op_determinism()
@@ -29,7 +29,7 @@ def make_deterministic(seed: int) -> None:
 
 @contextmanager
 def exhaustion_explained(run: RunFolder) -> Iterator[None]:
-    """Says where the disk is full, and what to do when the memory is."""
+    """Name the folder when the disk is full, and give a remedy when memory is exhausted."""
     try:
         yield
     except OSError as error:
@@ -48,12 +48,12 @@ def exhaustion_explained(run: RunFolder) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a training changes its learning rate, scores an epoch, stops, and which epoch it keeps.
+    """When training changes its learning rate, scores an epoch and stops, and which epoch is kept.
 
     Attributes:
         training: its parameters.
         from_weights: whether the network starts from given weights.
-        batches: of an epoch.
+        batches: number per epoch.
     """
 
     training: TrainingConfig
@@ -62,23 +62,23 @@ class Schedule:
 
     @property
     def epochs(self) -> int:
-        """At most."""
+        """Maximum number."""
         if self.training.schedule == "step":
             return self.training.maximum_epochs
         return math.ceil(_steps(self.training, self.from_weights) / self.batches)
 
     def is_scored(self, epoch: int) -> bool:
-        """Whether epoch number `epoch`, from 0, is scored: each that may be kept, and with `cosine` ten in all."""
+        """Whether epoch `epoch`, from 0, is scored: every epoch with `step`, ten in all with `cosine`."""
         if self.training.schedule == "step":
             return True
         return 10 * (epoch + 1) // self.epochs > 10 * epoch // self.epochs
 
     def kept_epoch(self, progress: Progress) -> int:
-        """Number of the epoch whose weights are kept so far, from 0; -1 before any."""
+        """Number, from 0, of the epoch kept so far: the best with `step`, the last with `cosine`; -1 before any."""
         return progress.best_epoch if self.training.schedule == "step" else len(progress.epochs) - 1
 
     def is_finished(self, progress: Progress) -> bool:
-        """Whether all epochs are there, or `patience_epochs` passed without a better score."""
+        """Whether all epochs are done, or `patience_epochs` passed without a better score."""
         if self.training.schedule == "step" and progress.epochs:
             waited = len(progress.epochs) - 1 - progress.best_epoch
             if waited >= self.training.patience_epochs:
@@ -86,7 +86,7 @@ class Schedule:
         return len(progress.epochs) >= self.epochs
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
-        """Sets the learning rate of each epoch, where it is a function of the epoch's number."""
+        """With `step`, a callback that sets the learning rate of each epoch."""
         training = self.training
         if training.schedule == "cosine":
             return []
@@ -96,7 +96,7 @@ class Schedule:
 
 
 def optimizer_of(training: TrainingConfig, *, from_weights: bool) -> keras.optimizers.Optimizer:
-    """Adam, or AdamW where there is a weight decay, with the learning rate of the cosine schedule."""
+    """Adam, or AdamW if there is weight decay; with `cosine`, its learning rate is a schedule."""
     rate: Any = _learning_rate(training, from_weights)
     if training.schedule == "cosine":
         steps = _steps(training, from_weights)
@@ -124,7 +124,7 @@ def _steps(training: TrainingConfig, from_weights: bool) -> int:
 
 
 def write_log(run: RunFolder, progress: Progress) -> None:
-    """Write all epochs as CSV, atomically."""
+    """Write all epochs to the run's CSV log, atomically."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = list(progress.epochs[0])
@@ -135,7 +135,7 @@ def write_log(run: RunFolder, progress: Progress) -> None:
 
 
 class Display(keras.callbacks.ProgbarLogger):
-    """Keras's progress bar with what fits one line of a terminal; the monitors are in the log."""
+    """Keras's progress bar with loss and score only; the log has the other metrics."""
 
     def __init__(self, score: str) -> None:
         super().__init__()

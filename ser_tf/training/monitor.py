@@ -1,4 +1,4 @@
-"""Watches a metric loss while it trains: what its batches hold, how the embeddings lie, and whether they collapse.
+"""Watches a metric loss during training: triplets per batch, distances of embeddings, collapse.
 
 ```python
 loss = EmotionTripletLoss(polarities)
@@ -18,25 +18,25 @@ from ser_tf.network.losses import AnchorLoss, anchor_losses, check_batch
 from ser_tf.network.mining import Tensor, squared_distances
 
 QUANTITIES = {
-    "first_term_share": "anchors whose batch holds the samples of the first term, among all",
-    "second_term_share": "anchors whose batch holds the samples of the second term, among all",
-    "violated_share": "anchors with at least one violated triplet, among those with a term",
+    "first_term_share": "share of anchors whose batch has the samples that the first term needs",
+    "second_term_share": "share of anchors whose batch has the samples that the second term needs",
+    "violated_share": "share of anchors with a violated triplet, among anchors with a term",
     "positive_distance": "mean squared distance of an anchor to its positives",
     "negative_distance": "mean squared distance of an anchor to its negatives",
-    "spread": "mean squared distance of the embeddings to their batch's mean; 0 in one point, at most 1 on the sphere",
-    "collapse_ratio": "the loss, divided by what it would be if all embeddings were equal: the margins in force",
+    "spread": "mean squared distance of embeddings to their batch's mean; 0 if all are equal, at most 1 on the sphere",
+    "collapse_ratio": "the loss, divided by its value for equal embeddings: the margins in force",
 }
-"""What can be watched."""
+"""Name and meaning of each metric."""
 
 
 class CollapseWarning(UserWarning):
-    """The embeddings draw together in one point."""
+    """The embeddings collapse to one point."""
 
 
 def metric_monitors(loss: AnchorLoss) -> list[keras.metrics.Metric]:
-    """One metric for each of `QUANTITIES` that the loss has; give the list to `compile` under the loss's output.
+    """One metric for each of `QUANTITIES` that the loss has; pass the list to `compile` for the loss's output.
 
-    The graph shares their computation with the loss.
+    TensorFlow's graph computes the shared parts once.
     """
     absent = {"second_term_share"} if len(loss.margins) == 1 else set()
     return [MetricMonitor(loss, quantity) for quantity in QUANTITIES if quantity not in absent]
@@ -47,7 +47,7 @@ class MetricMonitor(keras.metrics.Mean):
     """Mean of one of `QUANTITIES` over the anchors of an epoch.
 
     Args:
-        loss: the loss that is watched; it decides positives, negatives, margins and mining.
+        loss: the loss to watch; it defines positives, negatives, margins and mining.
         quantity: a key of `QUANTITIES`.
         name: name in logs; the quantity by default.
 
@@ -70,7 +70,7 @@ class MetricMonitor(keras.metrics.Mean):
         self.quantity = quantity
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: None = None) -> None:
-        """Add a batch: class numbers [B] or [B, 1] and embeddings [B, E]. Sample weights are left out."""
+        """Add a batch: class numbers [B] or [B, 1] and embeddings [B, E]. Sample weights are ignored."""
         values, weights = _measure(self.quantity, self.loss, *check_batch(y_true, y_pred))
         super().update_state(values, sample_weight=weights)
 
@@ -85,20 +85,22 @@ class MetricMonitor(keras.metrics.Mean):
 
 
 class CollapseMonitor(keras.callbacks.Callback):
-    """Warns once, in words, each time that training collapses.
+    """Warns once each time training collapses.
 
-    A collapsed space, all embeddings equal, has a loss of exactly the margins in force: 0.25 for a polar anchor of the
-    emotion triplet loss, 0.1 for a plain one. Training collapses when for some epochs two embeddings are nearer to each
-    other, on average, than `closeness` times what the margins ask of a positive and a negative, and yet the loss is not
-    below that level: hard mining comes down to it from above while the space shrinks. The loss alone does not tell:
-    mining 'all' averages over violations, and stays near the level in healthy training from random weights.
-    It reads the logs of `metric_monitors`.
+    If all embeddings are equal, the loss equals the margins in force: 0.25 for a polar anchor of the emotion triplet
+    loss, 0.1 for a plain one. Training has collapsed if, for `patience_epochs` in a row, both hold:
+
+    - two embeddings are on average nearer than `closeness` times the sum of the margins;
+    - the loss is not below that level by `tolerance`. Hard mining approaches the level from above as the space shrinks.
+
+    The loss is not enough: mining 'all' averages over violations, and stays near the level in healthy training from
+    random weights. The callback reads the logs of `metric_monitors`.
 
     Args:
-        loss: the loss that is watched.
-        tolerance: share of the level by which the loss must be below it.
+        loss: the loss to watch.
+        tolerance: share of the level by which a healthy loss is below it.
         closeness: share of the margins below which the mean distance of two embeddings is too small.
-        patience_epochs: epochs in a row before it warns, since a network also starts near collapse.
+        patience_epochs: epochs before it warns, since a network also starts near collapse.
     """
 
     def __init__(
@@ -112,19 +114,19 @@ class CollapseMonitor(keras.callbacks.Callback):
         self._collapsed_epochs = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Warn where the epoch is the one too many.
+        """Warn if this is the last of `patience_epochs` collapsed epochs.
 
         Raises:
-            UserError: the logs lack the metrics it reads.
+            UserError: the logs lack the metrics of `metric_monitors`.
         """
         ratio, spread = (_logged(logs or {}, quantity) for quantity in ("collapse_ratio", "spread"))
-        mean_distance = 2 * spread  # of two embeddings drawn from the batch
+        mean_distance = 2 * spread  # squared, between two random embeddings of the batch
         collapsed = ratio >= 1 - self.tolerance and mean_distance < self.closeness * sum(self.loss.margins)
         self._collapsed_epochs = self._collapsed_epochs + 1 if collapsed else 0
         if self._collapsed_epochs == self.patience_epochs:
             warnings.warn(
-                f"epoch {epoch + 1}: the embeddings collapse: the metric loss is {ratio:.0%} of what it is when "
-                f"all embeddings are equal, and two of them are {mean_distance:.3f} apart on average where the margins "
+                f"epoch {epoch + 1}: the embeddings collapse: the metric loss is {ratio:.0%} of its value for equal "
+                f"embeddings, and the mean distance of two embeddings is {mean_distance:.3f} where the margins "
                 f"ask for {sum(self.loss.margins):g}. Lower the learning rate, use mining 'all', set softmax_weight "
                 "above 0, or start from the weights of a softmax strategy (S3).",
                 CollapseWarning,
@@ -133,7 +135,7 @@ class CollapseMonitor(keras.callbacks.Callback):
 
 
 def _measure(quantity: str, loss: AnchorLoss, labels: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    """One value and one weight per anchor, whose weighted mean is the quantity."""
+    """One value and one weight per anchor; their weighted mean is the quantity."""
     terms = loss.terms(labels)
     distances = squared_distances(embeddings)
     everyone = ops.ones_like(distances[:, 0])
@@ -142,7 +144,7 @@ def _measure(quantity: str, loss: AnchorLoss, labels: Tensor, embeddings: Tensor
     if quantity == "second_term_share":
         return _as_float(terms[1].present), everyone
     if quantity == "violated_share":
-        hinges, valid = anchor_losses(distances, terms, mining="hard")  # the hardest violates where any does
+        hinges, valid = anchor_losses(distances, terms, mining="hard")  # if any triplet is violated, the hardest is
         return _as_float(hinges > 0), _as_float(valid)
     if quantity == "positive_distance":
         return _mean_distance(distances, terms[0].nearer)
@@ -156,7 +158,7 @@ def _measure(quantity: str, loss: AnchorLoss, labels: Tensor, embeddings: Tensor
 
 
 def _mean_distance(distances: Tensor, to: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean distance of every anchor to its marked samples; anchors without any weigh nothing."""
+    """Mean distance of each anchor to its marked samples; anchors without such samples have weight 0."""
     count = ops.sum(_as_float(to), axis=1)
     return ops.divide_no_nan(ops.sum(distances * _as_float(to), axis=1), count), _as_float(count > 0)
 
@@ -166,7 +168,7 @@ def _as_float(mask: Tensor) -> Tensor:
 
 
 def _logged(logs: dict[str, float], quantity: str) -> float:
-    """A training metric from the logs, where Keras puts the output's name before it if there are several outputs."""
+    """A training metric from the logs; with several outputs Keras prefixes it with the output's name."""
     for name, value in logs.items():
         if name.endswith(quantity) and not name.startswith("val_"):
             return value

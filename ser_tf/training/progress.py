@@ -1,4 +1,4 @@
-"""What an interrupted training continues from: every variable, and the epochs so far."""
+"""The state that an interrupted training resumes from: every variable, and the epochs so far."""
 
 import json
 from collections.abc import Sequence
@@ -13,28 +13,28 @@ from ser_tf.errors import UserError
 
 
 class Progress:
-    """The epochs trained so far; the `Schedule` reads from them when to stop and which one to keep.
+    """The epochs trained so far. `Schedule` derives from them when to stop and which epoch to keep.
 
     Attributes:
         epochs: one mapping of logged values per finished epoch.
     """
 
     SCORE = "validation_uar"
-    """The logged value that is an epoch's score."""
+    """Name of the logged value that scores an epoch."""
     SIGN = 1
-    """-1 where lower is better."""
+    """1 if higher is better, -1 if lower is."""
 
     def __init__(self, epochs: Sequence[dict[str, float]] = ()) -> None:
         self.epochs = list(epochs)
 
     @property
     def best_epoch(self) -> int:
-        """Number of the first epoch with the best score, from 0; -1 before any. Epochs without a score have NaN."""
+        """Number, from 0, of the first epoch with the best score; -1 before any. Unscored epochs have NaN."""
         scores = [self.SIGN * epoch[self.SCORE] for epoch in self.epochs]
         return -1 if np.all(np.isnan(scores)) else int(np.nanargmax(scores))
 
     def save(self, path: Path, variables: Sequence[keras.Variable]) -> None:
-        """Write the epochs and the value of every variable into one `.npz`, atomically."""
+        """Write the epochs and every variable's value to one `.npz` file, atomically."""
         unfinished = path.with_name(f"unfinished-{path.name}")
         arrays: dict[str, Any] = {
             str(index): keras.ops.convert_to_numpy(variable) for index, variable in enumerate(variables)
@@ -44,10 +44,10 @@ class Progress:
 
     @classmethod
     def restore(cls, path: Path, variables: Sequence[keras.Variable]) -> Self:
-        """Read what `save` wrote, and put the values back into the variables.
+        """Read what `save` wrote, and assign the values to the variables.
 
         Raises:
-            UserError: the file is damaged, or of another training.
+            UserError: the file is damaged, or belongs to a different training.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -61,13 +61,13 @@ class Progress:
             return cls(epochs)
         except Exception as error:
             raise UserError(
-                f"{path}: expected the state of this training; it is damaged or of another one. Remove the run folder "
-                "and start again"
+                f"{path}: expected the state of this training; the file is damaged or belongs to a different one. "
+                "Remove the run folder and start again"
             ) from error
 
 
 class VerificationProgress(Progress):
-    """Progress of a pre-training, whose score is the equal error rate on speakers who are not trained on."""
+    """Progress of a pre-training. Its score is the equal error rate on speakers not trained on."""
 
     SCORE = "validation_eer"
     SIGN = -1

@@ -1,4 +1,4 @@
-"""What a fold comes to: the files that say how each utterance was named."""
+"""The result files of a fold: predictions, confusion matrix, metrics."""
 
 import csv
 import dataclasses
@@ -27,18 +27,18 @@ def write_results(
     probabilities: Mapping[str, np.ndarray],
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Score validation and test side, and write `predictions.csv`, `confusion.csv` and, last, `metrics.json`.
+    """Score the validation and test sides; write `predictions.csv`, `confusion.csv` and, last, `metrics.json`.
 
     Args:
-        run: the folder.
-        corpus: where the utterances come from.
+        run: the run folder.
+        corpus: the utterances.
         prepared: their speech.
         sides: "train", "validation" and "test".
-        probabilities: of "validation" and "test", float [N, C]; the prediction is the largest of a row.
-        about: what else `metrics.json` holds, as JSON values.
+        probabilities: of "validation" and "test", float [N, C]; the largest of a row is the prediction.
+        about: further entries of `metrics.json`, as JSON values.
 
     Returns:
-        What `metrics.json` holds.
+        The content of `metrics.json`.
     """
     scores = {name: score(sides[name].labels, rows, corpus.emotions) for name, rows in probabilities.items()}
     _write_predictions(run, corpus, sides, probabilities)

@@ -1,4 +1,4 @@
-"""The sides of a fold: whose recordings they are, and that nobody and nothing is heard on two of them."""
+"""The sides of a fold (train, validation, test), and checks that they share no speaker and no recording."""
 
 import warnings
 from collections import defaultdict
@@ -15,7 +15,7 @@ from ser_tf.pipeline import PreparedSpeech, SpeechFile
 from ser_tf.spelling import voice
 
 _NAMED = 3
-"""Speakers that a line names."""
+"""Maximum number of speakers that a message names."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Side:
 
     @classmethod
     def of(cls, speech: Sequence[SpeechFile], emotions: Sequence[str]) -> "Side":
-        """These utterances, with the place of each one's emotion among `emotions`."""
+        """These utterances, labelled with the index of their emotion in `emotions`."""
         return cls(speech, np.array([emotions.index(item.utterance.emotion) for item in speech], "int32"))
 
 
@@ -46,23 +46,23 @@ def side_of(corpus: Corpus, prepared: PreparedSpeech, speakers: Sequence[str]) -
     speech = [item for item in prepared.items if item.utterance.speaker in wanted]
     if not speech:
         reasons = [reason for utterance, reason in prepared.failures if utterance.speaker in wanted]
-        received = f"{len(reasons)} that are not, such as {reasons[0]}" if reasons else "none"
+        received = f"{len(reasons)} unreadable, such as {reasons[0]}" if reasons else "none"
         raise UserError(
-            f"{corpus.root}: expected readable recordings of {', '.join(speakers)}. Received: {received}; mend them "
-            "or take these speakers out of the folds"
+            f"{corpus.root}: expected readable recordings of {', '.join(speakers)}. Received: {received}; repair "
+            "them or remove these speakers from the folds"
         )
     return Side.of(speech, corpus.emotions)
 
 
 def without_contradictions(corpus: Corpus, prepared: PreparedSpeech) -> tuple[Corpus, PreparedSpeech]:
-    """Leave out recordings that the corpus has under two emotions, each with a warning: neither label can be trusted.
+    """Leave out recordings with two different emotion labels, each with a warning: neither label can be trusted.
 
     Args:
-        corpus: where the utterances come from; one opened with `keep_excluded` is returned as it is.
+        corpus: the utterances; a corpus opened with `keep_excluded` is returned unchanged.
         prepared: their speech.
 
     Returns:
-        The corpus, whose `exclusions` name what is left out and why, and the speech of the others.
+        The corpus, whose `exclusions` name the recordings left out and why, and the speech of the rest.
     """
     same: dict[int, list[Utterance]] = defaultdict(list)
     for item in prepared.items:
@@ -84,44 +84,44 @@ def without_contradictions(corpus: Corpus, prepared: PreparedSpeech) -> tuple[Co
 
 
 def refuse_shared(sides: Mapping[str, Sequence[SpeechFile]], where: str) -> None:
-    """Refuse sides of which two have a speaker, under whatever name or spelling, or a recording in common.
+    """Refuse two sides that share a speaker, under any name or spelling, or a recording.
 
     Args:
         sides: name of each side -> its recordings.
-        where: what the message begins with: corpus and fold.
+        where: corpus and fold, which begin the message.
 
     Raises:
-        UserError: they have; the line names both recordings.
+        UserError: two sides share one; the message names both recordings.
     """
-    _refuse_twice(sides, f"{where}: expected each speaker on one side", _voices, "which are of one speaker")
+    _refuse_twice(sides, f"{where}: expected each speaker on one side", _voices, "of the same speaker")
     refuse_shared_recordings(sides, where)
 
 
 def refuse_shared_recordings(sides: Mapping[str, Sequence[SpeechFile]], where: str) -> None:
-    """Refuse sides of which two have a recording in common; for the arguments see `refuse_shared`.
+    """Refuse two sides that share a recording; for the arguments see `refuse_shared`.
 
     Raises:
-        UserError: they have; the line names both recordings.
+        UserError: two sides share one; the message names both recordings.
     """
     _refuse_twice(
         sides,
         f"{where}: expected each recording on one side",
         lambda file: [file.sample_hash],
-        "which are one recording",
+        "the same recording",
     )
 
 
 def require_emotions(side: Side, name: str, corpus: Corpus, where: str) -> None:
-    """Refuse a side from which a classifier cannot learn every emotion of the corpus.
+    """Refuse a side that lacks an emotion of the corpus.
 
     Args:
         side: the side.
         name: "training" or "validation".
-        corpus: tells the emotions.
-        where: what the message begins with: corpus and fold.
+        corpus: the corpus, with its emotions.
+        where: corpus and fold, which begin the message.
 
     Raises:
-        UserError: an emotion is missing; the line names it and the speakers.
+        UserError: an emotion is missing; the message names it and the speakers.
     """
     missing = [emotion for index, emotion in enumerate(corpus.emotions) if index not in side.labels]
     if missing:
@@ -129,8 +129,8 @@ def require_emotions(side: Side, name: str, corpus: Corpus, where: str) -> None:
         named = ", ".join(speakers[:_NAMED]) + (f" and {len(speakers) - _NAMED} more" if speakers[_NAMED:] else "")
         raise UserError(
             f"{where}: expected {name} speakers with utterances of every emotion. Received: {named} without "
-            f"{', '.join(missing)}; choose other folds, give a file of your own (--folds) with others on this side, or "
-            "leave the emotion out of the corpus"
+            f"{', '.join(missing)}; choose other folds, write a file of folds (--folds) with other speakers on this "
+            "side, or remove the emotion from the corpus"
         )
 
 
@@ -158,5 +158,5 @@ def _refuse_twice(
                 if other_side != side:
                     raise UserError(
                         f"{expected}. Received: {other.path} of {other.speaker} ({other_side}) and {who.path} of "
-                        f"{who.speaker} ({side}), {why}; mend the names, or take one of the two out"
+                        f"{who.speaker} ({side}), {why}; correct the names, or remove one of the two"
                     )
