@@ -50,7 +50,7 @@ def cross_corpus_run(two, small, tmp_path, monkeypatch, capsys) -> RunFolder:
     monkeypatch.setattr(sys, "argv", ["ser-tf", "cross-corpus", *corpora, *options])
     door.main()
     out = capsys.readouterr().out
-    assert "table: left out, since the other corpus has no such emotion: 16 angry\n" in out
+    assert "table: left out for lack of the emotion in the other corpus: 16 angry\n" in out
     assert "S3 from random weights, table-to-table cross-corpus, validation of complete fold 1, 16 test" in out
     return RunFolder(tmp_path / "run")
 

@@ -35,7 +35,7 @@ def test_it_says_what_the_run_files_say(run_copy):
     assert "- Run: `mine`" in card
     assert "an RBF SVM on the embedding" in card
     assert "- Trained on 4 speakers (table:3, table:4, table:5, table:6)." in card
-    assert "- Tested on 1 speaker (table:1), whom it has not heard." in card
+    assert "- Tested on 1 speaker (table:1), none of whom it was trained on." in card
     test = metrics["test"]
     # One test speaker, so there is no interval.
     for name, share in {"WA": test["wa"], "UAR": test["uar"], "recall of sad": test["recall"]["sad"]}.items():
@@ -89,7 +89,7 @@ def test_a_run_of_another_version_still_has_a_card(run_copy):
     content = json.loads(run_copy.identity.read_text())
     del content["made_with"]
     run_copy.identity.write_text(json.dumps(content))
-    assert "- Code: ser_tf of another version, commit not known; ." in model_card(run_copy)
+    assert "- Code: ser_tf of unknown version, commit unknown; ." in model_card(run_copy)
 
 
 def test_a_card_says_when_the_probabilities_are_votes(run_copy):
@@ -98,7 +98,7 @@ def test_a_card_says_when_the_probabilities_are_votes(run_copy):
     content = json.loads(path.read_text())
     assert content.pop("confidence") == "pairwise coupling"  # as older versions wrote it
     path.write_text(json.dumps(content))
-    assert "counts votes, so that its probabilities hardly tell right from wrong." in model_card(run_copy)
+    assert "whose probabilities come from votes and hardly separate right from wrong." in model_card(run_copy)
 
 
 def test_files_of_another_shape_are_refused_in_one_line(run_copy):

@@ -165,7 +165,7 @@ def test_a_bad_recording_is_refused_by_name(recognisers, tone, tmp_path, bad):
         (lambda run: (run / "config.yaml").unlink(), "config.yaml: expected a configuration in YAML"),
         (
             lambda run: write_json(run / "run.json", {"identity": {"pretraining": {}}}),
-            "expected a run that names emotions. Received: a pre-training, which tells speakers apart; train one that "
+            "expected a run that names emotions. Received: a pre-training, which distinguishes speakers; fine-tune it: "
             "starts from it: ser-tf finetune --weights .*/embedding.weights.h5",
         ),
         (lambda run: (run / "classifier.json").unlink(), "expected a classifier written by ser-tf"),
@@ -214,7 +214,7 @@ def test_an_svm_of_another_network_is_refused(finetuned, tmp_path):
     for name in ("classifier.json", "svm.skops"):  # an older version's, on embeddings of 4 numbers
         shutil.copyfile(OLD_RUNS / "3_emotions" / name, run / name)
     with pytest.raises(
-        UserError, match=rf"^{run}: expected an SVM on embeddings of \d+ numbers, .* Received: one of 4;"
+        UserError, match=rf"^{run}: expected an SVM on embeddings of size \d+, .* Received: one of size 4;"
     ):
         load(run)
 
