@@ -17,7 +17,7 @@ TRAINING = --corpus "$(CORPUS)" --preset $(PRESET) $(if $(WEIGHTS),--weights "$(
 DEMO = runs/demo
 DEMO_CORPUS = $(or $(CORPUS),$(DEMO)/corpus)
 
-.PHONY: setup demo pretrain finetune evaluate report test test-ray test-tfio browser lint bench clean
+.PHONY: setup demo pretrain finetune evaluate report test test-ray test-tfio browser lint bench fuzz kill clean
 
 setup: $(VENV)/installed
 
@@ -81,6 +81,13 @@ lint: $(VENV)/installed-test
 
 bench: $(VENV)/installed-bench
 	$(VENV)/bin/python -m benchmarks
+
+# Damaged files and arguments by the hundred thousand, and commands that are killed at random moments; see docs/fuzzing.md.
+fuzz: $(VENV)/installed-test $(VENV)/installed-m4a
+	$(VENV)/bin/python -m tests.fuzz $(OPTIONS)
+
+kill: $(VENV)/installed-test $(VENV)/installed-onnx
+	$(VENV)/bin/python -m tests.fuzz.kill $(OPTIONS)
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs/demo

@@ -200,8 +200,8 @@ class TrainingConfig:
     `cosine`: the learning rate rises over `warm_up_steps` and falls to 0 as a cosine over `steps`; the last weights
     are kept."""
     learning_rate: float = 1e-3
-    learning_rate_from_weights: float = 1e-3
-    """Takes the place of `learning_rate` where the network starts from given weights."""
+    learning_rate_from_weights: float = 0.0
+    """Takes the place of `learning_rate` where the network starts from given weights, unless it is 0."""
     learning_rate_factor: float = 0.1
     """Of `step`: the learning rate is multiplied by this every `learning_rate_epochs`."""
     learning_rate_epochs: int = 20
@@ -211,8 +211,8 @@ class TrainingConfig:
     """Of `step`: training stops after this many epochs without a better score."""
     steps: int = 4000
     """Of `cosine`: batches, rounded up to whole epochs."""
-    steps_from_weights: int = 4000
-    """Takes the place of `steps` where the network starts from given weights."""
+    steps_from_weights: int = 0
+    """Takes the place of `steps` where the network starts from given weights, unless it is 0."""
     warm_up_steps: int = 100
     """Of `cosine`."""
     weight_decay: float = 0.0
@@ -229,8 +229,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         counts = ("batch_size", "learning_rate_epochs", "maximum_epochs", "patience_epochs")
         _expect(self, at_least=1, at_most=100_000, names=counts)
-        _expect(self, at_least=1, at_most=10_000_000, names=("steps", "steps_from_weights"))
-        _expect(self, at_least=0, at_most=10_000_000, names=("warm_up_steps",))
+        _expect(self, at_least=1, at_most=10_000_000, names=("steps",))
+        _expect(self, at_least=0, at_most=10_000_000, names=("steps_from_weights", "warm_up_steps"))
         _expect(self, at_least=0, at_most=100, names=("learning_rate", "learning_rate_from_weights"))
         _expect(self, at_least=0, at_most=1, names=("learning_rate_factor", "weight_decay"))
         _expect(self, at_least=0, at_most=0.9999, names=("average_momentum", "label_smoothing"))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import logsumexp
 from sklearn.svm import SVC
 
 from ser_tf.documents import LARGEST_JSON_BYTES, misfit, parse_json
@@ -163,13 +164,20 @@ def sides_of_pairs(pairs: int) -> tuple[np.ndarray, np.ndarray]:
     return np.eye(classes)[first], np.eye(classes)[second]
 
 
-def coupled(margins: np.ndarray, slope: float) -> np.ndarray:
-    """Pairwise coupling: a score [N, C] per class, the log-likelihood of winning all its pairs.
+def opposition(pairs: int) -> np.ndarray:
+    """[P, C, C]: 1 where a pair's margin speaks against a class and for another one, -1 where it is the other way."""
+    first, second = sides_of_pairs(pairs)
+    return np.einsum("pc,pd->pcd", second, first) - np.einsum("pc,pd->pcd", first, second)
 
-    A pair's first class wins with the probability sigmoid(slope * margin), and pairs are taken as independent.
+
+def coupled(margins: np.ndarray, slope: float) -> np.ndarray:
+    """Pairwise coupling (Price et al., NIPS 1994): a score [N, C] per class, the logarithm of its probability.
+
+    The first class of a pair has the share sigmoid(slope * margin) of what both have. With the margins that speak
+    against it, a class has 1 / (1 + the sum of exp(slope * margin) over its pairs): exact where all pairs agree;
+    elsewhere the classes do not sum to 1.
     """
-    first, second = sides_of_pairs(margins.shape[1])
-    return -np.logaddexp(0, -slope * margins) @ first - np.logaddexp(0, slope * margins) @ second
+    return -logsumexp(np.tensordot(slope * margins, opposition(margins.shape[1]), 1), axis=2)
 
 
 def votes(margins: np.ndarray) -> np.ndarray:

@@ -172,7 +172,7 @@ def test_the_configuration_of_an_older_run_means_what_it_meant():
     assert Config.load(path) == Config(
         spectrogram=SpectrogramConfig(compression="log"),
         network=NetworkConfig(width=0.25, stem_stride=2, final_pool_time_stride=1),
-        training=TrainingConfig(seed=0),
+        training=TrainingConfig(learning_rate_epochs=11, maximum_epochs=16),
     )
 
 

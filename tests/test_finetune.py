@@ -165,7 +165,7 @@ def test_the_classifier_is_the_strategys(finetuned):
     }
     assert all(kind["emotions"] == EMOTIONS for kind in kinds.values())
     assert metrics_of(finetuned("S1"))["svm"] is None
-    assert metrics_of(finetuned("S5"))["svm"].keys() == {"c", "gamma", "slope", "validation_uar"}
+    assert metrics_of(finetuned("S5"))["svm"].keys() == {"c", "gamma", "validation_uar"}
 
 
 def test_weights_tell_whom_they_heard_and_where_they_started(finetuned):

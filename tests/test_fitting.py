@@ -56,6 +56,7 @@ def test_cosine_has_its_steps_in_whole_epochs_and_scores_ten_of_them(batches, ep
 def test_given_weights_have_their_own_steps_and_learning_rate():
     training = replace(COSINE, steps_from_weights=30, learning_rate_from_weights=0.25)
     assert Schedule(training, from_weights=True, batches=10).epochs == 3
+    assert Schedule(COSINE, from_weights=True, batches=10).epochs == 10  # those of every network, unless given
     rate = optimizer_of(training, from_weights=True)._learning_rate
     assert float(rate(10)) == pytest.approx(0.25)
     assert float(rate(30)) == pytest.approx(0)

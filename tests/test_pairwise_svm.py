@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.special import expit, softmax
+from scipy.special import expit
 from sklearn.svm import SVC
 
 from ser_tf.classifier import Classifier
@@ -60,21 +60,27 @@ def test_a_margin_of_zero_votes_for_the_first_class_of_a_pair():
     np.testing.assert_array_equal(votes(np.zeros((1, 3))), [[2, 1, 0]])
 
 
-def test_coupling_is_the_product_of_the_chances_to_win_each_pair():
-    # Margins of 01, 02, 12 are ln 3, 0, -ln 3: 0 beats 1 with 3/4, 0 beats 2 with 1/2, 1 beats 2 with 1/4.
-    margins = np.log([[3.0, 1.0, 1 / 3]])
-    np.testing.assert_allclose(np.exp(coupled(margins, 1.0)), [[3 / 4 * 1 / 2, 1 / 4 * 1 / 4, 1 / 2 * 3 / 4]])
+def test_coupling_finds_the_probabilities_that_all_pairs_agree_on():
+    # Of 0.5, 0.3 and 0.2 the pairs 01, 02, 12 have the odds 5/3, 5/2, 3/2.
+    margins = np.log([[5 / 3, 5 / 2, 3 / 2]])
+    np.testing.assert_allclose(np.exp(coupled(margins, 1.0)), [[0.5, 0.3, 0.2]])
     np.testing.assert_allclose(coupled(margins, 2.0), coupled(2 * margins, 1.0))
+
+
+def test_coupling_of_pairs_that_disagree():
+    # 0 beats 1 with the odds 4, 1 beats 2 with 4, and 2 beats 0 with 4: all are 1 / (1 + 1/4 + 4).
+    np.testing.assert_allclose(np.exp(coupled(np.log([[4.0, 1 / 4, 4.0]]), 1.0)), np.full((1, 3), 1 / 5.25))
 
 
 def test_two_classes_get_the_sigmoid_of_their_margin():
     margins = np.array([[-2.0], [0.0], [0.3]])
-    np.testing.assert_allclose(softmax(coupled(margins, 1.5), axis=1)[:, 0], expit(1.5 * margins[:, 0]))
+    np.testing.assert_allclose(np.exp(coupled(margins, 1.5))[:, 0], expit(1.5 * margins[:, 0]))
 
 
 def test_coupling_survives_margins_that_no_exponential_does():
+    # 0 beats 1 by 1e4 and 2 by 1e5, and 2 beats 1 by 1e4, so that 1 has 1 / (1 + 2 e^160000).
     scores = coupled(np.array([[1e4, 1e5, -1e4]]), 16.0)
-    np.testing.assert_allclose(scores, 16 * np.array([[0, -1e4 - 1e4, -1e5]]))
+    np.testing.assert_allclose(scores, [[0, -1.6e5 - np.log(2), -1.6e6]])
 
 
 def test_pairs_stand_in_scikit_learns_order():

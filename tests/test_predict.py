@@ -134,7 +134,10 @@ BAD = {
         lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
         r"Received: a git-LFS pointer; fetch the audio with `git lfs pull`",
     ),
-    "no audio": (lambda path: path.write_text("not a recording"), r"expected wav, .*; convert it"),
+    "no audio": (
+        lambda path: path.write_text("not a recording"),
+        r"expected a recording. Received: a text, 'not a recording'; fetch the recording itself",
+    ),
     "absent": (lambda path: None, r"expected a recording, but there is no such file"),
     "directory": (lambda path: path.mkdir(), r"Received: a directory"),
 }

@@ -225,6 +225,7 @@ def test_a_strategy_with_two_configurations_or_starts_is_refused(run_of, changed
             ROWS.replace("Actor_02/03-01-03-01-01-01-02", "Actor_01/03-01-01-01-01-01-01"),
             "an utterance for the second time in row 4",
         ),
+        (ROWS.replace("Actor_02/03-01-03-01-01-01-02.wav", "/"), "a file without a name in row 4"),
     ],
 )
 def test_damaged_predictions_are_refused(run_of, rows, received):

@@ -256,7 +256,7 @@ def test_frames_beyond_a_length_are_not_speech(sounds):
         VadConfig(padding_frames=1, minimum_speech_seconds=0),
         VadConfig(padding_frames=3, frame_milliseconds=10, mode=3),
         VadConfig(padding_frames=60),
-        VadConfig(minimum_speech_seconds=1e9),
+        VadConfig(minimum_speech_seconds=1000),
     ],
 )
 def test_padding_and_the_least_speech_are_those_of_the_present_line(sounds, config):

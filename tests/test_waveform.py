@@ -93,6 +93,7 @@ BAD_CONTENT = {
     "zero bytes": (b"", "zero bytes; fetch it again"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
     "text": (b"this is no sound, but a text\nof lines", "Received: a text, 'this is no sound, but a text'; fetch the"),
+    "blank": (b"\n \n" * 20, "Received: a text, ''; fetch the recording itself"),
     "HTML": (b"\n<!DOCTYPE html><html><title>Sign in</title>", r"Received: a web page \(HTML\); fetch the recording"),
     "zip": (b"PK\x03\x04\x14\0\0\0", "Received: a zip archive; unpack it"),
     "noise": (

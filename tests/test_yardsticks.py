@@ -18,6 +18,7 @@ from sklearn.svm import SVC
 from ser_tf.audio.mfcc import mfcc_statistics
 from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform
+from ser_tf.classifier import SLOPE
 from ser_tf.config import Config
 from ser_tf.corpora import crema_d
 from ser_tf.corpora.folds import load_scheme
@@ -152,7 +153,7 @@ def test_the_svm_is_scikit_learns_on_features_scaled_by_the_training_side(both, 
     scaler, chosen = StandardScaler().fit(training), metrics_of(folder)["svm"]
     svm = SVC(C=chosen["c"], gamma=chosen["gamma"], decision_function_shape="ovo")
     margins = svm.fit(scaler.transform(training), labels).decision_function(scaler.transform(test))
-    expected = coupled(margins, chosen["slope"]).argmax(axis=1)
+    expected = coupled(margins, SLOPE).argmax(axis=1)
     found = {row["file"]: row["prediction"] for row in rows_of(folder / "predictions.csv", "test")}
     assert found == {file: EMOTIONS[index] for file, index in zip(files, expected, strict=True)}
     # Of 12 recordings in three classes, guesses get 4 right, and 9 with a probability of 0.4 %.

@@ -51,7 +51,7 @@ def refuse_other_kinds(head: bytes, name: str) -> None:
         if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(signature.lower()):
             raise UserError(f"{name}: expected a recording. Received: {description}")
     if all(byte >= 32 or byte in b"\t\r\n" for byte in head) and _is_utf8(head):
-        start = head[:40].decode(errors="ignore").splitlines()[0].strip()
+        start = head[:40].decode(errors="ignore").strip().partition("\n")[0].strip()
         raise UserError(f"{name}: expected a recording. Received: a text, {start!r}; fetch the recording itself")
 
 

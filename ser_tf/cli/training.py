@@ -103,7 +103,7 @@ class Pretrain:
     """For speakers: test on these trials (VoxCeleb1's format: 1 PATH PATH); by default on drawn trials of held-out
     speakers."""
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
-    """Run folder; by default runs/pretrain-TASK-CORPORA-PRESET-seedN."""
+    """Run folder; by default runs/pretrain-CORPORA-PRESET-seedN or runs/pretrain-emotions-CORPORA-PRESET-seedN."""
     preset: str = "compact"
     """paper, compact, tiny, vggvox, or a configuration in YAML; the options below change single parameters."""
     pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
@@ -118,7 +118,8 @@ class Pretrain:
             if not root.exists():  # false also for a link to itself
                 raise UserError(f"{root}: expected a directory of recordings or a CSV table. Received: nothing there")
         names = "+".join(root.resolve().stem.lower() for root in self.corpus)
-        default = f"pretrain-{self.task}-{names}-{Path(self.preset).stem}-seed{self.config.training.seed}"
+        prefix = "pretrain" if self.task == "speakers" else "pretrain-emotions"
+        default = f"{prefix}-{names}-{Path(self.preset).stem}-seed{self.config.training.seed}"
         run = RunFolder(self.run_folder or Path("runs") / default)
         learn = self._learn_speakers if self.task == "speakers" else self._learn_emotions
         learn(run, partial(print, flush=True))

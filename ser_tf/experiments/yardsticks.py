@@ -214,7 +214,7 @@ def _by_svm(features: PerSide, labels: PerSide, emotions: tuple[str, ...]) -> tu
     return {side: classifier.probabilities(scaled[side]) for side in JUDGED}, {
         "svm": chosen,
         "inverse_temperature": classifier.inverse_temperature,
-        "validation_served_for": "C, gamma, slope, temperature",
+        "validation_served_for": "C, gamma, temperature",
     }
 
 

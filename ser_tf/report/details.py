@@ -38,8 +38,8 @@ def confidence(scored: Scored) -> Section:
         [
             Figure(
                 "Reliability on test speakers, in 15 bins of confidence; the area of a dot is its share of the "
-                "utterances. On the dotted line a probability is a frequency; below it the network is too sure. A "
-                "temperature, and of an SVM a slope, were fitted on the validation speakers.",
+                "utterances. On the dotted line a probability is a frequency; below it the network is too sure. One "
+                "temperature was fitted on the validation speakers.",
                 panels,
             ),
             Figure(

@@ -203,7 +203,7 @@ def main_result(scored: Scored) -> str:
 def _length(training: TrainingConfig, from_weights: bool) -> str:
     if training.schedule == "step":
         return f"at most {training.maximum_epochs} epochs"
-    return f"{training.steps_from_weights if from_weights else training.steps} steps"
+    return f"{(training.steps_from_weights if from_weights else 0) or training.steps} steps"
 
 
 def _is_shorter(training: TrainingConfig, recipe: TrainingConfig) -> bool:

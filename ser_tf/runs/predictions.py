@@ -1,6 +1,6 @@
 """The predictions of one run, as they lie in its folder: validation and test recordings, a row each."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -69,6 +69,7 @@ def _check_rows(rows: pd.DataFrame, emotions: tuple[str, ...], side: str) -> Non
         "a truth or prediction without a column of its own": known,
         "probabilities that are no distribution": spread,
         "a prediction that is not the likeliest emotion": largest,
+        "a file without a name": rows["file"].map(lambda file: bool(PurePosixPath(file).name)).to_numpy(bool),
         "an utterance for the second time": ~rows["file"].duplicated().to_numpy(),
     }
     for problem, fine in checks.items():

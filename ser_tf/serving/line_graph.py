@@ -15,7 +15,7 @@ from ser_tf.audio.vad import INT16_SCALE, MAXIMUM_SPEECH_SECONDS
 from ser_tf.audio.vad_graph import remove_silence_in_graph
 from ser_tf.classifier import Classifier
 from ser_tf.config import SAMPLE_RATE_HZ
-from ser_tf.pairwise_svm import PairwiseSvm, sides_of_pairs
+from ser_tf.pairwise_svm import PairwiseSvm, opposition, sides_of_pairs
 from ser_tf.serving.predict import Recogniser
 
 Tensors = dict[str, tf.Tensor]
@@ -154,11 +154,14 @@ def svm_margins(svm: PairwiseSvm, embedding: tf.Tensor, support: tf.Variable) ->
 
 
 def svm_coupled(margins: tf.Tensor, slope: float) -> tf.Tensor:
-    """`ser_tf.pairwise_svm.coupled`, [B, C], in operations that ONNX and LiteRT support."""
-    first, second = _sides_of_pairs(margins)
-    margins = slope * margins
-    loss = tf.math.log(1 + tf.exp(-tf.abs(margins)))  # of the likelier winner of each pair
-    return -tf.matmul(loss + tf.nn.relu(-margins), first) - tf.matmul(loss + tf.nn.relu(margins), second)
+    """`ser_tf.pairwise_svm.coupled`, [B, C], minus its mean over the classes, for accuracy in 8 bits.
+
+    It uses operations that ONNX and LiteRT support.
+    """
+    logits = tf.tensordot(slope * margins, tf.cast(opposition(margins.shape[1]), margins.dtype), 1)  # [B, C, C]
+    largest = tf.reduce_max(logits, 2, keepdims=True)
+    scores = -tf.math.log(tf.reduce_sum(tf.exp(logits - largest), 2)) - largest[..., 0]
+    return scores - tf.reduce_mean(scores, 1, keepdims=True)
 
 
 def svm_votes(margins: tf.Tensor) -> tf.Tensor:

@@ -142,7 +142,7 @@ def test_fold(
         "inverse_temperature": classifier.inverse_temperature,
         "validation_served_for": "best epoch, " * (task.config.training.schedule == "step")
         + "temperature"
-        + ", C, gamma, slope" * task.strategy.metric,
+        + ", C, gamma" * task.strategy.metric,
     }
     return write_results(run, task.corpus, task.prepared, sides, probabilities, about)
 

@@ -116,11 +116,11 @@ def optimizer_of(training: TrainingConfig, *, from_weights: bool) -> keras.optim
 
 
 def _learning_rate(training: TrainingConfig, from_weights: bool) -> float:
-    return training.learning_rate_from_weights if from_weights else training.learning_rate
+    return (training.learning_rate_from_weights if from_weights else 0) or training.learning_rate
 
 
 def _steps(training: TrainingConfig, from_weights: bool) -> int:
-    return training.steps_from_weights if from_weights else training.steps
+    return (training.steps_from_weights if from_weights else 0) or training.steps
 
 
 def write_log(run: RunFolder, progress: Progress) -> None:
