@@ -60,7 +60,7 @@ class EmotionTask(FoldTask):
         """
         whole = joined(corpora)
         apart = _excluded(whole, exclude_speakers)
-        whole, heard = without_contradictions(whole, prepare_speech(whole.utterances, config))
+        whole, prepared = without_contradictions(whole, prepare_speech(whole.utterances, config))
         corpus = replace(whole, utterances=tuple(each for each in whole.utterances if each.speaker not in apart))
         config = replace(config, training=replace(config.training, batches="corpora"))
         held_out = tuple(speaker for of_corpus in _speakers_of_each(corpus).values() for speaker in _chosen(of_corpus))
@@ -83,8 +83,8 @@ class EmotionTask(FoldTask):
             scheme=scheme,
             fold=fold,
             prepared=PreparedSpeech(
-                items=tuple(item for item in heard.items if item.utterance.speaker not in apart),
-                failures=tuple(failure for failure in heard.failures if failure[0].speaker not in apart),
+                items=tuple(item for item in prepared.items if item.utterance.speaker not in apart),
+                failures=tuple(failure for failure in prepared.failures if failure[0].speaker not in apart),
             ),
             strategy_name=NAME,
             strategy=Strategy(pretrained=False, ghosts=config.network.ghost_clusters > 0, loss="softmax"),
@@ -92,7 +92,7 @@ class EmotionTask(FoldTask):
             weights=None,
         )
         sides: dict[str, list[SpeechFile]] = {}
-        for item in heard.items:
+        for item in prepared.items:
             of_corpus, speaker = item.utterance.speaker.partition(":")[0], item.utterance.speaker
             side = "excluded" if speaker in apart else "held out" if speaker in held_out else "trained on"
             sides.setdefault(f"{of_corpus}, {side}", []).append(item)

@@ -97,9 +97,9 @@ def hold_out(
 
 def sexes_of(shards: Shards) -> dict[str, str]:
     """Speaker -> "female" or "male", for the speakers whose corpus states it."""
-    told = {speaker: sex for _, speaker, sex, _, _ in shards.utterances() if sex}
+    stated = {speaker: sex for _, speaker, sex, _, _ in shards.utterances() if sex}
     actors = [speaker for speaker in shards.counts if speaker.startswith(f"{ravdess.NAME}:")]
-    return demographics_of(ravdess.NAME, actors).sex | told
+    return demographics_of(ravdess.NAME, actors).sex | stated
 
 
 def draw_trials(utterances: Iterable[ShardUtterance], sex: Mapping[str, str], count: int) -> Trials:
@@ -118,10 +118,10 @@ def draw_trials(utterances: Iterable[ShardUtterance], sex: Mapping[str, str], co
         UserError: no speaker has two different recordings, or there is one speaker only.
     """
     of_speaker: dict[str, list[ShardUtterance]] = defaultdict(list)
-    heard: set[int] = set()
+    seen: set[int] = set()
     for utterance in sorted(utterances, key=lambda utterance: (utterance.speaker, utterance.name)):
-        if utterance.sample_hash not in heard:
-            heard.add(utterance.sample_hash)
+        if utterance.sample_hash not in seen:
+            seen.add(utterance.sample_hash)
             of_speaker[utterance.speaker].append(utterance)
     speakers = sorted(of_speaker)
     generator = np.random.default_rng(0)
@@ -154,7 +154,7 @@ def draw_trials(utterances: Iterable[ShardUtterance], sex: Mapping[str, str], co
             draw(False, speaker, others)
     if not same_speaker or len(pairs) == same_speaker:
         raise UserError(
-            f"trials: expected two speakers, one of them with two different recordings. Received: {len(heard)} "
+            f"trials: expected two speakers, one of them with two different recordings. Received: {len(seen)} "
             f"different recordings of {', '.join(speakers) or 'nobody'}; hold out more speakers"
         )
     drawn = [(same, one, other) for (one, other), same in pairs.items()]

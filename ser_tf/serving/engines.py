@@ -163,7 +163,7 @@ def export_litert(run: Path, folder: Path, card: str, calibrate_on: Corpus | Non
         line = PortableLine(recogniser)
         files = [f"`{LITERT}` computes in float32", f"`{LITERT_FLOAT16}` has its weights rounded to float16"]
         if calibration:
-            files.append(f"`{LITERT_INT8}` is the network alone, in 8-bit integers")
+            files.append(f"`{LITERT_INT8}` is the network without the spectrogram, in 8-bit integers")
         write_assets(recogniser.emotions, RunFolder(run), card + _files_in_words(*files), unfinished)
         speech = line.of_speech, [WAVEFORM, LENGTH], SPEECH
         (unfinished / LITERT).write_bytes(_litert(line, *speech))
@@ -171,8 +171,8 @@ def export_litert(run: Path, folder: Path, card: str, calibrate_on: Corpus | Non
         if calibration:
             config = recogniser.config.spectrogram
             network = line.of_spectrogram, [tf.TensorSpec([1, None, config.bins], tf.float32, "spectrogram")], NETWORK
-            heard = partial(_spectrograms, calibration, config)
-            (unfinished / LITERT_INT8).write_bytes(_litert(line, *network, calibration=heard))
+            spectrograms = partial(_spectrograms, calibration, config)
+            (unfinished / LITERT_INT8).write_bytes(_litert(line, *network, calibration=spectrograms))
     return folder
 
 

@@ -70,8 +70,8 @@ def _origin(run: RunFolder, identity: dict[str, Any]) -> str:
 
 
 def _training_data(run: RunFolder, identity: dict[str, Any]) -> str:
-    heard = read_provenance(run.weights)["speakers"]
-    corpora = list(dict.fromkeys(speaker.partition(":")[0] for speaker in (*identity["train_speakers"], *heard)))
+    trained_on = read_provenance(run.weights)["speakers"]
+    corpora = list(dict.fromkeys(speaker.partition(":")[0] for speaker in (*identity["train_speakers"], *trained_on)))
     lines = [
         f"- Folds: scheme `{identity['scheme']}` (hash {identity['scheme_hash']}), fold {identity['fold']}; data hash "
         f"{identity['data_hash']}.",
@@ -79,7 +79,7 @@ def _training_data(run: RunFolder, identity: dict[str, Any]) -> str:
         f"- Epoch, temperature and an SVM's parameters chosen on {_speakers(identity['validation_speakers'])}.",
         f"- Tested on {_speakers(identity['test_speakers'])}, none of whom it was trained on.",
         f"- Started from {'given weights' if identity['weights'] else 'random weights'}; in all, the network was "
-        f"trained on {len(heard)} speakers.",
+        f"trained on {len(trained_on)} speakers.",
         "",
         "| corpus | licence | conditions for passing the weights on |",
         "|---|---|---|",
@@ -127,8 +127,8 @@ def _intended_use() -> str:
 
 
 def _limits(run: RunFolder, identity: dict[str, Any], pooled: PooledScores) -> str:
-    heard = read_provenance(run.weights)["speakers"]
-    corpora = dict.fromkeys(speaker.partition(":")[0] for speaker in (*identity["train_speakers"], *heard))
+    trained_on = read_provenance(run.weights)["speakers"]
+    corpora = dict.fromkeys(speaker.partition(":")[0] for speaker in (*identity["train_speakers"], *trained_on))
     return _section(
         "Limits",
         *(f"- Learned from {corpus}: {facts_of(corpus).speech}." for corpus in corpora),
