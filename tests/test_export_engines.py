@@ -246,7 +246,7 @@ def test_calibration_needs_the_corpus_of_the_run(finetuned, tones, tmp_path):
         + "".join(f"{tones.parent}/{n}-sad-0.wav,{n},sad\n" for n in ("1", "2"))
         + f"{tones.parent}/1-happy-0.wav,1,happy\n"
     )
-    with pytest.raises(UserError, match=r"expected recordings of the speakers that the run was trained on, as .*:3;"):
+    with pytest.raises(UserError, match=r"expected recordings of the speakers .* was trained on, such as .*:3;"):
         calibration_speech(finetuned("S3").path, open_corpus(table))
 
 

@@ -169,7 +169,7 @@ def test_a_bad_recording_is_refused_by_name(recognisers, tone, tmp_path, bad):
         (
             lambda run: write_json(run / "run.json", {"identity": {"pretraining": {}}}),
             "expected a run that names emotions. Received: a pre-training, which distinguishes speakers; fine-tune it: "
-            "starts from it: ser-tf finetune --weights .*/embedding.weights.h5",
+            "ser-tf finetune --weights .*/embedding.weights.h5",
         ),
         (lambda run: (run / "classifier.json").unlink(), "expected a classifier written by ser-tf"),
         (lambda run: (run / "embedding.weights.h5").unlink(), "embedding.weights.h5: expected a file of weights"),
