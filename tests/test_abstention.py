@@ -1,4 +1,4 @@
-"""The threshold that a stated risk comes to, and whom it is told of."""
+"""The threshold for a given risk, and its effect on validation and test speakers."""
 
 import shutil
 
@@ -62,7 +62,7 @@ def test_too_few_recordings_choose_no_threshold():
 
 @pytest.fixture
 def run(tmp_path):
-    """What a finished run has of it: 40 validation recordings, named rightly above 0.605 and wrongly below."""
+    """A folder with a finished run's predictions: 40 validation recordings, right above 0.605 and wrong below."""
     run = RunFolder(tmp_path / "run")
     run.begin({}, Config())
     write_json(run.metrics, {})

@@ -1,4 +1,4 @@
-"""The door: every command as a user gives it, and one line for whatever a user can cause."""
+"""Every command as a user runs it, and one line for every error that a user can cause."""
 
 import csv
 import errno
@@ -359,7 +359,7 @@ def test_an_export_predicts_what_the_run_predicts(ser_tf, finetuned, tones):
 
 @pytest.fixture
 def judged(finetuned, tmp_path) -> Path:
-    """A finished run; of 40 validation recordings it named those above 0.705 rightly, and the others wrongly."""
+    """A finished run with 40 validation recordings, predicted rightly above 0.705 and wrongly below."""
     run = shutil.copytree(finetuned("S3").path, tmp_path / "judged")
     rows = ["side,file,speaker,truth,prediction,happy,sad,angry"]
     for place, share in enumerate(np.linspace(0.99, 0.6, 40)):

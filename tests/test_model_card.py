@@ -1,4 +1,4 @@
-"""A card tells what a run learned from, under which licences, and how well it does."""
+"""A card states training data, licences and scores of a run."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("shallow")
 
 @pytest.fixture
 def run_copy(finetuned, tmp_path):
-    """A finished run that a test may change."""
+    """A copy of a finished run that a test may change."""
     return RunFolder(shutil.copytree(finetuned("S5").path, tmp_path / "mine"))
 
 
@@ -48,7 +48,7 @@ def test_it_says_what_the_run_files_say(run_copy):
 
 
 def test_the_licence_of_every_corpus_that_was_heard_is_told(run_copy):
-    # Its fold is of RAVDESS, and the weights it started from had heard speakers of the table.
+    # Its fold is of RAVDESS, and its starting weights were trained on speakers of the table.
     content = json.loads(run_copy.identity.read_text())
     content["identity"]["train_speakers"] = ["ravdess:01"]
     run_copy.identity.write_text(json.dumps(content))

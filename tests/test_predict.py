@@ -1,4 +1,4 @@
-"""From a finished run to the emotion of a recording, however the recording is given."""
+"""From a finished run to the emotion of a recording, given in every supported form."""
 
 import csv
 import json
@@ -41,7 +41,7 @@ def tone(tones):
 
 @pytest.fixture
 def run_copy(finetuned, tmp_path):
-    """A finished run that a test may spoil."""
+    """A copy of a finished run that a test may damage."""
     return shutil.copytree(finetuned("S3").path, tmp_path / "run")
 
 
@@ -110,7 +110,7 @@ def test_an_array_needs_its_rate(recognisers):
 
 
 def one_hour(path):
-    """An hour at 8 bit and 8 kHz: a header, speech, and a hole that takes no room on the disk."""
+    """An hour at 8 bit and 8 kHz: a header, speech, and a sparse hole that takes no disk space."""
     samples = 3600 * 8000
     header = struct.pack(
         "<4sI4s4sIHHIIHH4sI", b"RIFF", samples + 36, b"WAVE", b"fmt ", 16, 1, 1, 8000, 8000, 1, 8, b"data", samples

@@ -1,4 +1,4 @@
-"""Who is held out, and which recordings are compared."""
+"""The held-out speakers, and the recordings to compare."""
 
 from collections import Counter
 
@@ -13,7 +13,7 @@ SEX = {f"a:{number}": ("female", "male")[number % 2] for number in range(8)}
 
 
 class Listed:
-    """Shards of which nothing but the manifest is read."""
+    """Shards whose manifest is all that the tests read."""
 
     folders = ("shards",)
 
