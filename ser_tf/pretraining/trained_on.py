@@ -26,7 +26,7 @@ def excluded_speakers(speakers: Collection[str], names: Iterable[str]) -> set[st
             example = next(iter(speakers), "corpus:id")
             raise UserError(
                 f"exclude_speakers: expected speakers such as {example}, or {example.partition(':')[0]}:* for a whole "
-                f"corpus. Received: {name}, which none of the {len(speakers)} speakers matches"
+                f"corpus. Received: {name}, which matches none of the {len(speakers)} speakers"
             )
         excluded |= found
     return excluded
