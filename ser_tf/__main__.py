@@ -1,4 +1,4 @@
-"""`ser-tf`, and `python -m ser_tf`: Ctrl-C ends in one line at any moment, also while libraries are imported."""
+"""`ser-tf` and `python -m ser_tf`: Ctrl-C ends in one line at any time, even while libraries are imported."""
 
 import signal
 
@@ -12,12 +12,12 @@ def main() -> None:
         from ser_tf.cli.door import main as command_line
 
         command_line()
-    except BaseException as error:  # after Ctrl-C libraries end in whatever they make of it
-        told = isinstance(error, SystemExit) and error.code == interruption.STATUS
-        if told or not interruption.heard():
+    except BaseException as error:  # after Ctrl-C, libraries raise all kinds of errors
+        already_ended = isinstance(error, SystemExit) and error.code == interruption.STATUS
+        if already_ended or not interruption.heard():
             raise
     if interruption.heard():
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # pressed again, it ends this process at once
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
         interruption.end()
 
 

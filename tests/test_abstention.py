@@ -1,4 +1,4 @@
-"""The threshold that a stated risk comes to, and whom it is told of."""
+"""The threshold for a given risk, and its effect on validation and test speakers."""
 
 import shutil
 
@@ -56,13 +56,13 @@ def test_a_risk_that_cannot_be_had_is_refused_with_the_least_that_can():
 
 
 def test_too_few_recordings_choose_no_threshold():
-    with pytest.raises(UserError, match=r"^risk: expected at least 30 validation recordings .* Received: 29; leave"):
+    with pytest.raises(UserError, match=r"^risk: expected at least 30 validation recordings .* Received: 29; omit"):
         lowest_threshold(FALLING[:29], hits()[:29], 0.5)
 
 
 @pytest.fixture
 def run(tmp_path):
-    """What a finished run has of it: 40 validation recordings, named rightly above 0.605 and wrongly below."""
+    """A folder with a finished run's predictions: 40 validation recordings, right above 0.605 and wrong below."""
     run = RunFolder(tmp_path / "run")
     run.begin({}, Config())
     write_json(run.metrics, {})
@@ -86,9 +86,9 @@ def test_what_it_comes_to_is_told_of_who_chose_it_and_of_who_did_not(run):
     assert abstention.test == Outcome(recordings=4, speakers=2, coverage=0.75, risk=pytest.approx(1 / 3))
     assert [abstention.abstains(share) for share in (0.57, 0.58, 0.59)] == [True, False, False]
     assert str(abstention) == (
-        "abstains below a probability of 0.5800. Validation speakers (2): 82.5 % answered, 9.1 % of those wrongly; but "
-        "they also chose the epoch, the temperature and an SVM's parameters, and so may tell too low a risk. Test "
-        "speakers (2), who chose nothing: 75.0 % answered, 33.3 % of those wrongly"
+        "abstains below a probability of 0.5800. Validation speakers (2): 82.5 % answered, 9.1 % of those wrong; this "
+        "may be optimistic, since they also chose the epoch, the temperature and an SVM's parameters. Test speakers "
+        "(2), who chose nothing: 75.0 % answered, 33.3 % of those wrong"
     )
 
 
@@ -140,5 +140,5 @@ def test_a_risk_that_every_answer_meets_is_told(run):
     # Of all 40 the 10 from 0.60 down are wrong: 25 %.
     abstention = Abstention.for_risk(run, 0.25)
     assert abstention.threshold == 0
-    told = "abstains from nothing, since all answers together keep a risk of 0.25. Validation speakers (2): 100.0 % ans"
+    told = "never abstains, since all answers together keep a risk of 0.25. Validation speakers (2): 100.0 % ans"
     assert str(abstention).startswith(told)

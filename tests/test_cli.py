@@ -1,4 +1,4 @@
-"""The door: every command as a user gives it, and one line for whatever a user can cause."""
+"""Every command as a user runs it, and one line for every error that a user can cause."""
 
 import csv
 import errno
@@ -335,14 +335,14 @@ def test_a_bad_recording_is_named_and_counted_while_the_others_go_on(ser_tf, fin
     *named, counted = answer.err.splitlines()
     assert len(named) == len(bad)
     assert all(line.startswith(f"ser-tf: {file}: ") for line, file in zip(named, bad, strict=True))
-    assert counted == "ser-tf: 3 of 5 recordings could not be read; they are named above"
+    assert counted == "ser-tf: 3 of 5 recordings could not be read; see above"
 
 
 def test_an_export_predicts_what_the_run_predicts(ser_tf, finetuned, tones):
     run = finetuned("S3").path
     answer = ser_tf("export", run, "out")
     assert (answer.status, answer.err) == (0, "")
-    assert re.fullmatch(r"out/1: \d+\.\d MB; what it is and is not for: out/1/assets/model_card\.md\n", answer.out)
+    assert re.fullmatch(r"out/1: \d+\.\d MB; intended use and limits: out/1/assets/model_card\.md\n", answer.out)
     assert Path("out/1/assets/model_card.md").read_text().startswith("# Model card: S3 on table")
     soundfile.write("silent.wav", np.zeros(16_000), 16_000)
     recordings = (tones.parent / "1-sad-0.wav", "silent.wav", tones.parent / "2-happy-1.wav")
@@ -359,7 +359,7 @@ def test_an_export_predicts_what_the_run_predicts(ser_tf, finetuned, tones):
 
 @pytest.fixture
 def judged(finetuned, tmp_path) -> Path:
-    """A finished run; of 40 validation recordings it named those above 0.705 rightly, and the others wrongly."""
+    """A finished run with 40 validation recordings, predicted rightly above 0.705 and wrongly below."""
     run = shutil.copytree(finetuned("S3").path, tmp_path / "judged")
     rows = ["side,file,speaker,truth,prediction,happy,sad,angry"]
     for place, share in enumerate(np.linspace(0.99, 0.6, 40)):
@@ -374,7 +374,7 @@ def test_predict_marks_what_it_abstains_from(ser_tf, judged, tones):
     plain = [json.loads(line) for line in ser_tf("predict", judged, *recordings, "--format", "json").out.splitlines()]
     command = ("predict", judged, *recordings, "--risk", 0)
     # 0.99 to 0.71 are 29, too few to choose a threshold; 0.70, the 30th, is wrong: 1 of 30 are 3.3 %.
-    assert_one_line(ser_tf(*command), "risk: expected at least 0.034, the least that this run reaches")
+    assert_one_line(ser_tf(*command), "risk: expected at least 0.034, the lowest that this run reaches")
     answers = {form: ser_tf(*command[:-1], 0.04, "--format", form) for form in ("table", "csv", "json")}
     told = "ser-tf: abstains below a probability of 0.7000. Validation speakers (1): 75.0 % answered"
     assert all((answer.status, answer.err.startswith(told)) == (0, True) for answer in answers.values())
@@ -398,7 +398,7 @@ def test_predict_tells_a_long_recording_over_time(ser_tf, judged, tones):
         assert (answer.status, answer.err.count("\n")) == (0, 1)
         heading, *lines, counted, written = answer.out.splitlines()
         assert heading.split() == ["from", "to", "emotion", "prob"]
-        assert counted == "2 utterances; too short to be named: 0"
+        assert counted == "2 utterances; too short to name: 0"
         assert written == "written to times/timeline.html, times/timeline.csv and times/timeline.json"
         assert {path.name for path in Path("times").iterdir()} == {
             f"timeline.{kind}" for kind in ("html", "csv", "json")
@@ -458,8 +458,8 @@ def test_an_export_to_litert_tells_its_files(ser_tf, finetuned):
     answer = ser_tf("export", finetuned("S3").path, "out", "--format", "litert")
     assert answer.status == 0
     files = r"emotion-float16\.tflite \d+\.\d MB, emotion\.tflite \d+\.\d MB"
-    assert re.fullmatch(rf"out: {files}; what it is and is not for: out/model_card\.md\n", answer.out)
-    takes = "out: expected a run or a SavedModel of ser-tf export. Received: one to ONNX or LiteRT, which its own"
+    assert re.fullmatch(rf"out: {files}; intended use and limits: out/model_card\.md\n", answer.out)
+    takes = "out: expected a run or a SavedModel of ser-tf export. Received: one to ONNX or LiteRT, which runs in"
     assert_one_line(ser_tf("predict", "out", "clip.wav"), takes)
 
 
@@ -702,7 +702,7 @@ def test_what_is_too_large_for_the_memory_gets_one_line(ser_tf, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(door, "_parse", fill)
-    assert_one_line(ser_tf("audit", "corpus"), "out of memory; give less at a time")
+    assert_one_line(ser_tf("audit", "corpus"), "out of memory; give fewer recordings at a time")
 
 
 def test_a_name_cannot_break_the_line_of_a_missing_file(ser_tf):

@@ -50,7 +50,7 @@ def cross_corpus_run(two, small, tmp_path, monkeypatch, capsys) -> RunFolder:
     monkeypatch.setattr(sys, "argv", ["ser-tf", "cross-corpus", *corpora, *options])
     door.main()
     out = capsys.readouterr().out
-    assert "table: left out, since the other corpus has no such emotion: 16 angry\n" in out
+    assert "table: left out for lack of the emotion in the other corpus: 16 angry\n" in out
     assert "S3 from random weights, table-to-table cross-corpus, validation of complete fold 1, 16 test" in out
     return RunFolder(tmp_path / "run")
 
@@ -87,7 +87,7 @@ def test_a_recording_or_a_speaker_of_both_corpora_is_refused(task_of_two, two, t
     columns, *rows = two[0].read_text().splitlines()
     renamed.write_text("\n".join([columns, *(row.replace(",1,", ",7,").replace(",2,", ",8,") for row in rows[:24])]))
     with pytest.raises(
-        UserError, match=r"expected each recording on one side\. Received: .* of table:7 \(test\), which are"
+        UserError, match=r"expected each recording on one side\. Received: .* of table:7 \(test\), the same recording"
     ):
         task_of_two(abroad=renamed)
 

@@ -1,4 +1,4 @@
-"""A run as a SavedModel: it answers as the run does, stands alone, and appears whole or not at all."""
+"""A run as a SavedModel: it answers as the run does, needs no other file, and appears complete or not at all."""
 
 import csv
 import json
@@ -44,13 +44,13 @@ def exports(shallow, finetuned, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def recognisers(exports, finetuned):
-    """Of each strategy the run, and its export."""
+    """The run of each strategy, and its export."""
     return {strategy: (load_run(finetuned(strategy).path), ser_tf.load(exports[strategy])) for strategy in KINDS}
 
 
 @pytest.fixture(params=["tones", "real speech"])
 def recordings(request, tones):
-    """Files that a run and its export both hear."""
+    """Recordings for both a run and its export."""
     if request.param == "tones":
         return recordings_of(tones)
     return [request.getfixturevalue("shared_data") / name for name in REAL]
@@ -58,7 +58,7 @@ def recordings(request, tones):
 
 @pytest.fixture
 def instant(monkeypatch):
-    """Exports that write a file in place of a SavedModel, at once."""
+    """Exports that instantly write a file in place of a SavedModel."""
 
     def write(line, run, card, folder):
         (folder / "saved_model.pb").write_text(card)

@@ -1,4 +1,4 @@
-"""A run as ONNX and for LiteRT: each engine answers as the run does, by the code that docs/serving.md prints."""
+"""A run as ONNX and for LiteRT: each engine answers as the run does, with the code of docs/serving.md."""
 
 import re
 import shutil
@@ -35,7 +35,7 @@ PACKAGES = {"onnxruntime": "onnx", "openvino": "onnx", "ai_edge_litert": "litert
 
 @pytest.fixture(scope="module")
 def exports(shallow, finetuned, tones, tmp_path_factory):
-    """Exports a run when a test first asks for the format; to the folder `exports` of a folder that it gives."""
+    """Export a run to a format on first use; returns the folder that contains `exports`."""
     folder = tmp_path_factory.mktemp("exports")
 
     def exported(strategy: str, form: str) -> Path:
@@ -58,13 +58,13 @@ def recordings_of(tones):
 
 
 def blocks(word: str) -> str:
-    """The document's code in Python that holds a word."""
+    """The document's Python code that contains a word."""
     (code,) = [block for block in re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL) if word in block]
     return code
 
 
 def ask(package: str, clip: Path, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-    """What the document's code answers to a clip, in a folder of exports; or to the inputs that are given."""
+    """The answer of the document's code, run in a folder of exports, to a clip or to given inputs."""
     Path("clip.wav").unlink(missing_ok=True)
     Path("clip.wav").symlink_to(clip)
     names: dict = {}
@@ -246,7 +246,7 @@ def test_calibration_needs_the_corpus_of_the_run(finetuned, tones, tmp_path):
         + "".join(f"{tones.parent}/{n}-sad-0.wav,{n},sad\n" for n in ("1", "2"))
         + f"{tones.parent}/1-happy-0.wav,1,happy\n"
     )
-    with pytest.raises(UserError, match=r"expected recordings of the speakers that the run was trained on, as .*:3;"):
+    with pytest.raises(UserError, match=r"expected recordings of the speakers .* was trained on, such as .*:3;"):
         calibration_speech(finetuned("S3").path, open_corpus(table))
 
 

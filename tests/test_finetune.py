@@ -121,7 +121,7 @@ def test_the_metrics_follow_from_the_predictions(finetuned, tones, strategy):
         assert scores["uar"] == pytest.approx(recall_score(truth, prediction, average="macro", zero_division=0))
         assert scores["macro_f1"] == pytest.approx(f1_score(truth, prediction, average="macro", zero_division=0))
         assert scores["confusion"] == confusion_matrix(truth, prediction, labels=EMOTIONS).tolist()
-    # The weights that judge are those of the best epoch: softmax scores it as it predicts.
+    # The weights are those of the best epoch, which the softmax scored in the same way.
     if strategy in ("S1", "S3"):
         best = rows_of(run.log)[metrics["best_epoch"] - 1]
         assert metrics["validation"]["uar"] == pytest.approx(float(best["validation_uar"]))
@@ -423,7 +423,7 @@ def test_a_side_without_a_readable_recording_is_refused_before_training(tones, s
 
 
 def make_from(tones, config, folder, *, keep, extra=""):
-    """The task of S3 on the tones that `keep` wants; speaker 1 tests and 2 validates, whatever they lack."""
+    """The S3 task on the tones that `keep` selects; speaker 1 tests and 2 validates, even without some emotions."""
     columns, *rows = tones.read_text().splitlines()
     kept = [f"{tones.parent / row}" for row in rows if keep(row)]
     table = folder / "table.csv"

@@ -120,7 +120,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def residual_maps(layers: Layers, spectrogram: np.ndarray) -> dict[str, np.ndarray]:
-    """What leaves each block."""
+    """The output of each block."""
 
     def convolution(maps: np.ndarray, name: str, stride: int = 1, padding: int = 0) -> np.ndarray:
         return normalised(convolved(maps, layers[name]["kernel"], stride, padding), layers[f"{name}/bn"])
@@ -163,7 +163,7 @@ def published(layers, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def imported(published):
-    """File, network and fates of a preset into which the weights were imported."""
+    """For a preset, the imported file, its network and the fates of the arrays."""
     made = {}
 
     def of(name):
@@ -180,7 +180,7 @@ def imported(published):
 
 @pytest.fixture(scope="module")
 def waveform() -> np.ndarray:
-    """0.53 s, with a silent stretch; neither a whole number of hops nor of strides."""
+    """0.53 s with a silent stretch; not a whole number of hops or strides."""
     waveform = np.random.default_rng(1).uniform(-0.3, 0.3, 8_517)
     waveform[3_000:4_200] *= 1e-4
     return (np.rint(waveform * 32_768) / 32_768).astype("float32")  # 16 bit, as the line has it

@@ -1,4 +1,4 @@
-"""The line as a graph answers as the live line does, recording by recording."""
+"""The line as a graph gives the answers of the live line for every recording."""
 
 from dataclasses import replace
 
@@ -61,7 +61,7 @@ def test_a_margin_of_zero_speaks_for_the_first_class_of_a_pair():
 
 @pytest.fixture(scope="module")
 def recognisers(shallow, small) -> dict[str, Recogniser]:
-    """Networks whose biases and batch statistics are those of no fresh one, so that padding becomes non-zero."""
+    """Networks with random biases and batch statistics, so that padding becomes non-zero."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     network = embedding_network(small.network)
@@ -99,7 +99,7 @@ def recordings(tones):
 
 
 def batch_of(waveforms, filler=0.0):
-    """Rows of a common length; what stands beyond a recording is `filler`."""
+    """Rows of equal length, filled up with `filler`."""
     lengths = np.array([len(waveform) for waveform in waveforms], "int32")
     batch = np.full((len(waveforms), max(lengths, default=0)), filler, "float32")
     for row, waveform in zip(batch, waveforms, strict=True):
@@ -108,7 +108,7 @@ def batch_of(waveforms, filler=0.0):
 
 
 def expect_live(answers, live):
-    """Rows of answers equal what `Recogniser.__call__` says of the recordings."""
+    """Check that the rows of answers equal the predictions of `Recogniser.__call__`."""
     for row, prediction in enumerate(live):
         assert answers["problem"][row].numpy() == b""
         assert answers["emotion"][row].numpy().decode() == prediction.emotion
@@ -238,7 +238,7 @@ def test_samples_just_beyond_full_scale_are_cut_off_as_the_live_line_does(recogn
     recogniser = recognisers["softmax"]
     loud = np.rint(recordings[3] * np.float32(1.2 / np.abs(recordings[3]).max() * 32_768)) / np.float32(32_768)
     assert (np.abs(loud) > 1).sum() > 10
-    is_voiced = voiced_samples(as_int16(loud), recogniser.config.vad)  # the live line hears the loud samples themselves
+    is_voiced = voiced_samples(as_int16(loud), recogniser.config.vad)  # the live line gets the loud samples themselves
     given = loud[is_voiced] if signature == "speech" else loud
     expect_live(lines["softmax"][signature](**batch_of([given])), [recogniser(loud, 16_000)])
 

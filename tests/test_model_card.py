@@ -1,4 +1,4 @@
-"""A card tells what a run learned from, under which licences, and how well it does."""
+"""A card states training data, licences and scores of a run."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("shallow")
 
 @pytest.fixture
 def run_copy(finetuned, tmp_path):
-    """A finished run that a test may change."""
+    """A copy of a finished run that a test may change."""
     return RunFolder(shutil.copytree(finetuned("S5").path, tmp_path / "mine"))
 
 
@@ -35,7 +35,7 @@ def test_it_says_what_the_run_files_say(run_copy):
     assert "- Run: `mine`" in card
     assert "an RBF SVM on the embedding" in card
     assert "- Trained on 4 speakers (table:3, table:4, table:5, table:6)." in card
-    assert "- Tested on 1 speaker (table:1), whom it has not heard." in card
+    assert "- Tested on 1 speaker (table:1), none of whom it was trained on." in card
     test = metrics["test"]
     # One test speaker, so there is no interval.
     for name, share in {"WA": test["wa"], "UAR": test["uar"], "recall of sad": test["recall"]["sad"]}.items():
@@ -48,7 +48,7 @@ def test_it_says_what_the_run_files_say(run_copy):
 
 
 def test_the_licence_of_every_corpus_that_was_heard_is_told(run_copy):
-    # Its fold is of RAVDESS, and the weights it started from had heard speakers of the table.
+    # Its fold is of RAVDESS, and its starting weights were trained on speakers of the table.
     content = json.loads(run_copy.identity.read_text())
     content["identity"]["train_speakers"] = ["ravdess:01"]
     run_copy.identity.write_text(json.dumps(content))
@@ -89,7 +89,7 @@ def test_a_run_of_another_version_still_has_a_card(run_copy):
     content = json.loads(run_copy.identity.read_text())
     del content["made_with"]
     run_copy.identity.write_text(json.dumps(content))
-    assert "- Code: ser_tf of another version, commit not known; ." in model_card(run_copy)
+    assert "- Code: ser_tf of unknown version, commit unknown; ." in model_card(run_copy)
 
 
 def test_a_card_says_when_the_probabilities_are_votes(run_copy):
@@ -98,7 +98,7 @@ def test_a_card_says_when_the_probabilities_are_votes(run_copy):
     content = json.loads(path.read_text())
     assert content.pop("confidence") == "pairwise coupling"  # as older versions wrote it
     path.write_text(json.dumps(content))
-    assert "counts votes, so that its probabilities hardly tell right from wrong." in model_card(run_copy)
+    assert "whose probabilities come from votes and hardly separate right from wrong." in model_card(run_copy)
 
 
 def test_files_of_another_shape_are_refused_in_one_line(run_copy):

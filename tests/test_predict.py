@@ -1,4 +1,4 @@
-"""From a finished run to the emotion of a recording, however the recording is given."""
+"""From a finished run to the emotion of a recording, given in every supported form."""
 
 import csv
 import json
@@ -41,7 +41,7 @@ def tone(tones):
 
 @pytest.fixture
 def run_copy(finetuned, tmp_path):
-    """A finished run that a test may spoil."""
+    """A copy of a finished run that a test may damage."""
     return shutil.copytree(finetuned("S3").path, tmp_path / "run")
 
 
@@ -110,7 +110,7 @@ def test_an_array_needs_its_rate(recognisers):
 
 
 def one_hour(path):
-    """An hour at 8 bit and 8 kHz: a header, speech, and a hole that takes no room on the disk."""
+    """An hour at 8 bit and 8 kHz: a header, speech, and a sparse hole that takes no disk space."""
     samples = 3600 * 8000
     header = struct.pack(
         "<4sI4s4sIHHIIHH4sI", b"RIFF", samples + 36, b"WAVE", b"fmt ", 16, 1, 1, 8000, 8000, 1, 8, b"data", samples
@@ -168,8 +168,8 @@ def test_a_bad_recording_is_refused_by_name(recognisers, tone, tmp_path, bad):
         (lambda run: (run / "config.yaml").unlink(), "config.yaml: expected a configuration in YAML"),
         (
             lambda run: write_json(run / "run.json", {"identity": {"pretraining": {}}}),
-            "expected a run that names emotions. Received: a pre-training, which tells speakers apart; train one that "
-            "starts from it: ser-tf finetune --weights .*/embedding.weights.h5",
+            "expected a run that names emotions. Received: a pre-training, which distinguishes speakers; fine-tune it: "
+            "ser-tf finetune --weights .*/embedding.weights.h5",
         ),
         (lambda run: (run / "classifier.json").unlink(), "expected a classifier written by ser-tf"),
         (lambda run: (run / "embedding.weights.h5").unlink(), "embedding.weights.h5: expected a file of weights"),
@@ -217,7 +217,7 @@ def test_an_svm_of_another_network_is_refused(finetuned, tmp_path):
     for name in ("classifier.json", "svm.skops"):  # an older version's, on embeddings of 4 numbers
         shutil.copyfile(OLD_RUNS / "3_emotions" / name, run / name)
     with pytest.raises(
-        UserError, match=rf"^{run}: expected an SVM on embeddings of \d+ numbers, .* Received: one of 4;"
+        UserError, match=rf"^{run}: expected an SVM on embeddings of size \d+, .* Received: one of size 4;"
     ):
         load(run)
 

@@ -37,7 +37,7 @@ CONFIG = Config()
 
 @pytest.fixture(scope="module")
 def voices(tmp_path_factory) -> Path:
-    """Five speakers of eight recordings of noise of 0.6 s, and one speaker of a single one."""
+    """Five speakers with eight recordings of 0.6 s of noise each, and one with a single recording."""
     generator = np.random.default_rng(0)
     root = tmp_path_factory.mktemp("corpora") / "voices"
     for number in range(SPEAKERS * TAKES + 1):
@@ -56,7 +56,7 @@ def voices_copy(voices, tmp_path) -> Path:
 
 @pytest.fixture
 def in_process(monkeypatch):
-    """Shards are written by this process: no test of what is written waits for TensorFlow in others."""
+    """This process writes the shards, so that no test of their content waits for TensorFlow in other processes."""
     from ser_tf.pretraining import prepare as module
 
     def one_after_another(tasks, workers, prologue, report):
@@ -330,7 +330,7 @@ def test_no_workers_are_refused(voices, tmp_path):
 def test_another_configuration_or_corpus_in_the_folder_is_refused(in_process, voices, voices_copy, tmp_path):
     out = run(voices_copy, tmp_path / "out").out
     before = contents(out)
-    with pytest.raises(UserError, match=rf"{out}: these shards .* with vad.mode 2, and this run has 3; choose"):
+    with pytest.raises(UserError, match=rf"{out}: these shards .* with vad.mode 2, and this run has 3; set the"):
         run(voices_copy, out, Config(vad=VadConfig(mode=3)))
     with pytest.raises(UserError, match=rf"holds shards of a different corpus \({voices_copy}, now {voices}\); choose"):
         run(voices, out)
@@ -423,7 +423,7 @@ def test_speakers_of_equal_names_from_two_roots_are_refused(in_process, tmp_path
         rf"{tmp_path}/A/wav; if they are two people, rename one root",
     ):
         Shards.open([a, c, b], CONFIG)
-    assert len(Shards.open([b, c], CONFIG).counts) == 4  # nobody of wav has the name of another one
+    assert len(Shards.open([b, c], CONFIG).counts) == 4  # all names of wav differ
     tables = [prepared(tmp_path / name / "table.csv") for name in "AB"]
     with pytest.raises(
         UserError, match=rf"Received: table:1 from {tmp_path}/B/table.csv and from .*in a table: its sp"
@@ -497,7 +497,7 @@ def test_a_disk_that_fills_up_is_said_and_a_larger_one_goes_on(in_process, voice
 
 
 def halting() -> None:
-    """Prologue of a worker: after two shards it waits for the end of the command."""
+    """Prologue of a worker that waits for the end of the command after two shards."""
     parent, begun = os.getppid(), []
 
     def write(task, begin):
@@ -510,7 +510,7 @@ def halting() -> None:
 
 
 def dying_once(marker: Path) -> None:
-    """Prologue of a worker: the first process that comes to its second recording dies there."""
+    """Prologue of a worker: the first process to reach its second recording dies there."""
     began = []
 
     def write(task, begin):
@@ -570,7 +570,7 @@ main()
 
 
 def command(root: Path, out: Path) -> subprocess.Popen:
-    """`ser-tf prepare` with two workers that halt after four shards, in a process group of its own."""
+    """`ser-tf prepare` in its own process group, with two workers that halt after four shards."""
     arguments = [sys.executable, "-c", COMMAND, "prepare", "--corpus", root, "--out", out, "--workers", "2"]
     tests = Path(__file__).parent
     path = os.pathsep.join([str(tests.parent), str(tests)])

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("shallow")
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory) -> Path:
-    """A second table, of three speakers and two of the emotions of `tones`."""
+    """A second table, with three speakers and two of the emotions of `tones`."""
     generator = np.random.default_rng(7)
     folder = tmp_path_factory.mktemp("other")
     rows = ["path,speaker,emotion"]

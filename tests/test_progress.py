@@ -15,7 +15,7 @@ def progress_of(*scores: float) -> Progress:
 
 @pytest.fixture
 def trained():
-    """Builds a small network and trains it for a step: weights, a seed generator, an optimizer."""
+    """Build a small network with weights, a seed generator and an optimizer, and train it for one step."""
 
     def variables(seed: int) -> list[keras.Variable]:
         keras.utils.set_random_seed(seed)

@@ -1,4 +1,4 @@
-"""Shards on a cluster of two local Ray nodes, one of which is killed on the way."""
+"""Shards on a cluster of two local Ray nodes, one of which is killed during the work."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ IMPATIENT = {
 
 @pytest.fixture
 def voices(tmp_path) -> Path:
-    """Six speakers of eight recordings of noise of 0.6 s."""
+    """Six speakers with eight recordings of 0.6 s of noise each."""
     generator = np.random.default_rng(0)
     root = tmp_path / "voices"
     for number in range(RECORDINGS):
@@ -75,7 +75,7 @@ def halting(node: str, halted: Path) -> None:
 
 
 def kill(cluster, node) -> None:
-    """End a node with all its workers at once, as when its power fails."""
+    """Kill a node and all its workers at once, as a power failure does."""
     (raylet,) = (started.process.pid for started in node.all_processes["raylet"])
     workers = Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split()
     for process in (raylet, *map(int, workers)):

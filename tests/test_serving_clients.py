@@ -39,7 +39,7 @@ def live(shallow, finetuned):
 
 @pytest.fixture(params=["tone", *REAL])
 def expected(request, live, tones, tmp_path, monkeypatch):
-    """What the run says of the clip that the clients send."""
+    """The run's prediction for the clip that the clients send."""
     clip = tones.parent / "1-sad-0.wav"
     if request.param != "tone":
         clip = request.getfixturevalue("shared_data") / request.param

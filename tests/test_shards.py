@@ -1,4 +1,4 @@
-"""Crops and utterances out of shards."""
+"""Crops and whole utterances from shards."""
 
 import dataclasses
 from collections import Counter
@@ -26,7 +26,7 @@ TAKES = {"anna": 9, "bert": 9, "cleo": 5, "dora": 1}
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
-    """Noise of a bandwidth and length of its own in each recording."""
+    """Recordings of noise, each with its own bandwidth and length."""
     generator = np.random.default_rng(0)
     root = tmp_path_factory.mktemp("corpora") / "voices"
     for speaker, takes in TAKES.items():
@@ -166,7 +166,7 @@ def test_a_recording_with_two_names_is_gathered_once(opened, corpus, tmp_path):
 
 
 def test_a_recording_that_no_shard_holds_is_named(corpus, tmp_path):
-    """One record is taken out of its shard, whose other records stay whole."""
+    """One record is removed from its shard; the other records are intact."""
     shards = Shards.open([prepared(corpus, tmp_path / "out")], CONFIG)
     utterances = list(shards.utterances())
     records = list(tf.data.TFRecordDataset(str(shards.paths[0])).as_numpy_iterator())
@@ -189,7 +189,7 @@ def test_what_cannot_be_trained_on_is_refused(opened):
 
 
 def damaged_shard(corpus: Path, out: Path, damage: str) -> tuple[Shards, Path]:
-    """Shards of which one cannot be read: a flipped bit, or a record of another program, whose checksums are right."""
+    """Shards, one of them unreadable: it has a flipped bit, or a record of a different program with valid checksums."""
     shards = Shards.open([prepared(corpus, out)], CONFIG)
     path = shards.paths[3]
     if damage == "a flipped bit":

@@ -1,4 +1,4 @@
-"""The sides of a fold: what must not be on two of them, and what must be on each."""
+"""The sides of a fold: no shared speaker or recording, and every emotion."""
 
 import shutil
 import warnings
@@ -36,7 +36,7 @@ def few(small) -> Config:
 
 @pytest.fixture
 def folder(tmp_path, rng) -> Path:
-    """Two tones of each emotion and of each of the speakers a, b, c and d, as in `a-sad-1.wav`."""
+    """Two tones per emotion for each of the speakers a, b, c and d, such as `a-sad-1.wav`."""
     for speaker in "abcd":
         for emotion in EMOTIONS:
             for take in range(2):
@@ -47,7 +47,7 @@ def folder(tmp_path, rng) -> Path:
 
 
 def table(folder: Path, *more: str, name: str = "table.csv", without: tuple[str, ...] = ()) -> Path:
-    """A table of the tones, those apart whose file names begin with one of `without`, and of further rows."""
+    """A table of the tones and further rows, without files whose names begin with one of `without`."""
     files = sorted(path.name for path in folder.glob("?-*-?.wav"))
     rows = [f"{file},{file[0]},{file[2:-6]}" for file in files if not file.startswith(without)]
     path = folder / name
@@ -110,7 +110,7 @@ def test_a_random_split_hears_speakers_twice_but_no_recording(folder):
 
 
 def test_speakers_of_a_known_corpus_are_told_by_their_files(tmp_path, few):
-    """Two synthetic actors, each dealt over two names of a table."""
+    """Two synthetic actors, each under two names of a table."""
     noise = np.random.default_rng(1)
     rows = []
     for name, actor in zip("abcd", (1, 1, 2, 2), strict=True):

@@ -1,4 +1,4 @@
-"""A long recording: where it is cut, what is said of each utterance, and the page in a real browser."""
+"""A long recording: its cuts, the emotion of each utterance, and the page in a real browser."""
 
 import csv
 import json
@@ -123,7 +123,7 @@ def test_a_name_that_is_no_utf8_is_escaped_in_every_file(tmp_path):
 
 
 def cuts_of(monkeypatch, *runs: tuple[float, float], seconds: float = 60) -> tuple[list, list]:
-    """Utterances and what is too short, in seconds, of a recording with speech in these places."""
+    """Utterances and those too short to name, in seconds, of a recording with speech in these places."""
     is_voiced = np.zeros(round(seconds * RATE_HZ), bool)
     for begin, end in runs:
         is_voiced[round(begin * RATE_HZ) : round(end * RATE_HZ)] = True
@@ -223,14 +223,14 @@ def test_an_utterance_is_heard_with_its_margins_and_told_by_its_speech():
 
 @pytest.fixture(scope="module")
 def samples() -> np.ndarray:
-    """50 s of a chirp: low in the beginning, high in the end."""
+    """50 s of a chirp, from low to high."""
     times = np.arange(50 * RATE_HZ) / RATE_HZ
     return as_int16(0.5 * np.sin(2 * np.pi * (500 + 60 * times) * times))
 
 
 @pytest.fixture(scope="module")
 def timeline(samples) -> Timeline:
-    """Of three rows; the second utterance reaches over the end of the first row."""
+    """Three rows; the second utterance crosses the end of the first row."""
     segments = [
         Segment(1.25, 3.5, prediction("happy", 0.75), False),
         Segment(18.0, 22.0, prediction("sad", 0.5), True),

@@ -1,5 +1,6 @@
-"""Who is held out, and which recordings are compared."""
+"""The held-out speakers, and the recordings to compare."""
 
+import os
 from collections import Counter
 
 import numpy as np
@@ -13,7 +14,7 @@ SEX = {f"a:{number}": ("female", "male")[number % 2] for number in range(8)}
 
 
 class Listed:
-    """Shards of which nothing but the manifest is read."""
+    """Shards whose manifest is all that the tests read."""
 
     folders = ("shards",)
 
@@ -165,3 +166,9 @@ def test_a_list_whose_names_two_corpora_have_is_refused(tmp_path):
         read_trials(path, Listed(*utterances(2, 2), utterance("0/0", "b:0")))
     with pytest.raises(UserError, match="expected a readable list of trials"):
         read_trials(tmp_path / "absent.txt", VOXCELEB)
+
+
+def test_a_pipe_is_no_list_of_trials(tmp_path):
+    os.mkfifo(tmp_path / "trials.txt")  # a read would wait for ever
+    with pytest.raises(UserError, match="expected a readable list of trials; no regular file"):
+        read_trials(tmp_path / "trials.txt", VOXCELEB)

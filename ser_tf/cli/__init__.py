@@ -1,1 +1,1 @@
-"""The command line: arguments in, one room called, lines out."""
+"""The command line: parses arguments, calls one package, prints the result."""

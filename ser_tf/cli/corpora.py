@@ -9,7 +9,7 @@ import tyro
 
 @dataclass(frozen=True)
 class Audit:
-    """Read every file of a corpus, and report what is wrong with it."""
+    """Read every file of a corpus, and report its defects."""
 
     directory: tyro.conf.Positional[Path]
     """Folder of RAVDESS, CREMA-D or the synthetic corpus, or a table (CSV: path, speaker, emotion)."""
@@ -31,14 +31,14 @@ class Synthesise:
     """Write the synthetic corpus: speech-like utterances of several speakers and emotions."""
 
     directory: tyro.conf.Positional[Path]
-    """Folder to write; one that is complete is left as it is."""
+    """Folder to write; a complete one is left as it is."""
     speakers: int = 12
     takes: int = 4
     """Utterances per speaker and emotion."""
     seed: int = 0
 
     def run(self) -> None:
-        """Write it."""
+        """Write the corpus."""
         from ser_tf.corpora.synthetic import synthesise
 
         synthesise(self.directory, speakers=self.speakers, takes=self.takes, seed=self.seed)

@@ -1,4 +1,4 @@
-"""The door: arguments in, one room called, lines out. TensorFlow is imported only by the commands that need it."""
+"""The entry point of the command line. Only the commands that need TensorFlow import it."""
 
 import os
 import sys
@@ -27,15 +27,15 @@ GOES_ON: dict[type, str] = {
     **dict.fromkeys((Yardsticks, Noise), "its finished runs"),
     Prepare: "its finished shards",
 }
-"""From where a command goes on that was interrupted."""
+"""Where an interrupted command continues."""
 
 
 def main() -> None:
-    """Run one command; whatever a user can cause ends in one line and status 1."""
+    """Run one command; an error that a user can cause ends in one line and status 1."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # names may hold any bytes
     warnings.showwarning = _show_warning
-    warnings.filterwarnings("always", module="ser_tf")  # whatever PYTHONWARNINGS says: what is left out is named
+    warnings.filterwarnings("always", module="ser_tf")  # despite PYTHONWARNINGS: these name recordings left out
     command = None
     try:
         command = _parse(sys.argv[1:])
@@ -45,11 +45,11 @@ def main() -> None:
     except KeyboardInterrupt:
         interruption.end(GOES_ON.get(type(command), ""))
     except MemoryError:
-        sys.exit("ser-tf: out of memory; give less at a time, or lower what the options make large")
+        sys.exit("ser-tf: out of memory; give fewer recordings at a time, or lower sizes in the options")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if error.errno is None:  # a library's own, not the operating system's
+        if error.errno is None:  # raised by a library, not by the operating system
             raise
         reason = os.strerror(error.errno)
         place = printable(str(error.filename or "writing"))
@@ -82,7 +82,7 @@ def _parse(arguments: list[str]) -> Any:
 
 
 def _preset(arguments: list[str]) -> Config:
-    """The configuration that the command's options start from."""
+    """The configuration that the other options change."""
     value = TrainingOptions.preset
     for argument, following in pairwise([*arguments, ""]):
         name, equals, joined = argument.partition("=")
@@ -99,6 +99,6 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Warnings of this project as one line; those of libraries are for developers, not for users."""
+    """Print this project's warnings as one line; drop those of libraries, which address developers."""
     if Path(filename).is_relative_to(Path(__file__).parent.parent):
         print(f"ser-tf: {printable(str(message))}", file=sys.stderr)

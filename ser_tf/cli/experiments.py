@@ -1,4 +1,4 @@
-"""Commands that measure and tell: yardsticks, grids of parameters, one corpus against another, noise, the report."""
+"""Commands for experiments and their report: yardsticks, sweeps, cross-corpus tests, noise."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -15,17 +15,17 @@ from ser_tf.config import Config
 
 @dataclass(frozen=True)
 class Yardsticks(FoldOptions):
-    """Judge simple methods on the same folds: majority class, SVMs on acoustic features, and CREMA-D's listeners."""
+    """Test simple methods on the same folds: majority class, SVMs on acoustic features, and CREMA-D's listeners."""
 
     methods: tuple[str, ...] = ()
-    """majority, mfcc_svm, egemaps_svm, human; by default all that can be had here."""
+    """majority, mfcc_svm, egemaps_svm, human; by default all that are possible here."""
     protocol: Literal["honest", "random"] = "honest"
-    """random: a split that hears the test speakers in training, beside the honest one, to show what a leak is worth."""
+    """random: also a random split, which trains on test speakers, to show the effect of this leak."""
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
-    """Folder of the runs; by default runs/CORPUS-SCHEME-yardsticks. What is finished is kept."""
+    """Folder of the runs; by default runs/CORPUS-SCHEME-yardsticks. Finished runs are kept."""
 
     def run(self) -> None:
-        """Judge them and print the table."""
+        """Test them and print the table."""
         corpus, scheme = open_folds(self)
         import_tensorflow()
         from ser_tf.experiments.yardsticks import choose, compare
@@ -39,19 +39,19 @@ class Yardsticks(FoldOptions):
 
 @dataclass(frozen=True)
 class Noise:
-    """Let finished runs hear their test speakers through white noise, pink noise and babble, before silence removal."""
+    """Test finished runs on their test speakers in white noise, pink noise and babble, added before silence removal."""
 
     corpus: Path
-    """The recordings the runs were made with."""
+    """Corpus of the runs."""
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Run folders with weights, of any strategies, folds and seeds; S1 and S3 show what ghost clusters do."""
+    """Run folders with weights, of any strategies, folds and seeds; S1 and S3 show the effect of ghost clusters."""
     keep_excluded: bool = False
     """The runs were made with --keep-excluded."""
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
-    """Folder of the result; by default runs/CORPUS-noise. What is finished is kept."""
+    """Folder of the results; by default runs/CORPUS-noise. Finished results are kept."""
 
     def run(self) -> None:
-        """Measure, and print the table and what it says of ghosts."""
+        """Measure, and print the table and the conclusion about ghost clusters."""
         from ser_tf.corpora.opening import open_corpus
 
         corpus = open_corpus(self.corpus, keep_excluded=self.keep_excluded)
@@ -68,18 +68,18 @@ class Noise:
 
 @dataclass(frozen=True)
 class Sweep(TrainingOptions):
-    """Train every point of a grid over parameters on some folds, and judge it on their validation speakers."""
+    """Train every point of a parameter grid on some folds, and score it on their validation speakers."""
 
     over: tuple[str, ...] = ()
     """Parameters and their values, such as `loss.alpha=0.05,0.1 loss.beta=0.1,0.15`; the grid is their product."""
     strategy: str = "S5"
     """S1 to S5 of the paper."""
     only: tuple[int, ...] = ()
-    """Just these folds."""
+    """Only these folds."""
     seeds: tuple[int, ...] = ()
-    """Every fold once with each of these seeds; by default with training.seed."""
+    """Train each fold once per seed; by default with training.seed."""
     start_from: Path | None = None
-    """FOLDER/STRATEGY of runs that evaluate made: each training starts from the one of its fold and seed."""
+    """FOLDER/STRATEGY of an evaluate command: each training starts from its run of the same fold and seed."""
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
     """Folder of the sweep; by default runs/CORPUS-SCHEME-PRESET-sweep-STRATEGY-PARAMETERS."""
 
@@ -109,18 +109,18 @@ class Sweep(TrainingOptions):
 
 @dataclass(frozen=True)
 class CrossCorpus:
-    """Train on one corpus and test on every recording of another, over the emotions that both have."""
+    """Train on one corpus and test on every recording of a different one, over their common emotions."""
 
     train_on: Path
-    """Corpus of training and validation: a folder or a table, as for finetune."""
+    """Corpus for training and validation: a folder or a table, as for finetune."""
     test_on: Path
-    """Corpus of the test."""
+    """Corpus for the test."""
     strategy: str = "S3"
     """S1 to S5 of the paper."""
     scheme: str = "complete"
-    """Scheme of the corpus trained on."""
+    """Scheme of folds of the training corpus."""
     fold: int = 1
-    """Its validation speakers serve for validation; all others are trained on."""
+    """Its validation speakers validate; all others are trained on."""
     weights: Path | None = None
     """Start from these weights (embedding.weights.h5 of a run)."""
     preset: str = "compact"
@@ -147,23 +147,23 @@ class CrossCorpus:
         print(f"{folder}: {task.corpus.name}, {task.scheme.name} fold {self.fold}, {self.strategy}", flush=True)
         for corpus, side in ((trained_on, "trained_on"), (tested_on, "tested_on")):
             left_out = ", ".join(f"{count} {emotion}" for emotion, count in task.protocol["left_out"][side].items())
-            print(f"{corpus.name}: left out, since the other corpus has no such emotion: {left_out or 'nothing'}")
+            print(f"{corpus.name}: left out for lack of the emotion in the other corpus: {left_out or 'nothing'}")
         print(summary_of(finetune(task, RunFolder(folder), report=print)))
 
 
 @dataclass(frozen=True)
 class Report:
-    """Write one page about runs: the paper's tables and figures beside ours, with intervals and comparisons."""
+    """Write one page about runs: our tables and figures beside the paper's, with intervals and comparisons."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Runs, or folders of them at any depth; also sweeps and noise tests."""
+    """Runs, sweeps and noise tests, or folders of them at any depth."""
     out: Path
     """Folder for report.html, report.md and figures/."""
     corpus: tuple[Path, ...] = ()
-    """Folders of the recordings, for the pictures of embeddings and ghost share; these also need the runs' weights."""
+    """Corpora of the runs, for figures of embeddings and ghost shares; these also need the runs' weights."""
 
     def run(self) -> None:
-        """Write it."""
+        """Write the page."""
         if self.corpus:
             import_tensorflow()
         from ser_tf.report.writing import write_report

@@ -1,4 +1,4 @@
-"""What several commands share: options that choose folds and a method, and how they are opened."""
+"""Options that several commands share: corpus, folds, preset, configuration."""
 
 import os
 from dataclasses import dataclass, field
@@ -19,21 +19,21 @@ Method = Annotated[Config, tyro.conf.arg(name="")]
 
 @dataclass(frozen=True)
 class FoldOptions:
-    """What every command that goes over folds shares."""
+    """Options of every command that uses folds."""
 
     corpus: Path
     """Folder of RAVDESS, CREMA-D or the synthetic corpus, or a table (CSV: path, speaker, emotion)."""
     scheme: str = "complete"
-    """published, corrected, complete, emobox (RAVDESS), or one of your own file."""
+    """Scheme of folds: published, corrected, complete, emobox (RAVDESS), or one of --folds."""
     folds: Path | None = None
-    """Your own file of folds, in the form of folds.yaml."""
+    """Your own file of folds, in the format of folds.yaml."""
     keep_excluded: bool = False
-    """Use the silent and contradictory recordings that are left out by default."""
+    """Keep the silent and contradictory recordings, which are left out by default."""
 
 
 @dataclass(frozen=True)
 class TrainingOptions(FoldOptions):
-    """What finetune and evaluate share."""
+    """Options that finetune, evaluate and sweep share."""
 
     weights: Path | None = None
     """Start from these weights (embedding.weights.h5 of a run)."""
@@ -43,7 +43,7 @@ class TrainingOptions(FoldOptions):
 
 
 def open_folds(options: FoldOptions) -> tuple["Corpus", "Scheme"]:
-    """The corpus and the folds that the options name."""
+    """Open the corpus and the folds that the options name."""
     from ser_tf.corpora.folds import load_scheme
     from ser_tf.corpora.opening import open_corpus
 
@@ -52,17 +52,17 @@ def open_folds(options: FoldOptions) -> tuple["Corpus", "Scheme"]:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow without its remarks on CPU and GPU, unless TF_CPP_MIN_LOG_LEVEL says what is to be shown.
+    """Import TensorFlow without its messages about CPU and GPU, unless TF_CPP_MIN_LOG_LEVEL is set.
 
     Raises:
-        UserError: the environment chooses another backend of Keras than ours.
+        UserError: the environment chooses a Keras backend that is not supported.
     """
     require_backend()
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)  # its first remarks heed no level, and go past sys.stderr
+    os.dup2(nowhere, 2)  # its first messages ignore the level and bypass sys.stderr
     try:
         import tensorflow
 

@@ -1,4 +1,4 @@
-"""The command that makes shards of a corpus of speakers."""
+"""The command that writes a corpus of speakers as shards."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,21 +12,21 @@ from ser_tf.errors import UserError
 
 @dataclass(frozen=True)
 class Prepare:
-    """Decode a corpus of speakers once, remove its silence, and write it in shards; interrupted, it goes on."""
+    """Decode a corpus of speakers, remove its silence, and write it in shards. An interrupted command continues."""
 
     corpus: Path
     """Folder of speakers (CORPUS/SPEAKER/...), of LibriSpeech, VoxCeleb or an emotion corpus, or a table."""
     out: Path
     """Folder of the shards."""
     workers: int | None = None
-    """Shards that are written at the same time; by default one per core."""
+    """Number of shards written at the same time; by default one per core."""
     engine: Literal["local", "ray"] = "local"
-    """ray: a Ray cluster whose nodes share the file system of both folders; it needs the extra `[ray]`."""
+    """ray: a Ray cluster whose nodes share the file system of both folders; needs the extra `[ray]`."""
     audio: AudioConfig = field(default_factory=AudioConfig)
     vad: VadConfig = field(default_factory=VadConfig)
 
     def run(self) -> None:
-        """Write what is missing, and say what the shards hold and how many recordings failed."""
+        """Write missing shards, and print their content and the number of failed recordings."""
         from ser_tf.pretraining.prepare import failures, prepare
 
         prepared = prepare(

@@ -1,4 +1,4 @@
-"""Commands about a network: name the emotion of recordings, print the size."""
+"""Commands that use a network: name the emotion of recordings, print its size."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 MOST_SECONDS = 600
-"""That `describe` counts for."""
+"""Maximum length for `describe`."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,20 @@ class Predict:
     """Name the emotion of recordings with a finished run or its export."""
 
     run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(name="run")]
-    """Folder of a finished run, or of what ser-tf export made of it."""
+    """Folder of a finished run or of its export."""
     recordings: tyro.conf.Positional[tuple[Path, ...]]
     """Files, or folders of them."""
     format: Literal["table", "csv", "json"] = "table"
     """json: one object per line."""
     risk: float | None = None
-    """Abstain where the probability is low: by the lowest threshold with which this share of the answers, or less, was
-    wrong on the run's validation speakers."""
+    """Abstain at low probability: below the lowest threshold at which no more than this share of the answers was wrong
+    on the run's validation speakers."""
     timeline: Path | None = None
-    """Folder for timeline.csv, timeline.json and a page, timeline.html: one recording of up to 6 hours, cut at its
-    pauses into utterances."""
+    """Cut one recording of up to 6 hours into utterances at its pauses; write timeline.csv, timeline.json and the page
+    timeline.html to this folder."""
 
     def run(self) -> None:
-        """Print one line per recording, or per utterance; a bad one is named and counted while the others go on."""
+        """Print one line per recording or utterance; report unreadable recordings and continue."""
         if not self.recordings:
             raise UserError("recordings: expected at least one file or folder")
         files = list(_audio_files(self.recordings))
@@ -70,7 +70,7 @@ class Predict:
         for line in lines(recogniser.emotions, predictions, abstention):
             print(line, flush=True)
         if failed:
-            raise UserError(f"{len(failed)} of {len(files)} recordings could not be read; they are named above")
+            raise UserError(f"{len(failed)} of {len(files)} recordings could not be read; see above")
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,13 @@ class Describe:
     """Print a network's size: parameters, multiply-adds, descriptors and embedding."""
 
     seconds: float = 2.0
-    """Length of the speech that multiply-adds and descriptors are counted for."""
+    """Length of speech for counting multiply-adds and descriptors."""
     preset: str = "compact"
     """paper, compact, tiny, vggvox, or a configuration in YAML; the options below change single parameters."""
     config: Method = field(default_factory=Config)
 
     def run(self) -> None:
-        """Print it."""
+        """Print the size."""
         if not SHORTEST_CROP_SECONDS <= self.seconds <= MOST_SECONDS:
             raise UserError(
                 f"seconds: expected {SHORTEST_CROP_SECONDS:g} to {MOST_SECONDS} s of speech. Received: {self.seconds:g}"
@@ -108,7 +108,7 @@ def _audio_files(given: Sequence[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        # Those in formats that are not read come, too: each is named as one that could not be read.
+        # Formats that cannot be read are included, so that each such file is reported.
         suffixes = (*AUDIO_SUFFIXES, *UNREAD_SUFFIXES)
         inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes and not file.is_dir())
         if not inside:
@@ -119,9 +119,9 @@ def _audio_files(given: Sequence[Path]) -> Iterator[Path]:
 def _predictions(
     recogniser: "Recogniser | ExportedRecogniser", files: Sequence[Path], failed: list[Path]
 ) -> Iterator[tuple[Path, "Prediction"]]:
-    """The prediction of every recording that can be read; the others are named on stderr and added to `failed`."""
+    """Predict every readable recording; report the others on stderr and add them to `failed`."""
     for file in files:
-        if interruption.heard():  # a library that called back had no way to pass it on
+        if interruption.heard():  # raised in a callback of a library, which swallowed it
             raise KeyboardInterrupt
         try:
             prediction = recogniser(file)
@@ -139,7 +139,7 @@ def _write_timeline(
     folder: Path,
     source: Path,
 ) -> None:
-    """Print a line per utterance as soon as it is named, and write all of them to the folder."""
+    """Print each utterance as soon as it is named, and write all of them to the folder."""
     from ser_tf.audio.long_recording import read_long_recording
     from ser_tf.report.timeline import clock, timeline_page
     from ser_tf.runs.files import write_text
@@ -148,7 +148,7 @@ def _write_timeline(
 
     samples = read_long_recording(file)
     cuts = cut(samples, recogniser.config.vad)
-    folder.mkdir(parents=True, exist_ok=True)  # before the work: where it cannot be made, that is said at once
+    folder.mkdir(parents=True, exist_ok=True)  # first: if this fails, no work is lost
     print(f"{'from':>10} {'to':>10}  {'emotion':<10} {'prob':>6}", flush=True)
     segments = []
     for segment in name_segments(recogniser, samples, cuts, abstention):
@@ -159,7 +159,7 @@ def _write_timeline(
     with alone_in(folder):
         write_timeline(timeline, folder)
         write_text(folder / "timeline.html", timeline_page(timeline, samples, str(source)))
-    print(f"{len(segments)} utterances; too short to be named: {len(cuts.too_short)}")
+    print(f"{len(segments)} utterances; too short to name: {len(cuts.too_short)}")
     print(f"written to {folder / 'timeline.html'}, {folder / 'timeline.csv'} and {folder / 'timeline.json'}")
 
 
@@ -206,8 +206,8 @@ def _json_lines(
     emotions: Sequence[str], predictions: Iterable[tuple[Path, "Prediction"]], abstention: "Abstention | None"
 ) -> Iterator[str]:
     for file, prediction in predictions:
-        told = ("emotion", "probability", "probabilities", "speech_seconds")
-        row = {"file": printable(file)} | {name: getattr(prediction, name) for name in told}
+        names = ("emotion", "probability", "probabilities", "speech_seconds")
+        row = {"file": printable(file)} | {name: getattr(prediction, name) for name in names}
         if abstention is not None:
             row["abstained"] = abstention.abstains(prediction.probability)
         yield json.dumps(row)

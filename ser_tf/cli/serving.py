@@ -1,4 +1,4 @@
-"""Commands that hand a run on: export it as a SavedModel, or for other engines."""
+"""The command that exports a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +14,23 @@ Format = Literal["saved-model", "onnx", "litert"]
 
 @dataclass(frozen=True)
 class Export:
-    """Write a finished run as the next version of a SavedModel: recording in, emotion out, for TensorFlow Serving.
+    """Export a finished run.
 
-    Or for other engines, from speech on: as ONNX or for LiteRT.
+    As the next version of a SavedModel for TensorFlow Serving (recording in, emotion out), or to ONNX or LiteRT
+    (speech in, emotion out).
     """
 
     run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(name="run")]
     """Folder of a finished run."""
     out: tyro.conf.Positional[Path]
-    """Folder of a SavedModel's versions, OUT/1 is the first; for the other formats a new folder."""
+    """Folder of the SavedModel's versions, of which OUT/1 is the first; for other formats, a new folder."""
     format: Format = "saved-model"
-    """onnx needs the extra onnx; litert writes the weights as float32 and as float16."""
+    """onnx needs the extra `[onnx]`; litert writes weights in float32 and in float16."""
     calibrate_on: Path | None = None
-    """The run's corpus, for litert: write the network alone as int8, too, with its ranges from training recordings."""
+    """For litert, the run's corpus: also write the network in int8, with ranges from training recordings."""
 
     def run(self) -> None:
-        """Write it, and say where it is and what it holds."""
+        """Write the export, and print its place and size."""
         if self.calibrate_on is not None and self.format != "litert":
             raise UserError(
                 f"calibrate-on: expected --format litert, which has an int8 network. Received: --format {self.format}"
@@ -46,7 +47,7 @@ class Export:
         else:
             models = sorted(path for path in written.iterdir() if path.suffix in (".onnx", ".tflite"))
             sizes = ", ".join(f"{path.name} {_megabytes(path):.1f} MB" for path in models)
-        print(f"{written}: {sizes}; what it is and is not for: {card}")
+        print(f"{written}: {sizes}; intended use and limits: {card}")
 
     def _write(self, card: str) -> Path:
         from ser_tf.corpora.opening import open_corpus

@@ -1,4 +1,4 @@
-"""Commands that train: one fold, or all of them."""
+"""Commands that train: one fold, all folds, or pre-training."""
 
 import math
 from collections.abc import Callable
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finetune(TrainingOptions):
-    """Train one fold of one strategy, resume it after an interruption, and test it."""
+    """Train and test one fold of one strategy; resume it after an interruption."""
 
     strategy: str = "S5"
     """S1 to S5 of the paper."""
     fold: int = 1
-    """From 1."""
+    """Number of the fold, from 1."""
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
     """Run folder; by default runs/CORPUS-SCHEME-foldN-STRATEGY-PRESET-seedN."""
 
@@ -47,21 +47,21 @@ class Finetune(TrainingOptions):
 
 @dataclass(frozen=True)
 class Evaluate(TrainingOptions):
-    """Cross-validate: train and test every fold; finished folds are kept, an interrupted one is resumed."""
+    """Cross-validate: train and test every fold. Finished folds are kept; an interrupted one is resumed."""
 
     strategies: tuple[str, ...] = ("S5",)
     """S1 to S5 of the paper."""
     only: tuple[int, ...] = ()
-    """Just these folds."""
+    """Only these folds."""
     seeds: tuple[int, ...] = ()
-    """Every fold once with each of these seeds; by default with training.seed."""
+    """Train each fold once per seed; by default with training.seed."""
     start_from: str | None = None
-    """Start every run from this strategy's weights of the same fold and seed in the same folder."""
+    """Start each run from the weights of this strategy's run of the same fold and seed, in the same folder."""
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
     """Folder of the runs; by default runs/CORPUS-SCHEME-PRESET."""
 
     def run(self) -> None:
-        """Train, test, and print what came out."""
+        """Train, test, and print the scores."""
         corpus, scheme = open_folds(self)
         import_tensorflow()
         from ser_tf.experiments.cross_validation import CrossValidation
@@ -90,18 +90,18 @@ class Evaluate(TrainingOptions):
 
 @dataclass(frozen=True)
 class Pretrain:
-    """Pre-train on the speakers or the emotions of other corpora; resume it after an interruption."""
+    """Pre-train on the speakers or emotions of other corpora; resume after an interruption."""
 
     corpus: tuple[Path, ...]
-    """For speakers: folders of shards (ser-tf prepare), or of speakers, which are prepared first into a folder beside
-    the run. For emotions: corpora or tables as finetune takes them."""
+    """For speakers: folders of shards (ser-tf prepare), or corpora of speakers, which are first prepared in a folder
+    beside the run. For emotions: corpora or tables, as for finetune."""
     task: Literal["speakers", "emotions"] = "speakers"
-    """What the network learns to tell apart."""
+    """What the network learns to distinguish."""
     exclude_speakers: tuple[str, ...] = ()
-    """Leave these out, as ravdess:12 or ravdess:* for all of a corpus: those that fine-tuning will be tested on."""
+    """Leave out the speakers that fine-tuning will be tested on, as ravdess:12, or ravdess:* for a whole corpus."""
     trial_list: Path | None = None
-    """For speakers: test on these trials (VoxCeleb1's form: 1 PATH PATH); by default on trials of speakers who are held
-    out."""
+    """For speakers: test on these trials (VoxCeleb1's format: 1 PATH PATH); by default on drawn trials of held-out
+    speakers."""
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
     """Run folder; by default runs/pretrain-CORPORA-PRESET-seedN or runs/pretrain-emotions-CORPORA-PRESET-seedN."""
     preset: str = "compact"
@@ -111,11 +111,11 @@ class Pretrain:
     config: Method = field(default_factory=Config)
 
     def run(self) -> None:
-        """Train, and say how well speakers or emotions are told apart."""
+        """Train, and print the scores on held-out speakers."""
         from ser_tf.runs.folder import RunFolder
 
         for root in self.corpus:
-            if not root.exists():  # also a link to itself
+            if not root.exists():  # false also for a link to itself
                 raise UserError(f"{root}: expected a directory of recordings or a CSV table. Received: nothing there")
         names = "+".join(root.resolve().stem.lower() for root in self.corpus)
         prefix = "pretrain" if self.task == "speakers" else "pretrain-emotions"
@@ -151,11 +151,11 @@ class Pretrain:
         beside = run.path.parent / "shards"
         place = Place.told()
         if place.hosts > 1:
-            folders = list(self.corpus)  # shards only: not every host should prepare them
+            folders = list(self.corpus)  # shards only: the hosts must not prepare one corpus at once
         else:
             folders = [shards_of(root, beside, self.config, report, import_tensorflow) for root in self.corpus]
         shards = Shards.open(folders, self.config)
-        import_tensorflow()  # not earlier: the workers of a preparation would repeat its remarks
+        import_tensorflow()  # after preparing: its workers would repeat the messages
         from ser_tf.pretraining.hosts import Hosts
         from ser_tf.pretraining.speakers import PretrainTask, pretrain
 
@@ -176,7 +176,7 @@ class Pretrain:
 
 
 def summary_of(result: dict[str, Any]) -> str:
-    """What a run's `metrics.json` holds, in two lines."""
+    """The content of a run's `metrics.json` in two lines."""
     test = result["test"]
     untested = ", ".join(emotion for emotion, recall in test.get("recall", {}).items() if recall is None)
     untested = f" (none of {untested})" if untested else ""

@@ -1,4 +1,4 @@
-"""Commands about weights: convert those of others."""
+"""The command that converts published weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,12 @@ class ImportVggvox:
     weights: tyro.conf.Positional[Path]
     """Their weights.h5: resnet34s with GhostVLAD, 8 clusters and 2 ghosts."""
     out: tyro.conf.Positional[Path]
-    """File to write; it ends in .weights.h5."""
+    """File to write; it must end in .weights.h5."""
     preset: Literal["vggvox", "paper"] = "vggvox"
-    """vggvox takes the whole network; paper takes what it shares with it, and starts its gates at 0.5."""
+    """vggvox takes the whole network; paper takes the shared layers, and starts its gates at 0.5."""
 
     def run(self) -> None:
-        """Convert them, and print what was taken."""
+        """Convert the weights, and print what was taken."""
         import_tensorflow()
         from ser_tf.pretraining.import_vggvox import LICENCE, SOURCE, import_vggvox
         from ser_tf.runs.weights import table_of_fates

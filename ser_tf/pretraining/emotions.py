@@ -18,12 +18,11 @@ from scipy.special import softmax
 
 from ser_tf.config import Config
 from ser_tf.corpora.corpus import Corpus
-from ser_tf.corpora.facts import facts_of
 from ser_tf.corpora.folds import Fold, Scheme
 from ser_tf.corpora.joined import joined
-from ser_tf.errors import UserError
 from ser_tf.metrics import score
 from ser_tf.pipeline import PreparedSpeech, SpeechFile, deal, prepare_speech
+from ser_tf.pretraining.trained_on import corpora_trained_on, excluded_speakers
 from ser_tf.runs.files import write_text
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.predictions import FIRST_COLUMNS
@@ -59,8 +58,8 @@ class EmotionTask(FoldTask):
                 speaker or a recording is in two corpora or on two sides (trained on, held out, excluded).
         """
         whole = joined(corpora)
-        apart = _excluded(whole, exclude_speakers)
-        whole, heard = without_contradictions(whole, prepare_speech(whole.utterances, config))
+        apart = excluded_speakers(whole.speakers, exclude_speakers)
+        whole, prepared = without_contradictions(whole, prepare_speech(whole.utterances, config))
         corpus = replace(whole, utterances=tuple(each for each in whole.utterances if each.speaker not in apart))
         config = replace(config, training=replace(config.training, batches="corpora"))
         held_out = tuple(speaker for of_corpus in _speakers_of_each(corpus).values() for speaker in _chosen(of_corpus))
@@ -83,8 +82,8 @@ class EmotionTask(FoldTask):
             scheme=scheme,
             fold=fold,
             prepared=PreparedSpeech(
-                items=tuple(item for item in heard.items if item.utterance.speaker not in apart),
-                failures=tuple(failure for failure in heard.failures if failure[0].speaker not in apart),
+                items=tuple(item for item in prepared.items if item.utterance.speaker not in apart),
+                failures=tuple(failure for failure in prepared.failures if failure[0].speaker not in apart),
             ),
             strategy_name=NAME,
             strategy=Strategy(pretrained=False, ghosts=config.network.ghost_clusters > 0, loss="softmax"),
@@ -92,7 +91,7 @@ class EmotionTask(FoldTask):
             weights=None,
         )
         sides: dict[str, list[SpeechFile]] = {}
-        for item in heard.items:
+        for item in prepared.items:
             of_corpus, speaker = item.utterance.speaker.partition(":")[0], item.utterance.speaker
             side = "excluded" if speaker in apart else "held out" if speaker in held_out else "trained on"
             sides.setdefault(f"{of_corpus}, {side}", []).append(item)
@@ -104,17 +103,8 @@ class EmotionTask(FoldTask):
 
     def corpora(self) -> dict[str, dict[str, Any]]:
         """Name of each corpus -> licence, and number of speakers and recordings trained on."""
-        training = [item.utterance for item in self.side(self.fold.train).speech]
-        recordings = Counter(utterance.speaker.partition(":")[0] for utterance in training)
-        speakers = Counter(speaker.partition(":")[0] for speaker in {utterance.speaker for utterance in training})
-        return {
-            corpus: {
-                "licence": facts_of(corpus).licence,
-                "speakers": speakers[corpus],
-                "recordings": recordings[corpus],
-            }
-            for corpus in sorted(recordings)
-        }
+        training = self.side(self.fold.train).speech
+        return corpora_trained_on(Counter(item.utterance.speaker for item in training))
 
     def provenance(self) -> dict[str, Any]:
         """What the weights file records."""
@@ -180,24 +170,6 @@ def _chosen(speakers: Sequence[str]) -> list[str]:
     """The held-out speakers of a corpus, by a hash of their names: the same on every machine."""
     ordered = sorted(speakers, key=lambda speaker: hashlib.blake2b(speaker.encode()).digest())
     return sorted(ordered[: max(1, round(HELD_OUT * len(speakers)))])
-
-
-def _excluded(corpus: Corpus, names: Sequence[str]) -> set[str]:
-    """The speakers that these names select."""
-    apart: set[str] = set()
-    for name in names:
-        found = {
-            speaker
-            for speaker in corpus.speakers
-            if speaker == name or (name.endswith(":*") and speaker.startswith(name.removesuffix("*")))
-        }
-        if not found:
-            raise UserError(
-                f"exclude_speakers: expected speakers such as {corpus.speakers[0]}, or a corpus as in "
-                f"{corpus.speakers[0].partition(':')[0]}:*. Received: {name}"
-            )
-        apart |= found
-    return apart
 
 
 def _write_predictions(run: RunFolder, task: EmotionTask, side: Side, probabilities: np.ndarray) -> None:

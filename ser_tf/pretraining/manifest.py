@@ -166,21 +166,21 @@ def write_manifest(
 def _schema() -> Any:
     import pyarrow
 
-    def told(name: str, kind: Any) -> Any:
+    def column(name: str, kind: Any) -> Any:
         return pyarrow.field(name, kind, nullable=name == "sex")
 
     return pyarrow.schema(
         [
-            told("shard", pyarrow.int32()),
-            told("place", pyarrow.int32()),
-            told("name", pyarrow.string()),
-            told("speaker", pyarrow.string()),
-            told("sex", pyarrow.string()),
-            told("path", pyarrow.string()),
-            told("sample_hash", pyarrow.uint64()),
-            told("samples", pyarrow.int32()),
-            told("recorded_seconds", pyarrow.float32()),
-            told("kept_whole", pyarrow.bool_()),
+            column("shard", pyarrow.int32()),
+            column("place", pyarrow.int32()),
+            column("name", pyarrow.string()),
+            column("speaker", pyarrow.string()),
+            column("sex", pyarrow.string()),
+            column("path", pyarrow.string()),
+            column("sample_hash", pyarrow.uint64()),
+            column("samples", pyarrow.int32()),
+            column("recorded_seconds", pyarrow.float32()),
+            column("kept_whole", pyarrow.bool_()),
         ]
     )
 

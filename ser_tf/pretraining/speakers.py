@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ import numpy as np
 import tensorflow as tf
 
 from ser_tf.config import Config, PretrainingConfig
-from ser_tf.corpora.facts import facts_of
 from ser_tf.documents import read_json
 from ser_tf.errors import UserError
 from ser_tf.network.losses import AdditiveMarginSoftmax, SmoothedCrossEntropy
@@ -39,6 +37,7 @@ from ser_tf.pretraining.shard_reader import (
     training_crops,
     whole_utterances,
 )
+from ser_tf.pretraining.trained_on import corpora_trained_on, excluded_speakers
 from ser_tf.pretraining.trials import Trials, draw_trials, hold_out, read_trials, sexes_of
 from ser_tf.pretraining.verification import VerificationScores, verification
 from ser_tf.runs.files import write_text
@@ -114,7 +113,7 @@ class PretrainTask:
                 f"Received: {' and '.join(twice)}; name them alike or, if they are two people, so that they differ in "
                 "more than case, leading zeros and white space, and prepare the shards again"
             )
-        excluded = _matching(shards, exclude_speakers)
+        excluded = tuple(sorted(excluded_speakers(shards.counts, exclude_speakers)))
         sex = sexes_of(shards)
         listed = read_trials(trial_list, shards) if trial_list is not None else None
         apart = {*excluded, *(listed.speakers if listed else ())}
@@ -195,19 +194,7 @@ class PretrainTask:
 
     def corpora(self) -> dict[str, dict[str, Any]]:
         """Name of each corpus -> licence, and number of speakers and recordings trained on."""
-        speakers, recordings = Counter[str](), Counter[str]()
-        for speaker, count in self.trained.items():
-            corpus = speaker.partition(":")[0]
-            speakers[corpus] += 1
-            recordings[corpus] += count
-        return {
-            corpus: {
-                "licence": facts_of(corpus).licence,
-                "speakers": speakers[corpus],
-                "recordings": recordings[corpus],
-            }
-            for corpus in sorted(speakers)
-        }
+        return corpora_trained_on(self.trained)
 
     def provenance(self, verified: dict[str, Any]) -> dict[str, Any]:
         """What the weights file records; the speakers who chose the epoch count as trained on."""
@@ -453,21 +440,6 @@ class _EpochEnd(keras.callbacks.Callback):
         write_log(self.run, self.progress)
         self.progress.save(self.run.state, self.network.state())  # last: a resumed run rewrites the files above
         return self.schedule.is_finished(self.progress)
-
-
-def _matching(shards: Shards, names: Iterable[str]) -> tuple[str, ...]:
-    """The speakers with these names or of these corpora."""
-    matching: set[str] = set()
-    for name in names:
-        corpus = name.removesuffix("*") if name.endswith(":*") else None
-        found = {speaker for speaker in shards.counts if speaker == name or (corpus and speaker.startswith(corpus))}
-        if not found:
-            raise UserError(
-                f"exclude_speakers: expected speakers such as {next(iter(shards.counts), 'corpus:id')}, or corpus:*. "
-                f"Received: {name}, which {', '.join(map(str, shards.folders))} do not have"
-            )
-        matching |= found
-    return tuple(sorted(matching))
 
 
 def _write_trials(

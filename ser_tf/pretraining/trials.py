@@ -1,4 +1,4 @@
-"""Trials of speaker verification: which recordings are compared, and how their embeddings score."""
+"""Trials of speaker verification: which recordings are compared, and the scores of their embeddings."""
 
 import hashlib
 from collections import defaultdict
@@ -18,11 +18,11 @@ from ser_tf.pretraining.manifest import Shards, ShardUtterance
 LARGEST_BYTES = 500_000_000
 """Of a list of trials; VoxCeleb1-H has 552,536 lines, 40 MB."""
 ATTEMPTS = 20
-"""Draws for a pair that was not drawn before."""
+"""Maximum number of draws for a new pair."""
 
 
 class Trial(NamedTuple):
-    """Two recordings, by their places among the utterances."""
+    """Two recordings, by their index among the utterances."""
 
     same: bool
     first: int
@@ -31,11 +31,11 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True)
 class Trials:
-    """What is compared on speakers who are not trained on.
+    """The pairs of recordings to compare, of speakers not trained on.
 
     Attributes:
-        utterances: all that the trials name.
-        trials: of one speaker, and of two.
+        utterances: all utterances of the trials.
+        trials: pairs of one speaker and pairs of two.
     """
 
     utterances: tuple[ShardUtterance, ...]
@@ -43,17 +43,17 @@ class Trials:
 
     @property
     def speakers(self) -> tuple[str, ...]:
-        """Whose they are, sorted."""
+        """The speakers of the utterances, sorted."""
         return tuple(sorted({utterance.speaker for utterance in self.utterances}))
 
     @property
     def same(self) -> np.ndarray:
-        """Bool [N], the trials of one speaker."""
+        """Bool [N], whether a trial is of one speaker."""
         return np.array([trial.same for trial in self.trials], bool)
 
     @property
     def hash(self) -> str:
-        """Names what is compared with what: 16 hex digits."""
+        """Hash of the pairs: 16 hex digits."""
         lines = [
             f"{trial.same} {self.utterances[trial.first].sample_hash} {self.utterances[trial.second].sample_hash}"
             for trial in self.trials
@@ -61,22 +61,22 @@ class Trials:
         return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
 
     def score(self, embeddings: np.ndarray) -> np.ndarray:
-        """Cosine of each trial, float [N], of embeddings [U, E] of unit norm in the order of `utterances`."""
+        """Cosine of each trial, float [N], from unit-norm embeddings [U, E] in the order of `utterances`."""
         first, second = (np.array([getattr(trial, side) for trial in self.trials]) for side in ("first", "second"))
-        blocks = np.array_split(np.arange(len(first)), -(-len(first) // 1024))  # what is gathered stays small
+        blocks = np.array_split(np.arange(len(first)), -(-len(first) // 1024))  # keeps the gathered arrays small
         return np.concatenate([np.sum(embeddings[first[b]] * embeddings[second[b]], axis=1) for b in blocks])
 
 
 def hold_out(
     counts: Mapping[str, int], sex: Mapping[str, str], held_out: float, sides: int
 ) -> tuple[tuple[str, ...], ...]:
-    """Choose speakers for verification, the same ones on any machine: spread over corpora and sexes, by hash within.
+    """Choose speakers for verification, spread over corpora and sexes, then by hash: the same on every machine.
 
     Args:
-        counts: speaker -> number of recordings, of those who may be chosen; those with a single one are not.
-        sex: speaker -> "female" or "male", where it is known.
-        held_out: a share of them below 1, or their number.
-        sides: in how many groups; each has two speakers or more.
+        counts: speaker -> number of recordings; speakers with a single one are not chosen.
+        sex: speaker -> "female" or "male", where known.
+        held_out: number of speakers of two groups, or their share if below 1.
+        sides: number of groups; each has half of `held_out`, and at least two speakers.
 
     Returns:
         The speakers of each group, sorted.
@@ -99,33 +99,32 @@ def hold_out(
 
 
 def sexes_of(shards: Shards) -> dict[str, str]:
-    """Speaker -> "female" or "male", as far as publishers tell."""
-    told = {speaker: sex for _, speaker, sex, _, _ in shards.utterances() if sex}
+    """Speaker -> "female" or "male", for the speakers whose corpus states it."""
+    stated = {speaker: sex for _, speaker, sex, _, _ in shards.utterances() if sex}
     actors = [speaker for speaker in shards.counts if speaker.startswith(f"{ravdess.NAME}:")]
-    return demographics_of(ravdess.NAME, actors).sex | told
+    return demographics_of(ravdess.NAME, actors).sex | stated
 
 
 def draw_trials(utterances: Iterable[ShardUtterance], sex: Mapping[str, str], count: int) -> Trials:
-    """Draw trials: as many of one speaker as of two, every speaker alike, each pair once.
+    """Draw trials: equally many of one speaker and of two, equally many per speaker, each pair once.
 
-    Two speakers are of one corpus, unless no corpus has two: another corpus is told by its microphones alone. Every
-    other such pair is of the same sex, where that is known: another sex is told by the pitch alone. Where a speaker has
-    no more new pairs, there are fewer trials. Recordings of equal samples count once. The draw depends on the
-    recordings' names alone.
+    Trials that are too easy are avoided. Two speakers are of one corpus, unless no corpus has two: microphones reveal
+    the corpus. Every second such pair is of one sex, where known: pitch reveals the sex. A speaker without new pairs
+    gets fewer trials. Recordings with equal samples count once. The draw depends only on the recordings' names.
 
     Args:
         utterances: of at least two speakers who are not trained on.
-        sex: speaker -> "female" or "male", where it is known.
-        count: how many trials, at most.
+        sex: speaker -> "female" or "male", where known.
+        count: maximum number of trials.
 
     Raises:
         UserError: no speaker has two different recordings, or there is one speaker only.
     """
     of_speaker: dict[str, list[ShardUtterance]] = defaultdict(list)
-    heard: set[int] = set()
+    seen: set[int] = set()
     for utterance in sorted(utterances, key=lambda utterance: (utterance.speaker, utterance.name)):
-        if utterance.sample_hash not in heard:
-            heard.add(utterance.sample_hash)
+        if utterance.sample_hash not in seen:
+            seen.add(utterance.sample_hash)
             of_speaker[utterance.speaker].append(utterance)
     speakers = sorted(of_speaker)
     generator = np.random.default_rng(0)
@@ -158,7 +157,7 @@ def draw_trials(utterances: Iterable[ShardUtterance], sex: Mapping[str, str], co
             draw(False, speaker, others)
     if not same_speaker or len(pairs) == same_speaker:
         raise UserError(
-            f"trials: expected two speakers, one of them with two different recordings. Received: {len(heard)} "
+            f"trials: expected two speakers, one of them with two different recordings. Received: {len(seen)} "
             f"different recordings of {', '.join(speakers) or 'nobody'}; hold out more speakers"
         )
     drawn = [(same, one, other) for (one, other), same in pairs.items()]
@@ -167,15 +166,15 @@ def draw_trials(utterances: Iterable[ShardUtterance], sex: Mapping[str, str], co
 
 
 def read_trials(path: Path, shards: Shards) -> Trials:
-    """Read a list in the form of VoxCeleb1's: lines `1 id10270/x6uYqmx31kE/00001.wav id10270/8jEAjG6SegY/00008.wav`.
+    """Read a list in VoxCeleb1's format: lines `1 id10270/x6uYqmx31kE/00001.wav id10270/8jEAjG6SegY/00008.wav`.
 
     Args:
-        path: 1 marks a pair of one speaker, 0 one of two.
-        shards: where the recordings are, by name or by path below their corpus, with any ending.
+        path: the list; 1 marks a pair of one speaker, 0 a pair of two.
+        shards: the recordings, which the list gives by name or by path below their corpus, with any suffix.
 
     Raises:
-        UserError: the file is missing or damaged, names a recording that is in no shard or in two corpora, says of a
-            pair what the speakers' names contradict, or lacks one of the two kinds.
+        UserError: the file is missing or malformed, names a recording that is in no shard or in two corpora,
+            contradicts the speakers' names, or lacks one of the two kinds of pairs.
     """
     try:
         lines = read_bounded(path, LARGEST_BYTES).splitlines()

@@ -1,4 +1,4 @@
-"""Shards on the cores of this machine: processes that take one shard after another, and may die."""
+"""Writes shards on the cores of this machine, in processes that may die."""
 
 import multiprocessing
 import signal
@@ -12,7 +12,7 @@ from ser_tf.errors import UserError
 from ser_tf.pretraining.shard_writer import UNFINISHED, ShardTask, write_shard
 
 MOST_ATTEMPTS = 3
-"""A shard that ends as many workers ends the command."""
+"""A shard over which this many workers die ends the command."""
 
 
 def run_on_cores(
@@ -21,16 +21,16 @@ def run_on_cores(
     """Write shards in processes.
 
     Args:
-        tasks: the shards; no more of them are taken than are worked on.
-        workers: how many processes.
-        prologue: what each process does first.
-        report: takes one line about a worker that died.
+        tasks: the shards; each is taken only when a worker is free.
+        workers: number of processes.
+        prologue: called first in each process.
+        report: receives one line for each worker that died.
 
     Yields:
-        The numbers of the shards, as they are finished.
+        The number of each shard when it is finished.
 
     Raises:
-        UserError: a shard cannot be written, or ended several workers.
+        UserError: a shard cannot be written, or several workers died over it.
     """
     started = 0
     team: dict[Connection, _Worker] = {}
@@ -59,8 +59,8 @@ def run_on_cores(
                     if worker.attempt == MOST_ATTEMPTS:
                         raise UserError(
                             f"{worker.task.records.name}: {MOST_ATTEMPTS} workers died over it, the last one at "
-                            f"{worker.path} ({end}); move that recording out of the way, or give fewer --workers if "
-                            "the memory is short"
+                            f"{worker.path} ({end}); move that recording to another folder, or lower --workers if "
+                            "memory is short"
                         ) from None
                     report(
                         f"worker {worker.number} died ({end}) at {worker.path}; {worker.task.records.name} is redone"
@@ -81,13 +81,13 @@ def run_on_cores(
                     worker.stop()
     finally:
         for worker in team.values():
-            worker.connection.close()  # all are told before one is waited for
+            worker.connection.close()  # tells all of them before waiting for any
         for worker in team.values():
             worker.stop()
 
 
 class _Worker:
-    """A process, and what it is at."""
+    """A process, and the shard and recording it is working on."""
 
     def __init__(self, number: int, prologue: Callable[[], None]) -> None:
         self.number = number
@@ -97,21 +97,21 @@ class _Worker:
         spawn = multiprocessing.get_context("spawn")  # TensorFlow's threads do not survive a fork
         self.connection, other_end = spawn.Pipe()
         self.process: BaseProcess = spawn.Process(target=_work, args=(other_end, prologue), daemon=True)
-        resource_tracker.ensure_running()  # not later: its own start would let the signal through again
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is for the parent alone
+        resource_tracker.ensure_running()  # now: its start would unblock the signal below
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: only the parent handles Ctrl-C
         try:
             self.process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        other_end.close()  # so that the death of the process ends the connection
+        other_end.close()  # so that the connection ends when the process dies
 
     def take(self, task: ShardTask, attempt: int) -> None:
         self.task, self.attempt = task, attempt
-        with suppress(BrokenPipeError):  # it is dead, and `wait` will say so
+        with suppress(BrokenPipeError):  # it is dead, which `wait` reports
             self.connection.send(task)
 
     def stop(self) -> str:
-        """End the process, remove what it left, and say how it had ended by itself."""
+        """End the process and remove its unfinished files; return how it ended."""
         self.connection.close()
         self.process.join(timeout=1)
         if self.process.is_alive():
@@ -124,7 +124,7 @@ class _Worker:
 
 
 def _work(connection: Connection, prologue: Callable[[], None]) -> None:
-    """Take shards until the other end closes."""
+    """Write shards until the other end closes."""
     try:
         prologue()
         while True:
@@ -136,4 +136,4 @@ def _work(connection: Connection, prologue: Callable[[], None]) -> None:
             except Exception as error:
                 connection.send(error)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the parent is gone: the shard is redone by whoever starts again
+        pass  # the parent is gone; the next call redoes the shard

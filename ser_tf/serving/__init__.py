@@ -1,1 +1,1 @@
-"""From a trained run to the emotion of a recording."""
+"""A finished run names the emotion of recordings: live, exported, over time."""

@@ -1,7 +1,7 @@
-"""Abstention: where the probability is low, the emotion is told but not answered for.
+"""Abstention: below a threshold of probability, a predicted emotion does not count as an answer.
 
-The threshold is the lowest that keeps a stated risk, the share of errors among what is answered, on the run's
-validation speakers (Geifman and El-Yaniv 2017, without their bound, which needs recordings that chose nothing).
+The threshold is the lowest that keeps a given risk on the run's validation speakers. The risk is the share of errors
+among the answers (Geifman and El-Yaniv 2017; without their bound, which needs recordings that chose nothing).
 """
 
 import math
@@ -16,19 +16,19 @@ from ser_tf.runs.predictions import confidence_and_hit, read_side
 from ser_tf.serving.predict import PREDICTIONS, exported_version, is_portable
 
 FEWEST_ANSWERED = 30
-"""A threshold that answers fewer validation recordings is not taken: 30 without an error may still hide a risk of a
-tenth, by the rule of three (3 / 30)."""
+"""Minimum number of answered validation recordings. Even 30 without an error allow a risk of one tenth, by the rule of
+three (3 / 30)."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a threshold does to recordings whose emotion is known.
+    """The effect of a threshold on recordings whose emotion is known.
 
     Attributes:
-        recordings: their number.
-        speakers: theirs.
-        coverage: the share that is answered.
-        risk: the share of errors among those; None where none is answered.
+        recordings: number of recordings.
+        speakers: number of speakers.
+        coverage: share of recordings answered.
+        risk: share of errors among the answers; None if there are no answers.
     """
 
     recordings: int
@@ -38,13 +38,13 @@ class Outcome:
 
     def __str__(self) -> str:
         """In words."""
-        told = f"{100 * self.coverage:.1f} % answered"
-        return told if self.risk is None else f"{told}, {100 * self.risk:.1f} % of those wrongly"
+        coverage = f"{100 * self.coverage:.1f} % answered"
+        return coverage if self.risk is None else f"{coverage}, {100 * self.risk:.1f} % of those wrong"
 
 
 @dataclass(frozen=True)
 class Abstention:
-    """A threshold, and what it comes to.
+    """A threshold and its effect on validation and test speakers.
 
     Example:
         >>> abstention = Abstention.for_risk("runs/mine", 0.3)  # doctest: +SKIP
@@ -52,10 +52,10 @@ class Abstention:
         False
 
     Attributes:
-        risk: what was asked for.
+        risk: the risk asked for.
         threshold: the lowest probability that is answered.
-        validation: the recordings that chose the threshold.
-        test: recordings that chose nothing.
+        validation: effect on the recordings that chose the threshold.
+        test: effect on recordings that chose nothing.
     """
 
     risk: float
@@ -65,74 +65,75 @@ class Abstention:
 
     @classmethod
     def for_risk(cls, run: str | Path, risk: float) -> "Abstention":
-        """The lowest threshold of a run, or of its export, that keeps a risk on the run's validation speakers.
+        """Find the lowest threshold that keeps a risk on the validation speakers of a run.
 
         Args:
             run: folder of a finished run, of an export in any format, or of one version of a SavedModel.
-            risk: share of errors among the answered, 0 to 1.
+            risk: share of errors among the answers, 0 to 1.
 
         Raises:
-            UserError: no threshold keeps this risk; there are too few recordings; or their predictions are not there.
+            UserError: no threshold keeps this risk; there are too few recordings; or their predictions are missing.
         """
         if not 0 <= risk <= 1:
             raise UserError(f"risk: expected a share of the answers, from 0 to 1. Received: risk={risk:g}")
         path = _predictions_of(Path(run))
         sides = {side: read_side(path, side) for side in ("validation", "test")}
-        judged = {side: confidence_and_hit(rows, emotions) for side, (emotions, rows) in sides.items()}
-        threshold = lowest_threshold(*judged["validation"], risk)
+        answers = {side: confidence_and_hit(rows, emotions) for side, (emotions, rows) in sides.items()}
+        threshold = lowest_threshold(*answers["validation"], risk)
         return cls(
             risk,
             threshold,
             **{
-                side: _outcome(*judged[side], rows["speaker"].nunique(), threshold) for side, (_, rows) in sides.items()
+                side: _outcome(*answers[side], rows["speaker"].nunique(), threshold)
+                for side, (_, rows) in sides.items()
             },
         )
 
     def abstains(self, probability: float) -> bool:
-        """Whether an emotion of this probability is not answered for."""
+        """Whether an emotion of this probability is below the threshold."""
         return probability < self.threshold
 
     def __str__(self) -> str:
-        """What a user has to know about the threshold, in a line."""
+        """The threshold, its effect and its limits, in one line."""
         abstains = f"abstains below a probability of {self.threshold:.4f}"
         if self.threshold == 0:
-            abstains = f"abstains from nothing, since all answers together keep a risk of {self.risk:g}"
+            abstains = f"never abstains, since all answers together keep a risk of {self.risk:g}"
         return (
-            f"{abstains}. Validation speakers ({self.validation.speakers}): "
-            f"{self.validation}; but they also chose the epoch, the temperature and an SVM's parameters, and so may "
-            f"tell too low a risk. Test speakers ({self.test.speakers}), who chose nothing: {self.test}"
+            f"{abstains}. Validation speakers ({self.validation.speakers}): {self.validation}; this may be optimistic, "
+            "since they also chose the epoch, the temperature and an SVM's parameters. "
+            f"Test speakers ({self.test.speakers}), who chose nothing: {self.test}"
         )
 
 
 def lowest_threshold(confidence: np.ndarray, hit: np.ndarray, risk: float) -> float:
-    """The lowest threshold that keeps a risk.
+    """Find the lowest threshold that keeps a risk.
 
     Args:
         confidence: float [N], the probability of each predicted emotion.
         hit: bool [N], whether it is the true one.
-        risk: share of errors among those whose confidence is not below the threshold.
+        risk: maximum share of errors among predictions whose confidence is not below the threshold.
 
     Returns:
-        One of the confidences; 0 where all may be answered.
+        One of the confidences; 0 if all may be answered.
 
     Raises:
-        UserError: there is none that answers at least `FEWEST_ANSWERED` recordings.
+        UserError: no threshold keeps the risk and answers at least `FEWEST_ANSWERED` recordings.
     """
     if len(hit) < FEWEST_ANSWERED:
         raise UserError(
             f"risk: expected at least {FEWEST_ANSWERED} validation recordings to choose a threshold with. "
-            f"Received: {len(hit)}; leave --risk out"
+            f"Received: {len(hit)}; omit --risk"
         )
     order = np.argsort(-confidence, kind="stable")
     falling = confidence[order]
     answered = np.arange(1, len(order) + 1)
     risks = np.cumsum(~hit[order]) / answered
-    possible = np.append(falling[:-1] > falling[1:], True) & (answered >= FEWEST_ANSWERED)  # equals go together
+    possible = np.append(falling[:-1] > falling[1:], True) & (answered >= FEWEST_ANSWERED)  # equals stay together
     kept = np.flatnonzero(possible & (risks <= risk))
     if not len(kept):
         least = np.flatnonzero(possible)[risks[possible].argmin()]
         raise UserError(
-            f"risk: expected at least {math.ceil(1000 * risks[least]) / 1000:.3f}, the least that this run reaches on "
+            f"risk: expected at least {math.ceil(1000 * risks[least]) / 1000:.3f}, the lowest that this run reaches on "
             f"its validation speakers ({answered[least]} of {len(hit)} recordings answered). Received: risk={risk:g}"
         )
     return 0.0 if kept[-1] == len(order) - 1 else float(falling[kept[-1]])
@@ -154,5 +155,5 @@ def _predictions_of(run: Path) -> Path:
         return folder.predictions
     path = version / "assets" / PREDICTIONS
     if not path.is_file():
-        raise UserError(f"{path}: expected the predictions of the run, which older exports lack; export it again")
+        raise UserError(f"{path}: expected the run's predictions, which older exports lack; export it again")
     return path

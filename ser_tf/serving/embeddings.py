@@ -1,6 +1,6 @@
-"""The embedding space of a finished run: what figures 6 and 7 of the paper look at, and numbers beside the pictures.
+"""The embedding space of a finished run, as in figures 6 and 7 of the paper, and measures of it.
 
-A picture by t-SNE proves nothing; the numbers are computed in the full embedding.
+A t-SNE picture proves nothing; the measures are computed on the full embedding.
 """
 
 from collections.abc import Sequence
@@ -21,32 +21,32 @@ GENERATOR_SEED = 0
 
 @dataclass(frozen=True)
 class Space:
-    """Where one network puts utterances."""
+    """Utterances in the embedding space of one network."""
 
     embeddings: np.ndarray
     """float32 [N, K*D], unit norm."""
     ghost_shares: list[np.ndarray]
-    """Per utterance float32 [M], the share of each descriptor that the ghost clusters take."""
+    """Per utterance float32 [M], the share of each descriptor assigned to ghost clusters."""
     emotions: np.ndarray
     """str [N]."""
     speakers: np.ndarray
     """str [N]."""
 
     def select(self, chosen: np.ndarray) -> "Space":
-        """The part of the chosen utterances; `chosen` is bool [N]."""
+        """The space of the chosen utterances; `chosen` is bool [N]."""
         shares = [share for share, keep in zip(self.ghost_shares, chosen, strict=True) if keep]
         return Space(self.embeddings[chosen], shares, self.emotions[chosen], self.speakers[chosen])
 
     @property
     def silhouette(self) -> float:
-        """Mean silhouette of the emotions, -1 to 1; NaN where no emotion can be told from another."""
+        """Mean silhouette of the emotions, -1 to 1; NaN if all utterances, or no two, have the same emotion."""
         if not 1 < len(set(self.emotions)) < len(self.emotions):
             return float("nan")
         return float(silhouette_score(self.embeddings, self.emotions))
 
     @property
     def neighbour_purity(self) -> float:
-        """Of the five nearest utterances of other speakers the share with the same emotion; NaN for one speaker."""
+        """Share of same-emotion utterances among the five nearest of other speakers; NaN for one speaker."""
         if len(set(self.speakers)) == 1:
             return float("nan")
         distances = 2 - 2 * self.embeddings @ self.embeddings.T
@@ -58,7 +58,7 @@ class Space:
 
     @property
     def chance_purity(self) -> float:
-        """The purity to expect where neighbours are drawn at random from the other speakers; NaN for one speaker."""
+        """Expected `neighbour_purity` of random utterances of other speakers; NaN for one speaker."""
         if len(set(self.speakers)) == 1:
             return float("nan")
         others = self.speakers[:, None] != self.speakers
@@ -66,13 +66,13 @@ class Space:
         return float(((same & others).sum(axis=1) / others.sum(axis=1)).mean())
 
     def placed(self) -> np.ndarray:
-        """The utterances on a plane by t-SNE (van der Maaten and Hinton 2008), float32 [N, 2]."""
+        """The utterances in a plane, by t-SNE (van der Maaten and Hinton 2008), float32 [N, 2]."""
         perplexity = min(PERPLEXITY, (len(self.embeddings) - 1) / 3)
         return TSNE(perplexity=perplexity, random_state=GENERATOR_SEED, init="pca").fit_transform(self.embeddings)
 
 
 def embed(run: Path, utterances: Sequence[Utterance]) -> Space:
-    """Where the network of a finished run puts these utterances.
+    """Embed utterances with the network of a finished run.
 
     Raises:
         UserError: the run is not finished or damaged, or a recording cannot be read.

@@ -1,7 +1,7 @@
-"""A finished run for other engines: speech in, emotion out, as ONNX or LiteRT.
+"""Export a finished run to ONNX or LiteRT: speech in, emotion out.
 
-They have no operations for the silence removal of `audio.vad_graph` (docs/serving.md says which are missing), so what
-they take is speech.
+These engines lack operations that the silence removal of `audio.vad_graph` needs (docs/serving.md lists them), so their
+input is speech without silence.
 """
 
 import random
@@ -28,29 +28,29 @@ from ser_tf.serving.predict import UNFINISHED, Recogniser, load_run
 ONNX = "emotion.onnx"
 LITERT = "emotion.tflite"
 LITERT_FLOAT16 = "emotion-float16.tflite"
-"""The weights are float16, the arithmetic is float32."""
+"""Weights in float16, arithmetic in float32."""
 LITERT_INT8 = "network-int8.tflite"
 
 SPEECH = "speech"
-"""Signature of LiteRT's line."""
+"""LiteRT signature of the line from speech on."""
 NETWORK = "network"
-"""Signature of LiteRT's network alone."""
+"""LiteRT signature of the network without the spectrogram."""
 
 Calibration = Callable[[], Iterator[tuple[str, Tensors]]]
-"""What the int8 converter hears: the name of a signature, and its inputs."""
+"""Input of the int8 converter: signature names and their inputs."""
 
 ONNX_OPSET = 18
 CALIBRATION_RECORDINGS = 100
 
 
 class PortableLine:
-    """The line of a run from speech on, in float32 and in operations that ONNX and LiteRT have.
+    """The line of a run from speech on, in float32 and in operations that ONNX and LiteRT support.
 
-    Answers hold, for each of the B recordings, `probabilities` [B, C] in the order of the labels, `embedding` [B, K*D]
-    of unit norm, and `ghost_share` [B, M], 0 beyond a recording's own descriptors.
+    Outputs for B recordings: `probabilities` [B, C] in label order, `embedding` [B, K*D] of unit norm, and
+    `ghost_share` [B, M], 0 beyond a recording's own descriptors.
 
     Attributes:
-        variables: what the functions need, for whoever saves them.
+        variables: variables that a saved model of the functions must contain.
     """
 
     def __init__(self, recogniser: Recogniser) -> None:
@@ -60,13 +60,13 @@ class PortableLine:
         self.variables = [*(variable.value for variable in recogniser.features.variables), *own]
 
     def of_speech(self, waveform: tf.Tensor, length: tf.Tensor) -> Tensors:
-        """The answers to speech, float32 [B, N] in [-1, 1] at 16 kHz, of `length` int32 [B] samples each."""
+        """Outputs for speech, float32 [B, N] in [-1, 1] at 16 kHz, of `length` int32 [B] samples each."""
         length = tf.clip_by_value(length, 0, tf.shape(waveform)[1])
         values, frames = spectrogram(waveform, length, self._config, portable=True)
         return self._answers(values, frames)
 
     def of_spectrogram(self, spectrogram: tf.Tensor) -> Tensors:
-        """The answers to spectrograms without padding, float32 [B, T, bins]."""
+        """Outputs for spectrograms without padding, float32 [B, T, bins]."""
         batch, frames, _ = tf.unstack(tf.shape(spectrogram))
         return self._answers(spectrogram, tf.fill([batch], frames))
 
@@ -79,19 +79,19 @@ class PortableLine:
 
 
 def export_onnx(run: Path, folder: Path, card: str) -> Path:
-    """Write `emotion.onnx` of a run and what an export says of itself, into a new folder.
+    """Write a run as `emotion.onnx`, with the assets of an export, into a new folder.
 
     Args:
         run: folder of a finished run.
-        folder: the new folder; it appears when all in it is whole.
+        folder: the new folder; it appears when it is complete.
         card: the model card, in Markdown.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: tf2onnx is missing; Keras runs on another backend; the run cannot be loaded; or `folder` exists, or
-            another export is writing it.
+        UserError: tf2onnx is missing; Keras does not run on TensorFlow; the run cannot be loaded; `folder` exists; or
+            a different export is writing it.
     """
     converter = import_extra("tf2onnx", "export to ONNX needs tf2onnx", "onnx")
     from onnx.helper import set_model_props
@@ -111,14 +111,14 @@ def export_onnx(run: Path, folder: Path, card: str) -> Path:
 
 
 def calibration_speech(run: Path, corpus: Corpus) -> tuple[SpeechFile, ...]:
-    """Recordings of the speakers that a run was trained on, drawn at random but always the same.
+    """Draw recordings of a run's training speakers, always the same ones.
 
     Args:
         run: folder of a finished run.
-        corpus: that of the run.
+        corpus: the run's corpus.
 
     Returns:
-        Those that can be read of `CALIBRATION_RECORDINGS`; a warning names each other one.
+        The readable ones of `CALIBRATION_RECORDINGS`; a warning names each of the others.
 
     Raises:
         UserError: the folder is no finished run, or the corpus has none of its training speakers.
@@ -129,31 +129,31 @@ def calibration_speech(run: Path, corpus: Corpus) -> tuple[SpeechFile, ...]:
     utterances = [utterance for utterance in corpus.utterances if utterance.speaker in speakers]
     if not utterances:
         raise UserError(
-            f"{corpus.root}: expected recordings of the speakers that the run was trained on, as {min(speakers)}; give "
-            "the corpus of the run"
+            f"{corpus.root}: expected recordings of the speakers that the run was trained on, such as {min(speakers)}; "
+            "give the corpus of the run"
         )
     drawn = random.Random(0).sample(utterances, min(CALIBRATION_RECORDINGS, len(utterances)))
     return prepare_speech(drawn, Config.load(folder.config)).items
 
 
 def export_litert(run: Path, folder: Path, card: str, calibrate_on: Corpus | None = None) -> Path:
-    """Write a run for LiteRT, and what an export says of itself, into a new folder.
+    """Write a run for LiteRT, with the assets of an export, into a new folder.
 
-    The line from speech on is `emotion.tflite`, and `emotion-float16.tflite` with its weights in float16; both have the
-    signature `speech`. With a corpus there is also `network-int8.tflite`, signature `network`: the network and its
-    classifier alone, from one spectrogram [1, T, bins], in 8-bit integers.
+    `emotion.tflite` and `emotion-float16.tflite`, whose weights are float16, hold the line from speech on, signature
+    `speech`. With a corpus there is also `network-int8.tflite`, signature `network`: network and classifier in 8-bit
+    integers, from one spectrogram [1, T, bins].
 
     Args:
         run: folder of a finished run.
-        folder: the new folder; it appears when all in it is whole.
+        folder: the new folder; it appears when it is complete.
         card: the model card, in Markdown.
-        calibrate_on: the run's corpus, whose `calibration_speech` tells the ranges of the 8-bit integers.
+        calibrate_on: the run's corpus; its `calibration_speech` sets the ranges of the 8-bit integers.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: Keras runs on another backend; the run cannot be loaded; `folder` exists, or another export is
+        UserError: Keras does not run on TensorFlow; the run cannot be loaded; `folder` exists; a different export is
             writing it; or the corpus is not that of the run.
     """
     require_tensorflow()
@@ -163,7 +163,7 @@ def export_litert(run: Path, folder: Path, card: str, calibrate_on: Corpus | Non
         line = PortableLine(recogniser)
         files = [f"`{LITERT}` computes in float32", f"`{LITERT_FLOAT16}` has its weights rounded to float16"]
         if calibration:
-            files.append(f"`{LITERT_INT8}` is the network alone, in 8-bit integers")
+            files.append(f"`{LITERT_INT8}` is the network without the spectrogram, in 8-bit integers")
         write_assets(recogniser.emotions, RunFolder(run), card + _files_in_words(*files), unfinished)
         speech = line.of_speech, [WAVEFORM, LENGTH], SPEECH
         (unfinished / LITERT).write_bytes(_litert(line, *speech))
@@ -171,13 +171,13 @@ def export_litert(run: Path, folder: Path, card: str, calibrate_on: Corpus | Non
         if calibration:
             config = recogniser.config.spectrogram
             network = line.of_spectrogram, [tf.TensorSpec([1, None, config.bins], tf.float32, "spectrogram")], NETWORK
-            heard = partial(_spectrograms, calibration, config)
-            (unfinished / LITERT_INT8).write_bytes(_litert(line, *network, calibration=heard))
+            spectrograms = partial(_spectrograms, calibration, config)
+            (unfinished / LITERT_INT8).write_bytes(_litert(line, *network, calibration=spectrograms))
     return folder
 
 
 def _files_in_words(*files: str) -> str:
-    """What a model card has to add where the silence is not removed and the arithmetic may be another."""
+    """Section of the model card for models that take speech and may compute in a different precision."""
     return (
         f"\n## Files beside this card\n\n{'; '.join(files)}. Silence must be removed first, as `vad` of `config.yaml` "
         "says. The scores above are those of the run as it was trained; for these files they were not measured.\n"
@@ -193,7 +193,7 @@ def _litert(
     float16: bool = False,
     calibration: Calibration | None = None,
 ) -> bytes:
-    """A function of the line in LiteRT's own operations, as one signature of that name."""
+    """Convert a function of the line to LiteRT's built-in operations, as one signature."""
     saved = tf.Module()
     saved.line_variables = line.variables
     traced = tf.function(function, input_signature=inputs, autograph=False).get_concrete_function()
@@ -217,17 +217,17 @@ def _spectrograms(speech: Sequence[SpeechFile], config: SpectrogramConfig) -> It
 
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
-    """A folder of another name beside it, which takes its name when the block has ended well.
+    """Yield a folder `unfinished-NAME` beside `folder`; rename it to `folder` if the block succeeds.
 
-    Whoever writes it holds it, and not their parent, where other exports may be at work; so what is in it when it is
-    taken hold of was left by a kill.
+    The lock is on the unfinished folder, since other exports may write to its parent. Files found in it after locking
+    were left by a killed export.
     """
     _require_new(folder)
     unfinished = folder.with_name(f"{UNFINISHED}{folder.name}")
     unfinished.mkdir(parents=True, exist_ok=True)
     with alone_in(unfinished):
         try:
-            _require_new(folder)  # another may have given it its name just before
+            _require_new(folder)  # a different export may just have finished it
             for left in unfinished.iterdir():
                 left.unlink()
             with full_disk_explained(folder):

@@ -1,4 +1,4 @@
-"""A finished run as a SavedModel, in folders of versions as TensorFlow Serving watches them."""
+"""Export a finished run as a SavedModel, in numbered versions as TensorFlow Serving expects."""
 
 import shutil
 import tempfile
@@ -24,20 +24,20 @@ PROVENANCE = "provenance.json"
 def export(run: Path, folder: Path, card: str) -> Path:
     """Write the next version of a run's SavedModel.
 
-    It is written under another name and renamed when it is whole, so that a server that watches the folder never sees
-    a part of it.
+    The version is written under a temporary name and then renamed, so that a server that watches the folder never sees
+    part of it.
 
     Args:
         run: folder of a finished run.
-        folder: of the versions; made where it does not exist.
+        folder: folder of the versions; created if missing.
         card: the model card, in Markdown.
 
     Returns:
         The folder of the new version.
 
     Raises:
-        UserError: Keras runs on another backend; the run cannot be loaded; `folder` holds something else, or another
-            export is writing into it.
+        UserError: Keras does not run on TensorFlow; the run cannot be loaded; `folder` holds something else; or a
+            different export is writing to it.
     """
     require_tensorflow()
     recogniser = load_run(run)
@@ -45,7 +45,7 @@ def export(run: Path, folder: Path, card: str) -> Path:
         version = folder / str(max(export_versions(folder), default=0) + 1)
         unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder))
         try:
-            unfinished.chmod(0o755)  # mkdtemp's own is for this user alone, and a server may be another
+            unfinished.chmod(0o755)  # mkdtemp permits only this user, and a server may run as a different one
             with full_disk_explained(folder):
                 _write(LineGraph(recogniser), RunFolder(run), card, unfinished)
             unfinished.rename(version)
@@ -56,20 +56,20 @@ def export(run: Path, folder: Path, card: str) -> Path:
 
 
 def require_tensorflow() -> None:
-    """Refuse a backend whose graph is not TensorFlow's.
+    """Check that Keras runs on TensorFlow, whose graphs are exported.
 
     Raises:
-        UserError: it is one.
+        UserError: it does not.
     """
     if keras.backend.backend() != "tensorflow":
         raise UserError(
-            f"export: expected Keras on TensorFlow. Received: KERAS_BACKEND={keras.backend.backend()}; a run "
-            "trained on it exports with KERAS_BACKEND=tensorflow"
+            f"export: expected Keras on TensorFlow. Received: KERAS_BACKEND={keras.backend.backend()}; set "
+            "KERAS_BACKEND=tensorflow, which exports any run"
         )
 
 
 def write_assets(emotions: Sequence[str], run: RunFolder, card: str, folder: Path) -> list[Path]:
-    """Write what an export says of itself: labels, model card, provenance, configuration, predictions.
+    """Write the assets of an export: labels, model card, provenance, configuration, predictions.
 
     Returns:
         The files.
@@ -95,10 +95,10 @@ def _write(line: LineGraph, run: RunFolder, card: str, folder: Path) -> None:
 
 @contextmanager
 def full_disk_explained(folder: Path) -> Iterator[None]:
-    """Name the folder where TensorFlow cannot write.
+    """Name the folder that TensorFlow cannot write to.
 
     Raises:
-        OSError: the disk is full, or it cannot be written for another reason.
+        OSError: the disk is full, or writing failed for a different reason.
     """
     try:
         yield
@@ -111,11 +111,11 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[None]:
-    """The folder for this export alone; what a killed one left is removed."""
+    """Lock the folder for this export, and remove what killed exports left."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: expected a new folder or that of an export. Received: a file")
     if printable(folder.absolute()) != str(folder.absolute()):
-        raise UserError(f"{folder}: expected a folder whose path is UTF-8, as TensorFlow needs it; choose another")
+        raise UserError(f"{folder}: expected a folder whose path is UTF-8, which TensorFlow requires; choose another")
     folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder):
         versions = {str(version) for version in export_versions(folder)}

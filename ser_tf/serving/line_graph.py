@@ -1,7 +1,7 @@
 """The whole line as a TensorFlow graph: waveform -> speech -> spectrogram -> embedding -> emotion.
 
-The same steps as `Recogniser.__call__`, for batches of recordings that differ in length, in TensorFlow's own
-operations. A recording's answer does not depend on the others of its batch.
+The same steps as `Recogniser.__call__`, in TensorFlow operations, for batches of recordings of different lengths. The
+outputs for a recording do not depend on the rest of its batch.
 """
 
 from collections.abc import Callable
@@ -37,18 +37,17 @@ TOO_MUCH_SPEECH = f"expected at most {MAXIMUM_SPEECH_SECONDS} s of speech; cut i
 class LineGraph:
     """The line of a run as TensorFlow functions.
 
-    Every answer holds, for each of the B recordings:
+    Outputs for B recordings:
 
-    - `emotion`, string [B], and `probabilities`, float32 [B, C], in the order of the labels;
+    - `emotion`, string [B], and `probabilities`, float32 [B, C], in label order;
     - `embedding`, float32 [B, K*D] of unit norm;
     - `ghost_share`, float32 [B, M], 0 beyond a recording's own descriptors;
     - `speech_seconds`, float32 [B];
-    - `problem`, string [B]: empty, or why this recording has no answer. Then its emotion is empty and its numbers are
-      NaN.
+    - `problem`, string [B]: empty, or why a recording has no answer. Then its emotion is empty and its numbers are NaN.
 
     Attributes:
         emotions: the C labels.
-        variables: what the functions need, for whoever saves them.
+        variables: variables that a saved model of the functions must contain.
     """
 
     def __init__(self, recogniser: Recogniser) -> None:
@@ -58,13 +57,13 @@ class LineGraph:
         self._features = recogniser.features
         self._probabilities, own = probabilities_of(recogniser.classifier, tf.float64)
         self.variables = [*(variable.value for variable in recogniser.features.variables), *own]
-        # Functions that several signatures call are traced and stored once.
+        # Traced here, these functions are stored once although several signatures call them.
         self._answers = _traced(self._answers_to_speech, WAVEFORM, LENGTH, PROBLEM)
         self._padded = _traced(self.of_padded_waveforms, WAVEFORM, LENGTH)
         self._network = _traced(self._call_network, self._spectrogram, FRAMES)
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """Trace the functions: by name, with named inputs."""
+        """Traced functions with named inputs, by signature name."""
         functions = {
             "serving_default": _traced(self.of_waveforms, WAVEFORM),
             "padded": self._padded,
@@ -75,23 +74,23 @@ class LineGraph:
         return {name: function.get_concrete_function() for name, function in functions.items()}
 
     def of_waveforms(self, waveform: tf.Tensor) -> Tensors:
-        """The answers to recordings that fill their rows, float32 [B, N] at 16 kHz in [-1, 1]."""
+        """Outputs for recordings without padding, float32 [B, N] at 16 kHz in [-1, 1]."""
         batch, samples = tf.unstack(tf.shape(waveform))
         return self._padded(waveform, tf.fill([batch], samples))
 
     def of_padded_waveforms(self, waveform: tf.Tensor, length: tf.Tensor) -> Tensors:
-        """The answers to recordings of `length` int32 [B] samples each; what stands beyond has no influence."""
+        """Outputs for recordings of `length` int32 [B] samples each; samples beyond it are ignored."""
         waveform, length, problem = _checked(waveform, length)
         samples = tf.cast(tf.round(waveform * INT16_SCALE), tf.int16)
         speech, length, _ = remove_silence_in_graph(samples, length, self._config.vad)
         return self._answers(tf.cast(speech, tf.float32) / INT16_SCALE, length, problem)
 
     def of_speech(self, waveform: tf.Tensor, length: tf.Tensor) -> Tensors:
-        """The answers to recordings from which silence has been removed."""
+        """Outputs for recordings whose silence has been removed."""
         return self._answers(*_checked(waveform, length))
 
     def spectrogram(self, waveform: tf.Tensor, length: tf.Tensor) -> Tensors:
-        """The spectrogram of speech, float32 [B, T, bins], and its true frames, int32 [B]."""
+        """The spectrogram of speech, float32 [B, T, bins], and its number of frames without padding, int32 [B]."""
         length = tf.clip_by_value(length, 0, tf.shape(waveform)[1])
         values, frames = spectrogram(_cropped(waveform, length), length, self._config.spectrogram)
         return {"spectrogram": values, "frames": frames}
@@ -128,7 +127,7 @@ class LineGraph:
 def probabilities_of(
     classifier: Classifier, dtype: tf.DType
 ) -> tuple[Callable[[Tensors], tf.Tensor], list[tf.Variable]]:
-    """From the network's outputs to what `Classifier.probabilities` gives, [B, C] of that type; and its variables."""
+    """`Classifier.probabilities` as a function of the network's outputs, [B, C] in `dtype`; and its variables."""
     factor = classifier.inverse_temperature
     if classifier.svm is None:
         return lambda outputs: tf.nn.softmax(factor * tf.cast(outputs["logits"], dtype)), []
@@ -143,7 +142,7 @@ def probabilities_of(
 
 
 def svm_margins(svm: PairwiseSvm, embedding: tf.Tensor, support: tf.Variable) -> tf.Tensor:
-    """What `PairwiseSvm.margins` gives for embeddings [B, E], [B, P], in the precision of the support vectors."""
+    """`PairwiseSvm.margins` of embeddings [B, E], as [B, P] in the precision of the support vectors."""
     embedding = tf.cast(embedding, support.dtype)
     coefficients, intercepts = (tf.cast(values, support.dtype) for values in (svm.coefficients, svm.intercepts))
     square_distance = (
@@ -155,9 +154,9 @@ def svm_margins(svm: PairwiseSvm, embedding: tf.Tensor, support: tf.Variable) ->
 
 
 def svm_coupled(margins: tf.Tensor, slope: float) -> tf.Tensor:
-    """What `ser_tf.pairwise_svm.coupled` gives, [B, C], less its mean over the classes, which 8 bits hold better.
+    """`ser_tf.pairwise_svm.coupled`, [B, C], minus its mean over the classes, for accuracy in 8 bits.
 
-    It takes operations that ONNX and LiteRT have.
+    It uses operations that ONNX and LiteRT support.
     """
     logits = tf.tensordot(slope * margins, tf.cast(opposition(margins.shape[1]), margins.dtype), 1)  # [B, C, C]
     largest = tf.reduce_max(logits, 2, keepdims=True)
@@ -166,7 +165,7 @@ def svm_coupled(margins: tf.Tensor, slope: float) -> tf.Tensor:
 
 
 def svm_votes(margins: tf.Tensor) -> tf.Tensor:
-    """What `ser_tf.pairwise_svm.votes` gives, [B, C]."""
+    """`ser_tf.pairwise_svm.votes`, [B, C]."""
     first, second = _sides_of_pairs(margins)
     sums = tf.matmul(margins, first - second)
     if sums.shape[1] == 2:
@@ -181,11 +180,12 @@ def _sides_of_pairs(margins: tf.Tensor) -> list[tf.Tensor]:
 
 
 def _checked(waveform: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """What `to_waveform` refuses, per recording.
+    """Find the problems that `to_waveform` raises, per recording.
 
     Returns:
-        The waveform, cut off at the full scale of int16, with zeros in place of padding and of what is not finite, and
-        no longer than the longest fine one; the length, 0 where there is a problem; and the problem, string [B].
+        The waveform, clipped to the full scale of int16, with zeros for padding and for samples that are not finite,
+        cut to the longest recording without a problem; the length, 0 if there is a problem; and the problem, string
+        [B].
     """
     batch, samples = tf.unstack(tf.shape(waveform))
     checks = (
@@ -200,7 +200,7 @@ def _checked(waveform: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
     audible = tf.where(is_true & is_finite, waveform, 0.0)
     level = tf.reduce_max(tf.abs(tf.pad(audible, [[0, 0], [0, 1]])), 1)
     problem = tf.fill(tf.shape(length), "")
-    for is_wrong, words in (  # the first that holds is told, so it is set last
+    for is_wrong, words in (  # if several hold, the last one here wins
         (level < SILENT_LEVEL, SILENT),
         (length < MINIMUM_SAMPLES, TOO_SHORT),
         (level > LARGEST_LEVEL, TOO_LOUD),
@@ -215,19 +215,19 @@ def _checked(waveform: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
 
 
 def _cropped(speech: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """Rows no longer than the longest of them, and no shorter than one analysis window."""
+    """Cut or pad rows to the longest length, at least one analysis window."""
     longest = tf.reduce_max(tf.pad(length, [[0, 1]], constant_values=MINIMUM_SAMPLES))
     missing = tf.maximum(longest - tf.shape(speech)[1], 0)
     return tf.pad(speech, [[0, 0], [0, missing]])[:, :longest]
 
 
 def _first_largest(rows: tf.Tensor) -> tf.Tensor:
-    """Place of the largest of each row [B, C], of equal ones the first, as numpy has it."""
+    """Index of the largest value of each row [B, C]; of equal values the first, as in NumPy."""
     is_largest = tf.equal(rows, tf.reduce_max(rows, 1, keepdims=True))
     places = tf.range(rows.shape[1])
     return tf.reduce_min(tf.where(is_largest, places, rows.shape[1]), 1)
 
 
 def _traced(function: Callable[..., Tensors], *inputs: tf.TensorSpec) -> Any:
-    """The function as a graph of these inputs."""
+    """The function as a graph with these inputs."""
     return tf.function(function, input_signature=inputs, autograph=False)

@@ -1,4 +1,4 @@
-"""The model card of a finished run: what it learned from, how well it does, what it is for and what not."""
+"""The model card of a finished run: training data, quality, intended use, limits."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def model_card(run: RunFolder) -> str:
     """The card in Markdown.
 
     Raises:
-        UserError: the folder holds no finished run, or its files are damaged.
+        UserError: the folder holds no finished run, or a file is damaged.
     """
     table = read_predictions([run.path])
     identity = run.read_identity()
@@ -47,7 +47,7 @@ def model_card(run: RunFolder) -> str:
         _intended_use(),
         _limits(run, identity, pooled),
     )
-    return "\n\n".join(sections).replace("<", "&lt;") + "\n"  # names are text, and never HTML
+    return "\n\n".join(sections).replace("<", "&lt;") + "\n"  # names are text, not HTML
 
 
 def _origin(run: RunFolder, identity: dict[str, Any]) -> str:
@@ -57,31 +57,31 @@ def _origin(run: RunFolder, identity: dict[str, Any]) -> str:
     about = read_json(run.path / "classifier.json", "train the run again", {"kind": str})
     named_by = _NAMED_BY.get(about["kind"], about["kind"])
     if about["kind"] == "svm" and about.get("confidence") != COUPLING:
-        named_by += ", which counts votes, so that its probabilities hardly tell right from wrong"
+        named_by += ", whose probabilities come from votes and hardly separate right from wrong"
     return _section(
         "Origin",
         f"- Run: `{run.path.resolve().name}`, strategy {identity['strategy']} of Mocanu et al., Sensors 2021.",
         f"- Network: SE-ResNet-34 at width {network.width:g}, GhostVLAD with {network.clusters} clusters and "
         f"{network.ghost_clusters} ghosts; the emotion is named by {named_by}.",
-        f"- Code: ser_tf {made_with.get('ser_tf', 'of another version')}, commit "
-        f"{made_with.get('commit') or 'not known'}; {packages}.",
-        "- Configuration and everything else that decides the result: `config.yaml`, `provenance.json`.",
+        f"- Code: ser_tf {made_with.get('ser_tf', 'of unknown version')}, commit "
+        f"{made_with.get('commit') or 'unknown'}; {packages}.",
+        "- Configuration and everything else that determines the result: `config.yaml`, `provenance.json`.",
     )
 
 
 def _training_data(run: RunFolder, identity: dict[str, Any]) -> str:
-    heard = read_provenance(run.weights)["speakers"]
-    corpora = list(dict.fromkeys(speaker.partition(":")[0] for speaker in (*identity["train_speakers"], *heard)))
+    trained_on = read_provenance(run.weights)["speakers"]
+    corpora = list(dict.fromkeys(speaker.partition(":")[0] for speaker in (*identity["train_speakers"], *trained_on)))
     lines = [
         f"- Folds: scheme `{identity['scheme']}` (hash {identity['scheme_hash']}), fold {identity['fold']}; data hash "
         f"{identity['data_hash']}.",
         f"- Trained on {_speakers(identity['train_speakers'])}.",
         f"- Epoch, temperature and an SVM's parameters chosen on {_speakers(identity['validation_speakers'])}.",
-        f"- Tested on {_speakers(identity['test_speakers'])}, whom it has not heard.",
-        f"- Started from {'given weights' if identity['weights'] else 'random weights'}; with those, the network has "
-        f"heard {len(heard)} speakers.",
+        f"- Tested on {_speakers(identity['test_speakers'])}, none of whom it was trained on.",
+        f"- Started from {'given weights' if identity['weights'] else 'random weights'}; in all, the network was "
+        f"trained on {len(trained_on)} speakers.",
         "",
-        "| corpus | licence | asks of who passes the weights on |",
+        "| corpus | licence | conditions for passing the weights on |",
         "|---|---|---|",
     ]
     for corpus in corpora:
@@ -107,7 +107,7 @@ def _quality(pooled: PooledScores, metrics: dict[str, Any]) -> str:
         f"chose the epoch: {points(metrics['validation']['uar'])} %. Left out of the corpus by default: "
         f"{len(metrics['excluded'])}; unreadable: {len(metrics['unreadable'])}.",
         "",
-        "Who was taken for what (a row per true emotion):",
+        "Confusion matrix (a row per true emotion, a column per predicted one):",
         "",
         f"| | {' | '.join(pooled.recall)} |",
         f"|---|{'---|' * len(pooled.recall)}",
@@ -118,24 +118,24 @@ def _quality(pooled: PooledScores, metrics: dict[str, Any]) -> str:
 def _intended_use() -> str:
     return _section(
         "Intended use",
-        "Research on speech emotion recognition, and as a part to build on, where a person looks at what it says. One "
+        "Research on speech emotion recognition, and a component of systems in which a person reviews its answers. One "
         "utterance of one speaker at a time, up to 60 s of speech.",
         "",
         "Not for decisions about people, as in hiring, policing, schooling, health or credit: how a voice sounds is "
-        "not what someone feels.",
+        "not what a person feels.",
     )
 
 
 def _limits(run: RunFolder, identity: dict[str, Any], pooled: PooledScores) -> str:
-    heard = read_provenance(run.weights)["speakers"]
-    corpora = dict.fromkeys(speaker.partition(":")[0] for speaker in (*identity["train_speakers"], *heard))
+    trained_on = read_provenance(run.weights)["speakers"]
+    corpora = dict.fromkeys(speaker.partition(":")[0] for speaker in (*identity["train_speakers"], *trained_on))
     return _section(
         "Limits",
         *(f"- Learned from {corpus}: {facts_of(corpus).speech}." for corpus in corpora),
         "- Other languages, ages, rooms, microphones, noise, telephone lines and spontaneous speech were not tested; "
         "expect less than the scores above.",
-        f"- It knows no other answer than its {len(pooled.recall)} emotions, and gives one to music and noise too.",
-        "- The probabilities were calibrated on the validation speakers; elsewhere they need not be frequencies.",
+        f"- It always answers with one of its {len(pooled.recall)} emotions, also for music and noise.",
+        "- The probabilities were calibrated on the validation speakers; on other data they may be wrong.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Name the emotion of a recording with a finished run, or with what was exported of it; the corpus is not needed."""
+"""Name the emotion of a recording with a finished run or its export; the corpus is not needed."""
 
 import os
 from collections.abc import Mapping
@@ -27,28 +27,28 @@ from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.weights import load_weights
 
 SAVED_MODEL = "saved_model.pb"
-"""The file that makes a folder a SavedModel."""
+"""File that marks a folder as a SavedModel."""
 LABELS = "labels.txt"
-"""Asset of an export: one emotion a line, in the order of the probabilities."""
+"""Asset of an export: one emotion per line, in the order of the probabilities."""
 CONFIG = "config.yaml"
 """Asset of an export: the run's configuration."""
 PREDICTIONS = "predictions.csv"
-"""Asset of an export: what the run named its validation and test recordings."""
+"""Asset of an export: the run's predictions for its validation and test recordings."""
 UNFINISHED = "unfinished-"
-"""Prefix of a version that is being written: no number, so that no server takes it for a version."""
+"""Prefix of a version being written; not a number, so servers ignore it."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a recording sounds like.
+    """The predicted emotion of a recording.
 
     Attributes:
         emotion: the likeliest emotion.
         probability: its calibrated probability.
-        probabilities: the whole distribution.
-        speech_seconds: how much speech was left after silence removal.
+        probabilities: of all emotions.
+        speech_seconds: length of the speech left after silence removal.
         embedding: float32 [K*D], unit norm.
-        ghost_share: float32 [M], the share of each descriptor that the ghost clusters take; 0 without ghosts.
+        ghost_share: float32 [M], the share of each descriptor assigned to ghost clusters; 0 without ghosts.
     """
 
     emotion: str
@@ -77,19 +77,19 @@ class Recogniser:
 
     @property
     def emotions(self) -> tuple[str, ...]:
-        """The emotions it tells apart."""
+        """The emotions that it knows, in label order."""
         return self.classifier.emotions
 
     def __call__(self, recording: Source | np.ndarray, rate_hz: int | None = None) -> Prediction:
         """Waveform -> speech -> spectrogram -> embedding -> emotion.
 
         Args:
-            recording: a file's path, its content (bytes, bytearray, memoryview), the open file (BytesIO), or samples
+            recording: path of a file, its content (bytes, bytearray, memoryview), an open file (BytesIO), or samples
                 [N] or [N, channels].
-            rate_hz: sampling rate of an array.
+            rate_hz: sampling rate of samples.
 
         Raises:
-            UserError: the recording cannot be read, is silent or too short or long; or an array comes without rate.
+            UserError: the recording cannot be read, is silent, too short or too long; or samples come without a rate.
         """
         _refuse_fork(self._process)
         name = _name_of(recording)
@@ -110,14 +110,14 @@ class Recogniser:
         )
 
     def outputs_of(self, inputs: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Name the emotions of a batch.
+        """Predict the emotions of a batch.
 
         Args:
             inputs: {"spectrogram": float32 [B, T, bins], "frames": int32 [B]}.
 
         Returns:
-            Distributions over the emotions, float64 [B, C]; and what the network gave: `embedding` [B, K*D],
-            `ghost_share` [B, M], 0 beyond an utterance's own descriptors, and where there is a softmax head `logits`.
+            Distributions over the emotions, float64 [B, C]; and the network's outputs: `embedding` [B, K*D],
+            `ghost_share` [B, M], 0 beyond an utterance's own descriptors, and `logits` if there is a softmax head.
         """
         _refuse_fork(self._process)
         outputs = {name: np.asarray(value) for name, value in self.features.predict_on_batch(inputs).items()}
@@ -126,7 +126,7 @@ class Recogniser:
 
 
 class ExportedRecogniser:
-    """A SavedModel of `ser-tf export`, used like the run it was made of.
+    """A SavedModel written by `ser-tf export`, used like a `Recogniser`.
 
     Raises:
         UserError: it is damaged.
@@ -144,7 +144,7 @@ class ExportedRecogniser:
             raise UserError(f"{path}: expected a version written by ser-tf export; {reason}; export again") from error
 
     def __call__(self, recording: Source | np.ndarray, rate_hz: int | None = None) -> Prediction:
-        """As `Recogniser.__call__`, with every step after the waveform inside the SavedModel."""
+        """Like `Recogniser.__call__`; the SavedModel computes every step after the waveform."""
         _refuse_fork(self._process)
         waveform = _waveform(recording, rate_hz)
         answer = {name: rows[0].numpy() for name, rows in self._answers(waveform=tf.constant(waveform[None])).items()}
@@ -162,17 +162,17 @@ class ExportedRecogniser:
 
 
 def load(run: str | Path) -> Recogniser | ExportedRecogniser:
-    """Load a finished run, or an export: its folder (the newest version is taken) or the folder of one version.
+    """Load a finished run, the newest version of an export, or one version of it.
 
     Raises:
-        UserError: the folder is neither, as an export to ONNX or LiteRT; the run is not finished; or something is
+        UserError: the folder is none of these; it is an export to ONNX or LiteRT; the run is not finished; or a file is
             damaged.
     """
     path = Path(run)
     if is_portable(path):
         raise UserError(
-            f"{path}: expected a run or a SavedModel of ser-tf export. Received: one to ONNX or LiteRT, which its own "
-            "engine runs as docs/serving.md shows; give the run, or export it with --format saved-model"
+            f"{path}: expected a run or a SavedModel of ser-tf export. Received: one to ONNX or LiteRT, which runs in "
+            "its own engine (docs/serving.md); give the run, or export it with --format saved-model"
         )
     version = exported_version(path)
     return load_run(path) if version is None else ExportedRecogniser(version)
@@ -183,17 +183,17 @@ def load_run(run: Path, policy: str | None = None) -> Recogniser:
 
     Args:
         run: its folder.
-        policy: the precision it computes in, as Keras names it; by default that of its training.
+        policy: Keras dtype policy to compute in; by default that of the training.
 
     Raises:
-        UserError: the folder is no run, is not finished, or is damaged.
+        UserError: the folder is not a run, is not finished, or is damaged.
     """
     folder = RunFolder(run)
     folder.require_finished()
     if "pretraining" in folder.read_identity():
         raise UserError(
-            f"{run}: expected a run that names emotions. Received: a pre-training, which tells speakers apart; train "
-            f"one that starts from it: ser-tf finetune --weights {folder.weights}"
+            f"{run}: expected a run that names emotions. Received: a pre-training, which distinguishes speakers; "
+            f"fine-tune it: ser-tf finetune --weights {folder.weights}"
         )
     config = Config.load(folder.config)
     classifier = Classifier.load(folder.path)
@@ -205,7 +205,7 @@ def load_run(run: Path, policy: str | None = None) -> Recogniser:
     size = embedding.output["embedding"].shape[-1]
     if classifier.svm is not None and classifier.svm.support.shape[1] != size:
         raise UserError(
-            f"{run}: expected an SVM on embeddings of {size} numbers, which config.yaml gives. Received: one of "
+            f"{run}: expected an SVM on embeddings of size {size}, as in config.yaml. Received: one of size "
             f"{classifier.svm.support.shape[1]}; restore the files, or remove the folder and train again"
         )
     load_weights(embedding, folder.weights)
@@ -215,10 +215,10 @@ def load_run(run: Path, policy: str | None = None) -> Recogniser:
 
 
 def exported_version(path: Path) -> Path | None:
-    """The version that is meant by the folder of an export, the newest, or by that of a version; None of any other.
+    """The newest version in the folder of an export, or the folder itself if it is a version; None for other folders.
 
     Raises:
-        UserError: no version there was ever finished.
+        UserError: the folder of an export has no finished version.
     """
     if not path.name.startswith(UNFINISHED):
         if (path / SAVED_MODEL).is_file():
@@ -232,18 +232,18 @@ def exported_version(path: Path) -> Path | None:
 
 
 def is_portable(path: Path) -> bool:
-    """Whether a folder is an export to ONNX or LiteRT, whose assets stand beside the models."""
+    """Whether a folder is an export to ONNX or LiteRT, which has its assets beside the models."""
     return (path / LABELS).is_file()
 
 
 def export_versions(folder: Path) -> list[int]:
-    """The numbers of the versions in the folder of an export, ascending; none where there is no such folder."""
+    """Numbers of the versions in the folder of an export, ascending; empty if the folder does not exist."""
     names = [model.parent.name for model in folder.glob(f"[0-9]*/{SAVED_MODEL}")]
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name)) == name)
 
 
 def _refuse_fork(loaded_by: int) -> None:
-    """Refuse to compute in a child of the process that loaded the model, where TensorFlow would wait for ever."""
+    """Refuse to compute in a fork of the process that loaded the model, where TensorFlow would hang."""
     if os.getpid() != loaded_by:
         raise UserError(
             f"this process ({os.getpid()}) was forked from the one that loaded the model ({loaded_by}), and TensorFlow "

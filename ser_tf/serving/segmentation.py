@@ -1,7 +1,6 @@
-"""The emotions of a long recording: it is cut at its pauses into utterances, and each of them is named as if it came
-alone.
+"""Cut a long recording at its pauses into utterances, and name the emotion of each.
 
-Times are seconds of the recording as it was given.
+Times are seconds of the original recording.
 """
 
 import csv
@@ -23,12 +22,12 @@ from ser_tf.serving.abstention import Abstention
 from ser_tf.serving.predict import ExportedRecogniser, Prediction, Recogniser
 
 PAUSE_SECONDS = 0.3
-"""Silence that ends an utterance. Shorter ones belong to speaking: stops, and breath within a phrase."""
+"""Silence that ends an utterance. Shorter silences are part of speech: stop consonants, breath within a phrase."""
 LONGEST_SECONDS = 11.0
-"""Longer utterances are cut at their longest pause. Labelled speech of podcasts is cut to as much (MSP-Podcast, Lotfian
-and Busso 2019), and over a longer stretch the emotion need not stay one."""
+"""Longer utterances are cut at their longest pause. Labelled podcast speech has the same limit (MSP-Podcast, Lotfian
+and Busso 2019), and the emotion may change over a longer stretch."""
 MARGIN_SECONDS = 0.15
-"""Of the silence before and after it that an utterance keeps: half of the shortest pause, so that none shares any."""
+"""Silence that an utterance keeps on each side: half of the shortest pause, so that two utterances share none."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,10 @@ class Segment:
     """An utterance of a long recording.
 
     Attributes:
-        start_seconds: where its speech begins.
-        end_seconds: where it ends.
-        prediction: what it sounds like.
-        abstained: whether its probability is below the threshold; None where there is none.
+        start_seconds: start of its speech.
+        end_seconds: end of its speech.
+        prediction: its emotion.
+        abstained: whether its probability is below the threshold; None without a threshold.
     """
 
     start_seconds: float
@@ -50,11 +49,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class Cuts:
-    """Where a recording is cut, in samples.
+    """The utterances of a recording, in samples.
 
     Attributes:
-        utterances: first sample, and first behind the last.
-        too_short: those with less speech than is worth naming.
+        utterances: first sample, and end after the last.
+        too_short: the same, of those with too little speech to name.
     """
 
     utterances: list[tuple[int, int]]
@@ -63,15 +62,15 @@ class Cuts:
 
 @dataclass(frozen=True)
 class Timeline:
-    """What a long recording sounds like over time.
+    """The emotions of a long recording over time.
 
     Attributes:
-        name: of the recording.
-        emotions: all that may be named, in label order.
-        seconds: its length.
-        segments: its utterances in order.
-        too_short: start and end, in seconds, of speech that was too short to be named.
-        abstention: the threshold, where there is one.
+        name: name of the recording.
+        emotions: all emotions, in label order.
+        seconds: length of the recording.
+        segments: its utterances, in order.
+        too_short: start and end, in seconds, of utterances too short to name.
+        abstention: the threshold, if there is one.
     """
 
     name: str
@@ -91,7 +90,7 @@ class Timeline:
         segments: list[Segment],
         abstention: Abstention | None = None,
     ) -> "Timeline":
-        """Bring together what `cut` and `judge` gave of samples int16 [N] at 16 kHz."""
+        """Combine the results of `cut` and `name_segments` for samples int16 [N] at 16 kHz."""
         too_short = [(begin / SAMPLE_RATE_HZ, end / SAMPLE_RATE_HZ) for begin, end in cuts.too_short]
         return cls(name, emotions, len(samples) / SAMPLE_RATE_HZ, segments, too_short, abstention)
 
@@ -101,7 +100,7 @@ def cut(samples: np.ndarray, config: VadConfig) -> Cuts:
 
     Args:
         samples: int16 [N] at 16 kHz.
-        config: the detector, and the least speech worth naming.
+        config: the detector, and the minimum of speech to name.
     """
     is_voiced = voiced_samples(samples, config)
     edges = np.flatnonzero(np.diff(np.pad(is_voiced.astype(np.int8), 1)))
@@ -122,13 +121,13 @@ def name_segments(
     cuts: Cuts,
     abstention: Abstention | None = None,
 ) -> Iterator[Segment]:
-    """Name the emotion of one utterance after the other.
+    """Name the emotion of each utterance in turn.
 
     Args:
-        recogniser: of a run, or of its export.
+        recogniser: a run or its export.
         samples: int16 [N] at 16 kHz.
-        cuts: where they are cut.
-        abstention: the threshold, where there is one.
+        cuts: the utterances.
+        abstention: the threshold, if there is one.
     """
     margin = round(MARGIN_SECONDS * SAMPLE_RATE_HZ)
     for begin, end in cuts.utterances:
@@ -138,11 +137,11 @@ def name_segments(
 
 
 def _bounded(runs: np.ndarray, shortest: float) -> list[tuple[int, int]]:
-    """A phrase, cut at its longest pauses until no part is too long; where there is no pause, into equal parts.
+    """Cut a phrase at its longest pauses until no part is too long; a part without pauses is cut into equal pieces.
 
     Args:
         runs: int [R, 2], begin and end of its voiced runs.
-        shortest: samples that a pause must leave on both sides.
+        shortest: number of samples that must remain on both sides of a pause.
     """
     longest = LONGEST_SECONDS * SAMPLE_RATE_HZ
     done: list[tuple[int, int]] = []
@@ -165,13 +164,13 @@ def _bounded(runs: np.ndarray, shortest: float) -> list[tuple[int, int]]:
 
 
 def write_timeline(timeline: Timeline, folder: Path) -> None:
-    """Write `timeline.csv`, a row per utterance, and `timeline.json`, which also tells what was left out and why.
+    """Write `timeline.csv`, a row per utterance, and `timeline.json`, which also lists utterances too short to name.
 
-    Without a threshold neither says of an utterance whether it is answered for.
+    Without a threshold, both omit `abstained`.
 
     Args:
-        timeline: what they tell.
-        folder: where to.
+        timeline: the emotions of the recording.
+        folder: folder for both files.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

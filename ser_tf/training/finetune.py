@@ -175,8 +175,8 @@ class _EpochEnd(keras.callbacks.Callback):
     def _save_weights(self) -> None:
         provenance = self.task.provenance()
         recordings = np.array([file.sample_hash for file in self.training.speech], np.uint64)
-        heard = read_recordings(self.task.weights) if self.task.weights is not None else None
-        recordings = recordings if heard is None else np.union1d(recordings, heard)
+        earlier = read_recordings(self.task.weights) if self.task.weights is not None else None
+        recordings = recordings if earlier is None else np.union1d(recordings, earlier)
         save_weights(self.network.embedding, self.run.weights, provenance, recordings)
         if self.network.head is not None:
             save_weights(self.network.head, self.run.head_weights, provenance, recordings)
