@@ -98,18 +98,18 @@ class Serve:
 
     def _loaded(self) -> "tuple[Any, Abstention | None]":
         """The recogniser, and its threshold where a risk is stated."""
-        if self.model is None:
-            if self.risk is not None:
-                raise UserError(
-                    "risk: expected a MODEL, whose validation speakers choose the threshold. Received: none"
-                )
-        else:
+        if self.model is None and self.risk is not None:
+            raise UserError("risk: expected a MODEL, whose validation speakers choose the threshold. Received: none")
+        given = () if self.model is None else (self.model,)
+        if given:
             import_tensorflow()
         from ser_tf.serving.abstention import Abstention
         from ser_tf.serving.predict import load
 
-        recogniser = load() if self.model is None else load(self.model)
-        return recogniser, None if self.risk is None else Abstention.for_risk(self.model, self.risk)
+        recogniser = load(*given)
+        if self.model is None or self.risk is None:
+            return recogniser, None
+        return recogniser, Abstention.for_risk(self.model, self.risk)
 
 
 def _megabytes(*paths: Path) -> float:
