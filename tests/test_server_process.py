@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from http.client import HTTPConnection
@@ -66,21 +65,18 @@ def test_a_port_in_use_ends_in_one_line(stand_in):
 
 
 def test_sigterm_finishes_what_runs_and_what_waits(stand_in):
-    with stand_in(0.5) as (url, process):
-        answers: list[tuple[int, dict]] = []
-        count = 2 * (os.cpu_count() or 1) + 1  # more than there are workers at once
-        threads = [threading.Thread(target=lambda: answers.append(post(url, file_of(tone())))) for _ in range(count)]
-        for thread in threads:
-            thread.start()
-        time.sleep(0.3)  # all have sent their recording, and none has its answer
-        assert not answers
+    with stand_in(1) as (url, process):
+        count = 2 * (os.cpu_count() or 1) + 1  # more than there are workers
+        clients = [HTTPConnection(urlsplit(url).netloc, timeout=60) for _ in range(count)]
+        for client in clients:
+            client.request("POST", "/recognise", file_of(tone()))
+        statuses = [clients[0].getresponse().status]  # after a second, in which all others have come
         process.send_signal(signal.SIGTERM)
-        for thread in threads:
-            thread.join()
+        statuses += [client.getresponse().status for client in clients[1:]]
         assert process.wait(30) == 0
         with pytest.raises(OSError):
             connection(url)
-    assert [status for status, _ in answers] == [200] * count
+    assert statuses == [200] * count
 
 
 def test_who_hangs_up_at_any_moment_spoils_nothing(stand_in):
@@ -132,7 +128,7 @@ def test_clients_that_wait_meet_no_error_and_leave_nothing_behind(stand_in):
 
 
 def test_a_full_queue_is_met_by_real_clients_too(stand_in):
-    count = 140  # more than the 128 places
+    count = 200  # more than the 128 places, and than are answered while they come
     with stand_in(0.2) as (url, _):
         replies: list[tuple[int, str | None]] = []
 
