@@ -57,6 +57,10 @@ class VadConfig:
     def __post_init__(self) -> None:
         _expect(self, at_least=0, at_most=1000, names=("padding_frames", "minimum_speech_seconds"))
 
+    def frame_samples(self, rate_hz: int = SAMPLE_RATE_HZ) -> int:
+        """Samples of one frame at that rate."""
+        return rate_hz * self.frame_milliseconds // 1000
+
 
 @dataclass(frozen=True)
 class SpectrogramConfig:
