@@ -128,7 +128,7 @@ def open_recording(
         raise UserError(f"{name}: expected {_FORMATS}. Received: {_reason(error)}; {conversion(name)}") from error
     with recording:
         if recording.frames == _UNKNOWN_LENGTH:
-            raise UserError(f"{name}: expected a header that gives its length; write the file again, not through a pipe")
+            raise UserError(f"{name}: expected a header that gives its length; write it again, not through a pipe")
         check_rate(recording.samplerate, name)
         check_recording_length(recording.frames, recording.samplerate, name, maximum_seconds, recording.channels)
         try:
