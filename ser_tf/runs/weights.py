@@ -87,22 +87,14 @@ def save_weights(
 
 
 def load_weights(network: keras.Model, path: Path) -> None:
-    """Load the file's weights into the network.
+    """Load all of the file's weights into the network.
+
+    Keras's own `load_weights` finds layers by their class, so it cannot read files from before a class was replaced.
 
     Raises:
         UserError: the file is missing, damaged, or from a different network.
     """
-    try:
-        with open_hdf5(path):  # Keras reads without checks
-            pass
-        network.load_weights(path)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"{path}: the weights do not fit this network; expected the same preset, width, clusters and ghost "
-            f"clusters as the run that wrote them. {_first_line(error)}"
-        ) from error
+    take_weights(network, path)
 
 
 def take_weights(network: keras.Model, path: Path, afresh: Collection[str] = ()) -> list[ArrayFate]:
@@ -373,7 +365,7 @@ def _variables_by_place(network: keras.Model) -> dict[str, keras.Variable]:
     counts = Counter[str]()
     places = {}
     for variable in network.weights:
-        layer = variable.path.rpartition("/")[0]
+        layer = variable.path.removeprefix(f"{network.name}/").rpartition("/")[0]
         places[f"{layer}/{counts[layer]}"] = variable
         counts[layer] += 1
     return places
