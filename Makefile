@@ -1,5 +1,5 @@
-# Every target installs what it needs. CORPUS, STRATEGY, FOLD, PRESET, WEIGHTS and OPTIONS may be given: make finetune CORPUS=...
-# For the report RUNS and OUT: make report RUNS=runs/ravdess-complete-compact
+# Every target installs what it needs. Variables: CORPUS, STRATEGY, FOLD, PRESET, WEIGHTS, OPTIONS: make finetune CORPUS=...
+# The report takes RUNS and OUT: make report RUNS=runs/ravdess-complete-compact
 PYTHON ?= python3
 VENV ?= .venv
 VENV_TFIO ?= .venv-tfio
@@ -35,8 +35,8 @@ $(VENV_TFIO)/installed: setup.cfg pyproject.toml
 	$(VENV_TFIO)/bin/pip install --quiet --editable ".[tfio]" tensorflow==2.17.1 pytest hypothesis
 	@touch $@
 
-# Synthesise a corpus (or take CORPUS), train a small network with the emotion triplet loss, name five recordings of
-# speakers it has never heard.
+# Synthesise a corpus (or use CORPUS), train a small network with the emotion triplet loss, and name the emotion of five
+# recordings of new speakers.
 demo: setup
 	@if [ -z "$(CORPUS)" ]; then $(SER_TF) synthesise $(DEMO_CORPUS); fi
 	$(SER_TF) finetune --corpus "$(DEMO_CORPUS)" --preset tiny --strategy S5 --fold 1 --run $(DEMO)/run $(OPTIONS)
@@ -62,11 +62,11 @@ test: $(VENV)/installed-test $(VENV)/installed-jax $(VENV)/installed-notebooks $
 test-tfio: $(VENV_TFIO)/installed
 	$(VENV_TFIO)/bin/pytest tests/test_tfio.py
 
-# Ray's nodes need the cores for themselves, so this is no part of `make test`.
+# Ray's nodes need all cores, so `make test` leaves this out.
 test-ray: $(VENV)/installed-test $(VENV)/installed-ray
 	$(VENV)/bin/pytest tests/test_ray_engine.py
 
-# The report's tests look at it in a headless Chromium; without one they are skipped.
+# The report's tests open it in a headless Chromium; without one they are skipped.
 browser:
 	@for name in chromium-headless-shell chromium chromium-browser google-chrome; do \
 		command -v $$name && exit; \
@@ -82,7 +82,7 @@ lint: $(VENV)/installed-test
 bench: $(VENV)/installed-bench
 	$(VENV)/bin/python -m benchmarks
 
-# Damaged files and arguments by the hundred thousand, and commands that are killed at random moments; see docs/fuzzing.md.
+# Read 100,000 damaged files and arguments; kill commands at random moments. See docs/fuzzing.md.
 fuzz: $(VENV)/installed-test $(VENV)/installed-m4a
 	$(VENV)/bin/python -m tests.fuzz $(OPTIONS)
 

@@ -127,7 +127,7 @@ def test_what_is_missing_is_named():
     assert misfit([], {"a": int, "b": int}) == "expected a mapping of a, b. Received: []"
 
 
-def test_a_file_of_another_shape_is_refused_with_its_name(tmp_path):
+def test_a_file_of_a_wrong_shape_is_refused_with_its_name(tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps({"test": 1}))
     with pytest.raises(UserError, match=rf"^{path}: test: expected a mapping. Received: 1; train the run again$"):

@@ -1,4 +1,4 @@
-"""The whole line: every route gives the same numbers, and an embedding depends on its utterance alone."""
+"""The whole line: every route gives the same numbers, and an embedding depends only on its utterance."""
 
 from dataclasses import replace
 
@@ -43,13 +43,13 @@ def synthetic(tmp_path_factory):
 
 @pytest.fixture(params=["real", "synthetic"])
 def recordings(request):
-    """Paths of real recordings, and of synthetic ones for who has no others."""
+    """Paths of real recordings, and of synthetic ones without them."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")
 def recogniser() -> Recogniser:
-    """A tiny network whose biases and batch statistics are those of no fresh one, so that padding becomes non-zero."""
+    """A tiny network with random biases and batch statistics, so that padding becomes non-zero."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     embedding = embedding_network(CONFIG.network)

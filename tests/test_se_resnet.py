@@ -255,7 +255,7 @@ def test_keras_file_round_trip(rng: np.random.Generator, tmp_path: Path, config:
     classifier = with_softmax_head(trained_network(config, rng), classes=6, units=12)
     classifier.save(tmp_path / "network.keras")
     again = keras.saving.load_model(tmp_path / "network.keras")
-    for time in (50, 2):  # another length, and one below the minimum
+    for time in (50, 2):  # a different length, and one below the minimum
         inputs = {"spectrogram": rng.normal(size=(2, time, BINS)).astype("float32"), "frames": np.array([time, 1])}
         expected, outputs = classifier(inputs, training=False), again(inputs, training=False)
         assert set(outputs) == set(expected)

@@ -192,7 +192,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         (np.zeros(16_000 * 601, np.int8), "at most 600 s. Received: 601.0 s"),
     ],
 )
-def test_arrays_that_are_no_audio_are_refused(samples, message):
+def test_arrays_that_are_not_audio_are_refused(samples, message):
     with pytest.raises(UserError, match=f"^samples: .*{message}"):
         to_waveform(samples, 16_000)
 
@@ -212,7 +212,7 @@ def test_content_comes_in_any_form(kind):
 
 
 @pytest.mark.parametrize("recording", [None, 7, io.StringIO("text"), [0.1, 0.2]])
-def test_what_is_no_recording_is_named_by_its_type(recording):
+def test_other_files_are_named_by_their_type(recording):
     with pytest.raises(UserError, match=f"^recording: expected a path, bytes, .*Received: {type(recording).__name__};"):
         read_waveform(recording)
 
@@ -240,14 +240,14 @@ def test_a_huge_file_is_refused_unread(tmp_path):
         read_waveform(path)
 
 
-def test_a_name_that_is_no_utf8_is_escaped(tmp_path):
+def test_a_name_that_is_not_utf8_is_escaped(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.wav")
     path.touch()
     with pytest.raises(UserError, match=r"caf\\xe9.wav: .* zero bytes"):
         read_waveform(path)
 
 
-# What the container guarantees
+# Checks of the container
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_a_name_that_is_no_utf8_is_escaped(tmp_path):
         *((file_format, "GSM610") for file_format in ("AIFF", "W64")),
     ],
 )
-def test_what_telephones_record_is_read_and_refused_when_it_is_cut(file_format, subtype):
+def test_telephone_recordings_are_read_and_refused_if_cut(file_format, subtype):
     content = encoded(sine(8_000, 2), 8_000, file_format, subtype)
     waveform = read_waveform(content)
     assert 32_000 <= len(waveform) <= 32_000 + 2 * 320  # the last block of at most 320 samples is filled
@@ -293,7 +293,7 @@ def test_an_mp3_without_a_length_is_refused_when_it_ends_inside_a_frame():
 
 
 @pytest.mark.parametrize("header", ["0", "1"])
-def test_mp3_files_in_a_row_are_heard_whole(header):
+def test_concatenated_mp3_files_are_read_completely(header):
     part = muxed(sine(16_000, 1), 16_000, "mp3", "libmp3lame", "title", write_xing=header)
     waveform = read_waveform(part + part)
     assert 32_000 <= len(waveform) <= 32_000 + 6 * MP3_FRAME
@@ -309,7 +309,7 @@ def test_mp3_files_of_two_rates_in_a_row_are_refused():
 @pytest.mark.parametrize(
     "tail", [b"TAG".ljust(128, b"\0"), bytes(5000), b"APETAGEX" + bytes([208, 7, 0, 0, 9]).ljust(2024)]
 )
-def test_tags_and_filling_behind_an_mp3_are_no_sound(tail):
+def test_tags_and_padding_after_an_mp3_are_not_sound(tail):
     np.testing.assert_array_equal(read_waveform(constant_mp3(1) + tail), read_waveform(constant_mp3(1)))
 
 
@@ -329,8 +329,8 @@ def test_an_ogg_file_that_ends_between_pages_is_read_with_one_warning(opus):
         waveform = read_waveform(opus[:last])
     assert len(warned) == 1
     assert len(waveform) > 16_000
-    heard = slice(len(waveform) - 100)  # the resampler knows no sample behind the last
-    np.testing.assert_allclose(waveform[heard], read_waveform(opus)[heard], atol=0.01)
+    without_end = slice(len(waveform) - 100)  # the resampler knows no sample behind the last
+    np.testing.assert_allclose(waveform[without_end], read_waveform(opus)[without_end], atol=0.01)
 
 
 @pytest.mark.parametrize("bytes_kept", [10, 27, 100])
@@ -345,7 +345,7 @@ def test_ogg_files_in_a_row_are_refused(opus):
         read_waveform(opus + opus)
 
 
-def test_filling_behind_an_ogg_file_is_no_sound(opus):
+def test_padding_after_an_ogg_file_is_not_sound(opus):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         np.testing.assert_array_equal(read_waveform(opus + bytes(1000)), read_waveform(opus))
@@ -359,7 +359,7 @@ def test_a_wav_whose_recorder_was_killed_is_read_to_its_end(riff_size):
     np.testing.assert_array_equal(read_waveform(bytes(content)), read_waveform(encoded(sine(16_000))))
 
 
-def test_chunks_behind_no_samples_are_no_sound():
+def test_chunks_after_empty_data_are_not_sound():
     content = encoded(np.zeros(0)) + b"LIST\x08\0\0\0INFOsome"
     content = content[:4] + (len(content) - 8).to_bytes(4, "little") + content[8:]
     with pytest.raises(UserError, match="no samples"):
