@@ -4,8 +4,8 @@ import random
 import re
 
 _WORDS = (
-    "nan inf -inf -1 0 1e309 1e-309 null true [] {} [[[[ ' \" \\ / .. ../../../x /etc/passwd é $\\x{$ *a &a <script> %s "
-    "{0} !!python/object:os.system 2024-99-99 0x10 1_000 ;"
+    "nan inf -inf -1 0 1e309 1e-309 null true [] {} [[[[ ' \" \\ / .. ../../../x /etc/passwd é $\\x{$ *a &a <script> "
+    "%s {0} !!python/object:os.system 2024-99-99 0x10 1_000 ;"
 )
 _BLANKS_AND_ODD = ("", " ", "\n", "\r\n", "\t", "\ufeff", "\u2028", "\x00", "\ud800", "9" * 400, "a" * 4000)
 NASTY = (*_WORDS.split(), *_BLANKS_AND_ODD)
