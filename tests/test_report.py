@@ -388,7 +388,7 @@ def test_runs_tell_how_many_folds_a_scheme_of_the_users_own_has(run_of, tmp_path
         metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"folds": 5}))
     document = composed(tmp_path)
     (notice,) = (block for block in document.lead if isinstance(block, Notice))
-    assert "partial evaluation, not the whole: S1 2 of 5 folds" in notice.text
+    assert "This evaluation is partial: S1 2 of 5 folds" in notice.text
     assert "ravdess, mine: S1 lacks folds 3, 4, 5" in text_of(document)
 
 
