@@ -377,7 +377,10 @@ def test_a_damaged_version_is_refused_by_name(exports, tmp_path, missing):
 
 def test_a_graph_of_tensorflow_needs_keras_on_tensorflow(finetuned, tmp_path, monkeypatch):
     monkeypatch.setattr("keras.backend.backend", lambda: "jax")
-    with pytest.raises(UserError, match=r"export: expected Keras on TensorFlow. Received: KERAS_BACKEND=jax; set KERAS_BACKEND=tensorflow"):
+    with pytest.raises(
+        UserError,
+        match=r"export: expected Keras on TensorFlow. Received: KERAS_BACKEND=jax; set KERAS_BACKEND=tensorflow",
+    ):
         export(finetuned("S3").path, tmp_path / "out", "")
     assert not (tmp_path / "out").exists()
 

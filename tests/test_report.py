@@ -576,6 +576,42 @@ def test_a_sweep_names_layers_that_start_afresh_and_folds_that_test_its_validati
     assert table.caption.endswith("the validation speakers are tested in folds 2, 3.")
 
 
+def ablation_in(folder: Path, *changes: tuple[float, str, int, float]) -> Document:
+    """The report of an ablation: label smoothing, schedule, fold and UAR of each training."""
+    about = {"corpus": "ravdess", "scheme": "complete", "strategy": "S1", "start": "random weights", "afresh": []}
+    names = ["training.label_smoothing", "training.schedule"]
+    parameters = dict(zip(names, ([0.1, 0], ["cosine", "step"]), strict=True))
+    about |= {"epochs": 8, "parameters": parameters, "one_at_a_time": True}
+    (folder / "sweep.json").write_text(json.dumps(about))
+    columns = [*names, "fold", "best_validation_uar"]
+    pd.DataFrame(changes, columns=columns).assign(seed=0).to_csv(folder / "sweep.csv", index=False)
+    return composed(folder)
+
+
+def test_an_ablation_names_each_change_and_its_difference(tmp_path):
+    means = {(0.1, "cosine"): 0.6, (0, "cosine"): 0.55, (0.1, "step"): 0.4}
+    document = ablation_in(
+        tmp_path,
+        *((*point, fold, mean + above) for fold, above in ((1, -0.01), (5, 0.01)) for point, mean in means.items()),
+    )
+    table = table_of(document, "S1 from random weights, 8 epochs, complete folds: UAR on validation speakers")
+    assert table.columns == ["change", "mean", "difference", "fold 1", "fold 5"]
+    assert table.rows == [
+        ["none", "60.0", "+0.0", "59.0", "61.0"],
+        ["training.label_smoothing 0", "55.0", "-5.0", "54.0", "56.0"],
+        ["training.schedule step", "40.0", "-20.0", "39.0", "41.0"],
+    ]
+    assert "Ablation, RAVDESS" in [section.title for section in document.sections]
+    assert "Some changes lack" not in text_of(document)
+
+
+def test_an_unfinished_ablation_shows_folds_that_every_change_has_finished(tmp_path):
+    finished = [(0.1, "cosine", 1, 0.6), (0, "cosine", 1, 0.5), (0.1, "step", 1, 0.4), (0.1, "cosine", 5, 0.7)]
+    document = ablation_in(tmp_path, *finished)
+    assert table_of(document, "S1 from random").columns == ["change", "mean", "difference", "fold 1"]
+    assert "Some changes lack folds or seeds" in text_of(document)
+
+
 @pytest.mark.parametrize("rows", [slice(-1), slice(-2)])
 def test_an_unfinished_sweep_says_so(sweeps, tmp_path, rows):
     (tmp_path / "sweep.json").write_bytes((sweeps / "k" / "sweep.json").read_bytes())

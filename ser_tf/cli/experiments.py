@@ -72,6 +72,8 @@ class Sweep(TrainingOptions):
 
     over: tuple[str, ...] = ()
     """Parameters and their values, such as `loss.alpha=0.05,0.1 loss.beta=0.1,0.15`; the grid is their product."""
+    one_at_a_time: bool = False
+    """An ablation: take the first value of every parameter, and change one of them at a time, not their product."""
     strategy: str = "S5"
     """S1 to S5 of the paper."""
     only: tuple[int, ...] = ()
@@ -102,6 +104,7 @@ class Sweep(TrainingOptions):
             weights=self.weights,
             start_from=self.start_from,
             folder=self.run_folder or Path("runs") / name,
+            one_at_a_time=self.one_at_a_time,
         )
         trainings.run(report=partial(print, flush=True))
         print(trainings.table())
