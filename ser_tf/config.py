@@ -319,6 +319,7 @@ PRESETS: dict[str, Config] = {
             steps=4000,
             steps_from_weights=1500,
             label_smoothing=0.1,
+            crop_seconds=2.0,
         ),
     ),
     "tiny": Config(
