@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from ser_tf.network.layers import GhostVLAD, SqueezeExcitation
     from ser_tf.network.losses import EmotionTripletLoss, TripletLoss
     from ser_tf.serving.predict import Prediction, Recogniser, load
+    from ser_tf.serving.transformer import EmotionEmbedding
 
 __all__ = [
+    "EmotionEmbedding",
     "EmotionTripletLoss",
     "GhostVLAD",
     "Prediction",
@@ -31,6 +33,7 @@ _HOMES = {
     **dict.fromkeys(("GhostVLAD", "SqueezeExcitation"), "ser_tf.network.layers"),
     **dict.fromkeys(("EmotionTripletLoss", "TripletLoss"), "ser_tf.network.losses"),
     **dict.fromkeys(("Prediction", "Recogniser", "load"), "ser_tf.serving.predict"),
+    "EmotionEmbedding": "ser_tf.serving.transformer",
 }
 """Modules that are imported when a name of theirs is first used: they import Keras."""
 
