@@ -7,20 +7,39 @@ Example:
     'happy'
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ser_tf.errors import UserError, require_backend
 
 if TYPE_CHECKING:
+    from ser_tf.network.layers import GhostVLAD, SqueezeExcitation
+    from ser_tf.network.losses import EmotionTripletLoss, TripletLoss
     from ser_tf.serving.predict import Prediction, Recogniser, load
+    from ser_tf.serving.transformer import EmotionEmbedding
 
-__all__ = ["Prediction", "Recogniser", "UserError", "load"]
+__all__ = [
+    "EmotionEmbedding",
+    "EmotionTripletLoss",
+    "GhostVLAD",
+    "Prediction",
+    "Recogniser",
+    "SqueezeExcitation",
+    "TripletLoss",
+    "UserError",
+    "load",
+]
+_HOMES = {
+    **dict.fromkeys(("GhostVLAD", "SqueezeExcitation"), "ser_tf.network.layers"),
+    **dict.fromkeys(("EmotionTripletLoss", "TripletLoss"), "ser_tf.network.losses"),
+    **dict.fromkeys(("Prediction", "Recogniser", "load"), "ser_tf.serving.predict"),
+    "EmotionEmbedding": "ser_tf.serving.transformer",
+}
+"""Modules that are imported when a name of theirs is first used: they import Keras."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Prediction", "Recogniser", "load"):
+    if name in _HOMES:
         require_backend()
-        from ser_tf.serving import predict
-
-        return getattr(predict, name)
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'ser_tf' has no attribute {name!r}")

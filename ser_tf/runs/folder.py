@@ -48,6 +48,7 @@ class RunFolder:
         self.utterances = path / "utterances.tfrecord"
         self.weights = path / "embedding.weights.h5"
         self.head_weights = path / "head.weights.h5"
+        self.network = path / "embedding.keras"
         self.predictions = path / "predictions.csv"
         self.confusion = path / "confusion.csv"
         self.metrics = path / "metrics.json"
