@@ -15,7 +15,7 @@ from ser_tf.cli.experiments import CrossCorpus, Noise, Report, Sweep, Yardsticks
 from ser_tf.cli.options import TrainingOptions
 from ser_tf.cli.preparation import Prepare
 from ser_tf.cli.recognise import Describe, Predict
-from ser_tf.cli.serving import Export
+from ser_tf.cli.serving import Export, Serve
 from ser_tf.cli.training import Evaluate, Finetune, Pretrain
 from ser_tf.cli.weights import ImportVggvox
 from ser_tf.config import Config, preset
@@ -76,6 +76,7 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
         | Annotated[Export, tyro.conf.subcommand("export")]
+        | Annotated[Serve, tyro.conf.subcommand("serve")]
         | Annotated[Describe, tyro.conf.subcommand("describe", default=Describe(config=config))]
     )
     return tyro.cli(command, args=arguments, prog="ser-tf", description=DESCRIPTION)
