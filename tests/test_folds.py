@@ -343,9 +343,7 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
     ],
 )
 def test_unknown_scheme_lists_those_there_are(corpus: Corpus, there: str) -> None:
-    with pytest.raises(
-        UserError, match=f"no scheme 'newest' for corpus {corpus.name}; choose one of those there: {there}$"
-    ):
+    with pytest.raises(UserError, match=f"no scheme 'newest' for corpus {corpus.name}; choose one of: {there}$"):
         load_scheme("newest", corpus)
 
 

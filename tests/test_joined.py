@@ -48,21 +48,3 @@ def test_what_does_not_go_together_is_refused(tmp_path):
     odd = table(tmp_path / "odd" / "labels.csv", "dora sad positive, emil happy positive", header)
     with pytest.raises(UserError, match=r"the polarity that the other corpora give sad. Received: positive and neg"):
         joined([one, odd])
-
-
-@pytest.mark.parametrize(
-    ("stem", "speaker", "emotion"),
-    [
-        ("dis-f1-b1", "emovo:f1", "disgust"),
-        ("rab-m3-l4", "emovo:m3", "angry"),
-        ("EB0_anger_1", "nemo:EB0", "angry"),
-        ("SM0_surprise_90", "nemo:SM0", "surprised"),
-    ],
-)
-def test_emovo_and_nemo_are_known_by_their_names(tmp_path, stem, speaker, emotion):
-    others = ["neu-f2-b1", "tri-m1-b2"] if speaker.startswith("emovo") else ["DM0_neutral_1", "KS0_sadness_2"]
-    for name in (stem, *others):
-        (tmp_path / f"{name}.wav").touch()
-    corpus = open_corpus(tmp_path)
-    assert corpus.name == speaker.partition(":")[0]
-    assert {(each.name, each.speaker, each.emotion) for each in corpus.utterances} >= {(stem, speaker, emotion)}

@@ -16,9 +16,9 @@ from noise_measurement import SPEAKERS, always, write_measurement
 
 from ser_tf.cli import door
 from ser_tf.config import PRESETS, Config
-from ser_tf.corpora import ravdess
 from ser_tf.corpora.corpus import Corpus
 from ser_tf.corpora.folds import CROSS_CORPUS, RANDOM_SPLIT
+from ser_tf.corpora.known import ravdess
 from ser_tf.errors import UserError
 from ser_tf.report import paper
 from ser_tf.report.compose import compose

@@ -150,7 +150,7 @@ def test_voxcelebs_first_release_without_its_list_is_refused(tmp_path):
     root = write(tmp_path / "wav", "A.J._Buckley/1zcIwhmdeo4/0000001.wav")
     refused = (
         rf"^{root}/A\.J\._Buckley: expected an id such as id10003 over VoxCeleb's video 1zcIwhmdeo4\. Received: a name "
-        r"whose id no list tells; put vox1_meta\.csv beside it or, if .* rename the folder 1zcIwhmdeo4$"
+        r"whose id is in no list; put vox1_meta\.csv beside it or, if .* rename the folder 1zcIwhmdeo4$"
     )
     with pytest.raises(UserError, match=refused):
         found(root)

@@ -21,6 +21,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from ser_tf.corpora.kind import CorpusFacts, CorpusKind
 from ser_tf.errors import UserError
 
 NAME = "synthetic"
@@ -102,8 +103,8 @@ _WINDOW_SECONDS = 0.032
 Floats = NDArray[np.float64]
 
 
-def parse(stem: str) -> tuple[str, str] | None:
-    """Speaker and emotion of a file name without suffix; None when it is no utterance of this corpus.
+def parse(name: str) -> tuple[str, str] | None:
+    """Speaker and emotion of an utterance; None if it is not one of this corpus.
 
     Raises:
         UserError: the emotion is none of `EMOTIONS`.
@@ -112,7 +113,7 @@ def parse(stem: str) -> tuple[str, str] | None:
         >>> parse("syn-03-happy-01")
         ('synthetic:03', 'happy')
     """
-    match = _NAME.fullmatch(stem)
+    match = _NAME.fullmatch(name)
     if match is None:
         return None
     if match["emotion"] not in EMOTIONS:
@@ -120,10 +121,25 @@ def parse(stem: str) -> tuple[str, str] | None:
     return f"{NAME}:{match['speaker']}", match["emotion"]
 
 
-def speaker_of(stem: str) -> str | None:
-    """The speaker, whatever the emotion; None when the name is none of this corpus's."""
-    match = _NAME.fullmatch(stem)
+def speaker_of(name: str) -> str | None:
+    """The speaker, even if the emotion is unknown; None if this corpus has no such name."""
+    match = _NAME.fullmatch(name)
     return f"{NAME}:{match['speaker']}" if match else None
+
+
+CORPUS = CorpusKind(
+    name=NAME,
+    written="synthetic corpus",
+    facts=CorpusFacts(
+        title="the synthetic corpus of ser_tf",
+        licence="none: a program made the recordings",
+        terms="nothing",
+        speech="nobody: synthetic voices, which say nothing about human emotion",
+    ),
+    emotions=EMOTIONS,
+    parse=parse,
+    speaker_of=speaker_of,
+)
 
 
 def synthesise(

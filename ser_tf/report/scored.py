@@ -94,7 +94,7 @@ def scored_evaluation(evaluation: Evaluation, root: Path | None, *, has_twin: bo
         UserError: predictions are damaged.
     """
     tables = {line.label: line.table() for line in evaluation.scored}
-    demographics = demographics_of(evaluation.corpus, evaluation.speakers, root)
+    demographics = demographics_of(evaluation.speakers, [root] if root else [])
     networks = [line.label for line in evaluation.networks]
     yardsticks = [line.label for line in evaluation.scored if not line.network and line.method != "majority"]
     folds = evaluation.common_folds
