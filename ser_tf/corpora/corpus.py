@@ -94,8 +94,15 @@ class Corpus:
         """Root of each corpus in it."""
         return tuple(part.root for part in self.parts) or (self.root,)
 
+    @property
+    def composition(self) -> dict[str, Any]:
+        """What a result records about joined corpora and chosen emotions; empty for one whole corpus."""
+        corpora = {"corpora": {part.name: part.counts() for part in self.parts}} if self.parts else {}
+        left_out = {"left_out_emotions": dict(self.left_out)} if self.left_out else {}
+        return corpora | left_out
+
     def counts(self) -> dict[str, Any]:
-        """Numbers for a result: utterances, speakers, utterances of each emotion, and excluded ones."""
+        """Numbers of utterances, speakers, utterances of each emotion, and excluded utterances."""
         per_emotion = Counter(utterance.emotion for utterance in self.utterances)
         return {
             "utterances": len(self.utterances),

@@ -1,4 +1,4 @@
-"""Join several corpora, and select emotions."""
+"""Open several corpora as one, and select emotions."""
 
 import os
 from collections import Counter
@@ -7,9 +7,29 @@ from dataclasses import replace
 from pathlib import Path
 
 from ser_tf.corpora.corpus import EMOTIONS, Corpus, check_variety, is_table
+from ser_tf.corpora.opening import open_corpus
 from ser_tf.corpora.speakers import identities
 from ser_tf.errors import UserError
 from ser_tf.spelling import voice
+
+
+def open_corpora(roots: Sequence[Path], emotions: Sequence[str] = (), *, keep_excluded: bool = False) -> Corpus:
+    """Open one corpus, or several as one; the order of the roots does not matter.
+
+    Args:
+        roots: directories and tables, as for `open_corpus`.
+        emotions: keep only these; empty for all emotions of any of the corpora.
+        keep_excluded: as for `open_corpus`.
+
+    Raises:
+        UserError: no root, as `open_corpus`, or the corpora do not go together.
+    """
+    if not roots:
+        raise UserError("corpus: expected at least one directory of recordings or CSV table. Received: none")
+    corpora = [open_corpus(root, keep_excluded=keep_excluded) for root in roots]
+    if emotions:
+        corpora = with_emotions(corpora, emotions)
+    return joined(sorted(corpora, key=_name_apart)) if len(corpora) > 1 else corpora[0]
 
 
 def joined(corpora: Sequence[Corpus]) -> Corpus:
@@ -61,21 +81,24 @@ def with_emotions(corpora: Sequence[Corpus], emotions: Sequence[str]) -> list[Co
     """Keep only the utterances of these emotions; `Corpus.left_out` counts the others.
 
     Raises:
-        UserError: no corpus has one of the emotions, or a corpus keeps fewer than two emotions or two speakers.
+        UserError: there are fewer than two emotions, no corpus has one of them, or a corpus keeps fewer than two
+            emotions or two speakers.
     """
     spoken = {utterance.emotion for corpus in corpora for utterance in corpus.utterances}
     for emotion in emotions:
         if emotion not in spoken:
             raise UserError(f"emotions: expected some of {', '.join(sorted(spoken))}. Received: {emotion}")
+    if len({*emotions}) < 2:
+        raise UserError(f"emotions: expected at least two of {', '.join(sorted(spoken))}. Received: {emotions[0]} only")
     kept = []
     for corpus in corpora:
         utterances = tuple(utterance for utterance in corpus.utterances if utterance.emotion in emotions)
         left = Counter(utterance.emotion for utterance in utterances)
         if len(left) < 2:
             raise UserError(
-                f"{corpus.root}: expected at least two of the emotions {', '.join(emotions)}, since a corpus with one "
-                f"gives it away by its sound. Received: {', '.join(left) or 'none'}; choose more emotions, or leave "
-                "this corpus out"
+                f"{corpus.root}: expected at least two of the emotions {', '.join(emotions)}, so that the sound of the "
+                f"corpus does not reveal its emotion. Received: {', '.join(left) or 'none'}; choose more emotions, or "
+                "leave this corpus out"
             )
         labels = [pair for pair in zip(corpus.emotions, corpus.polarities, strict=True) if pair[0] in emotions]
         counts = Counter(utterance.emotion for utterance in corpus.utterances)
@@ -98,13 +121,17 @@ def _named_apart(corpus: Corpus) -> Corpus:
     check_variety(corpus)
     if not is_table(corpus.root):
         return corpus
-    root = corpus.root.resolve()
-    name = f"{root.parent.name}/{root.stem}"
+    name = _name_apart(corpus)
     utterances = (
         replace(each, name=f"{name}/{each.name}", speaker=f"{name}:{each.speaker.partition(':')[2]}")
         for each in corpus.utterances
     )
     return replace(corpus, name=name, utterances=tuple(utterances))
+
+
+def _name_apart(corpus: Corpus) -> str:
+    root = corpus.root.resolve()
+    return f"{root.parent.name}/{root.stem}" if is_table(root) else corpus.name
 
 
 def _refuse_twice(corpora: Sequence[Corpus]) -> None:
@@ -115,9 +142,10 @@ def _refuse_twice(corpora: Sequence[Corpus]) -> None:
         twin = named.setdefault(corpus.name, corpus)
         if twin is not corpus:
             remedy = "rename one of the tables" if is_table(corpus.root) else "put the files of both into one folder"
+            if twin.root.resolve() == corpus.root.resolve():
+                remedy = "give it once"
             raise UserError(
-                f"{corpus.root}: expected each corpus once. Received: {corpus.name} also from {twin.root}; "
-                f"{'give it once' if twin.root == corpus.root else f'give one of them, or {remedy}'}"
+                f"{corpus.root}: expected each corpus once. Received: {corpus.name} also from {twin.root}; {remedy}"
             )
         for utterance in corpus.utterances:
             for name in identities(utterance):
