@@ -1,6 +1,7 @@
 """Several corpora as one: names, emotions, folds, and what does not go together."""
 
 from dataclasses import replace
+from itertools import chain, product
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,23 @@ def test_folds_of_joined_corpora(tmp_path):
     assert scheme.tested_twice == ()
     assert "Fold i tests the folds i, i + 4, ... of emovo (6)." in scheme.notes
     assert "tess: always trained on, since it has 2 speakers." in scheme.notes
+
+
+@pytest.mark.parametrize("sizes", list(product((3, 4, 5, 7, 10, 12), (3, 5, 6, 8, 12))))
+def test_every_corpus_is_on_all_sides_of_every_fold_and_every_speaker_tested_once(sizes):
+    parts = [
+        Corpus(name, Path(name), tuple(Utterance(who, Path(who), who, "sad") for who in speakers), ("sad",), ("",), ())
+        for name, size in zip("ab", sizes, strict=True)
+        for speakers in [[f"{name}:{number:02d}" for number in range(size)]]
+    ]
+    utterances = parts[0].utterances + parts[1].utterances
+    scheme = load_scheme("complete", replace(parts[0], name="a+b", utterances=utterances, parts=tuple(parts)))
+    assert len(scheme.folds) == min(10, *sizes)  # more speakers than 10 share folds
+    for fold in scheme.folds:
+        sides = [fold.train, fold.validation, fold.test]
+        assert all({speaker[0] for speaker in side} == {"a", "b"} for side in sides)
+        assert sorted(chain(*sides)) == sorted(scheme.speakers)
+    assert sorted(chain(*(fold.test for fold in scheme.folds))) == sorted(scheme.speakers)
 
 
 def test_fold_i_joins_fold_i_where_both_have_as_many():
