@@ -127,8 +127,9 @@ def list_corpus(root: Path) -> Listing:
 
 
 def exclusions_among(corpus: str, names: Container[str]) -> tuple[Exclusion, ...]:
-    """Those of the utterances that are left out by default, sorted by name."""
-    listed = {name: reason for kind in KNOWN_CORPORA if kind.name == corpus for name, reason in kind.exclusions.items()}
+    """Those of the utterances that are left out by default, sorted by name; for joined corpora of any of them."""
+    kinds = [kind for kind in KNOWN_CORPORA if kind.name in corpus.split("+")]
+    listed = {name: reason for kind in kinds for name, reason in kind.exclusions.items()}
     return tuple(Exclusion(name, listed[name]) for name in sorted(listed) if name in names)
 
 
