@@ -15,7 +15,7 @@ RAVDESS_NAMES = ("03-01-05-01-02-01-12", "03-01-01-01-01-01-02")
 
 
 def write_files(root: Path, *names: str) -> Path:
-    """Empty files: opening a corpus looks at names only."""
+    """Empty files: opening a corpus reads only names."""
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,12 +149,12 @@ def test_a_doubled_utterance_counts_once(tmp_path, first, second, chosen):
     }
 
 
-def test_an_older_name_becomes_todays(tmp_path):
+def test_a_name_of_an_older_release_is_updated(tmp_path):
     write_files(tmp_path, "1040_ITH_SAD_X.wav", "1001_DFA_ANG_XX.wav")
     assert [u.name for u in open_corpus(tmp_path).utterances] == ["1001_DFA_ANG_XX", "1040_ITH_SAD_XX"]
 
 
-def test_exclusions_name_only_what_is_there(tmp_path):
+def test_exclusions_name_only_existing_utterances(tmp_path):
     write_files(tmp_path, "1076_MTI_SAD_XX.wav", "1001_DFA_ANG_XX.wav", "1002_DFA_SAD_XX.wav")
     corpus = open_corpus(tmp_path)
     assert corpus.exclusions == (Exclusion("1076_MTI_SAD_XX", "every sample is zero"),)
@@ -397,7 +397,7 @@ def test_tables_as_programs_write_them(tmp_path, text):
     assert corpus.polarities == ("positive", "negative")
 
 
-def test_a_table_writes_letters_in_one_way(tmp_path):
+def test_a_table_composes_letters(tmp_path):
     rows = "a.wav,Jose\u0301,fro\u0308hlich", "b.flac,Jos\u00e9,Hot  anger (acted)", "sub/c.ogg,bert,fr\u00f6hlich"
     text = "\n".join(["path,speaker,emotion", *rows])
     corpus = open_corpus(write_table(tmp_path, text))
@@ -412,7 +412,7 @@ def test_no_emotion_is_named_like_a_column():
     assert set(FIRST_COLUMNS) < RESERVED
 
 
-def test_a_table_that_is_no_text_is_refused(tmp_path):
+def test_a_table_that_is_not_text_is_refused(tmp_path):
     table = tmp_path / "table.csv"
     with pytest.raises(UserError, match=r"expected a readable CSV table in UTF-8\. Received: .*No such file"):
         open_corpus(table)

@@ -46,7 +46,7 @@ def test_the_published_table_knows_every_actor(shared_data):
 
 
 @pytest.mark.parametrize("root_given", [True, False])
-def test_without_the_table_there_are_no_groups_and_that_is_said(tmp_path, root_given):
+def test_without_the_table_there_are_no_groups_and_a_note(tmp_path, root_given):
     found = demographics_of(ACTORS, [tmp_path] if root_given else [])
     assert (found.sex, found.age_group) == ({}, {})
     assert found.notes == (
@@ -60,7 +60,7 @@ def test_of_other_corpora_nothing_is_known():
     assert found.notes == ("no groups of sex and age: nothing is known of the speakers of table",)
 
 
-def test_an_actor_whom_the_table_lacks_is_named(demographics):
+def test_an_actor_missing_from_the_table_is_named(demographics):
     found = demographics_of((*ACTORS, "crema_d:1003"), [demographics.parent])
     assert found.sex.keys() == found.age_group.keys() == set(ACTORS)
     assert found.notes == (f"in no group of sex or age, since {demographics} lacks them: crema_d:1003",)
