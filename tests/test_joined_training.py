@@ -2,7 +2,9 @@
 
 import csv
 import json
+import shlex
 import shutil
+import subprocess
 import sys
 from itertools import product
 from pathlib import Path
@@ -12,6 +14,12 @@ import pytest
 import soundfile
 
 from ser_tf.cli import door
+from ser_tf.corpora.corpus import EMOTIONS, Corpus, Utterance
+from ser_tf.corpora.folds import load_scheme
+from ser_tf.corpora.joined import open_corpora
+from ser_tf.corpora.known import crema_d, ravdess
+from ser_tf.corpora.opening import open_corpus
+from ser_tf.report.compose import recordings_of
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.weights import read_provenance
 from ser_tf.serving.model_card import model_card
@@ -47,7 +55,7 @@ def ser_tf(small, tmp_path, monkeypatch, capsys):
     small.save(Path("small.yaml"))
 
     def run(*arguments: object) -> str:
-        options = ("--preset", "small.yaml", "--training.maximum-epochs", 1)
+        options = () if "--preset" in arguments else ("--preset", "small.yaml", "--training.maximum-epochs", 1)
         monkeypatch.setattr(sys, "argv", [*map(str, ("ser-tf", *arguments, *options))])
         try:
             door.main()
@@ -88,6 +96,11 @@ def test_evaluate_on_two_corpora(ser_tf, corpora):
     summary = json.loads((folder / "summary-S1.json").read_text())["strategies"]["S1"]
     assert {*summary["groups"]["sex"]} == {"female", "male"}
 
+    parts = {name: open_corpus(corpora / name) for name in ("emovo", "savee")}
+    assert recordings_of("emovo+savee", parts) == open_corpora(roots)
+    assert recordings_of("emovo", parts) is parts["emovo"]
+    assert recordings_of("emovo+tess", parts) is None
+
     again = ser_tf("evaluate", "--corpus", *roots[::-1], *command[4:])
     assert f"{run.path}: already finished" in again, "the order of the corpora does not matter"
 
@@ -120,6 +133,31 @@ def test_bad_input_gets_one_line(ser_tf, corpora, options, message):
     answer = ser_tf("finetune", "--corpus", corpora / "savee", corpora / "emovo", *options)
     assert answer == f"ser-tf: {message.format(root=corpora)}"
     assert not Path("runs").exists()
+
+
+def test_the_research_model_knows_all_eight_emotions(ser_tf):
+    # One actor of each fold, as few as `folds.yaml` allows; all emotions of RAVDESS, and the six of CREMA-D.
+    generator = np.random.default_rng(0)
+    for kind in (ravdess.CORPUS, crema_d.CORPUS):
+        everybody = {parsed[0] for parsed in map(kind.parse, kind.published_names())}
+        utterances = tuple(Utterance(speaker, Path(speaker), speaker, "sad") for speaker in everybody)
+        scheme = load_scheme("complete", Corpus(kind.name, Path(), utterances, ("sad",), ("negative",), ()))
+        speakers = {fold.test[0] for fold in scheme.folds}
+        labels = {name: kind.parse(name) for name in sorted(kind.published_names())}
+        chosen = {label: name for name, label in labels.items() if label[0] in speakers}
+        assert len(chosen) == 10 * len(kind.emotions)
+        for name in chosen.values():
+            path = Path(kind.written, f"{name}.wav")
+            path.parent.mkdir(exist_ok=True)
+            soundfile.write(path, 0.1 * generator.normal(size=9600), 16_000)
+    folders = ("CREMA_D=CREMA-D", "RAVDESS=RAVDESS", "PRESET=small.yaml", "OPTIONS=--training.maximum-epochs 1")
+    dry_run = ["make", "--dry-run", "--directory", Path(__file__).parents[1], "research-model", *folders]
+    dry = subprocess.run(dry_run, capture_output=True, text=True, check=True)
+    (line,) = [line for line in dry.stdout.replace("\\\n", "").splitlines() if " finetune " in line]
+    ser_tf(*shlex.split(line)[1:])
+    result = json.loads(Path("runs/research-model/metrics.json").read_text())
+    assert (result["corpus"], result["strategy"], result["emotions"]) == ("crema_d+ravdess", "S1", list(EMOTIONS))
+    assert result["corpora"]["ravdess"]["emotions"]["calm"] == result["corpora"]["crema_d"]["emotions"]["happy"] == 10
 
 
 def test_a_recording_in_two_corpora_is_refused(ser_tf, corpora):
