@@ -17,7 +17,7 @@ TRAINING = --corpus "$(CORPUS)" --preset $(PRESET) $(if $(WEIGHTS),--weights "$(
 DEMO = runs/demo
 DEMO_CORPUS = $(or $(CORPUS),$(DEMO)/corpus)
 
-.PHONY: setup demo pretrain finetune evaluate report test test-ray test-tfio browser lint bench fuzz kill clean
+.PHONY: setup demo pretrain finetune research-model evaluate report test test-ray test-tfio browser lint bench fuzz kill clean
 
 setup: $(VENV)/installed
 
@@ -48,6 +48,11 @@ pretrain: setup
 
 finetune: setup
 	$(SER_TF) finetune $(TRAINING) --strategy $(STRATEGY) --fold $(FOLD)
+
+# A model of all eight emotions, for research: RAVDESS forbids commercial use. CREMA_D and RAVDESS are the two folders.
+research-model: setup
+	$(SER_TF) finetune --corpus "$(CREMA_D)" "$(RAVDESS)" --preset $(PRESET) --strategy S1 --fold $(FOLD) \
+		--run runs/research-model $(OPTIONS)
 
 evaluate: setup
 	$(SER_TF) evaluate $(TRAINING) --strategies $(STRATEGY)

@@ -16,9 +16,9 @@ from noise_measurement import SPEAKERS, always, write_measurement
 
 from ser_tf.cli import door
 from ser_tf.config import PRESETS, Config
-from ser_tf.corpora import ravdess
 from ser_tf.corpora.corpus import Corpus
 from ser_tf.corpora.folds import CROSS_CORPUS, RANDOM_SPLIT
+from ser_tf.corpora.known import ravdess
 from ser_tf.errors import UserError
 from ser_tf.report import paper
 from ser_tf.report.compose import compose
@@ -253,7 +253,7 @@ def test_networks_with_and_without_pre_training_are_compared_over_their_common_f
         "S5 from S3 from random weights": (1, 2, 3),
     }
     without_s5 = replace(evaluation, lines=evaluation.lines[:4])
-    scored = scored_evaluation(without_s5, root=None)
+    scored = scored_evaluation(without_s5)
     assert scored.compared_folds == (1, 2)
     sentences = {(one.first, one.second): one.sentence for one in scored.comparisons}
     speakers = sum(len(scheme.fold(fold).test) for fold in (1, 2))
@@ -394,7 +394,7 @@ def test_runs_tell_how_many_folds_a_scheme_of_the_users_own_has(run_of, tmp_path
 
 def test_comparisons_are_over_the_folds_that_all_have_finished(partial):
     (evaluation,) = find_sources([partial]).evaluations
-    scored = scored_evaluation(evaluation, None)
+    scored = scored_evaluation(evaluation)
     tested = {speaker for fold in (1, 2) for speaker in evaluation.folds.fold(fold).test}
     assert scored.compared_folds == (1, 2)
     assert [(one.first, one.second, one.speakers) for one in scored.comparisons] == [("S1", "S3", len(tested))]
@@ -799,7 +799,7 @@ def test_missing_weights_are_reported(partial, tmp_path):
     missing: list[str] = []
     (evaluation,) = find_sources([partial]).evaluations
 
-    assert spaces(scored_evaluation(evaluation, None), Corpus("ravdess", tmp_path, (), (), (), ()), missing) is None
+    assert spaces(scored_evaluation(evaluation), Corpus("ravdess", tmp_path, (), (), (), ()), missing) is None
     assert "need the weights (`embedding.weights.h5`)" in missing[0]
 
 

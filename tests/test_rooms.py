@@ -55,7 +55,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "__init__": {"errors", "network", "serving"},  # what `import ser_tf` offers
 }
 
-SAME_IN_EVERY_CORPUS = {"parse", "speaker_of", "published_names"}
+SAME_IN_EVERY_CORPUS = {"parse", "name_of", "speaker_of", "published_names"}
 """Functions that each module of a corpus offers."""
 FUSED_KERNEL = "ser_tf/network/batch_normalisation.py"
 """Calls TensorFlow on TensorFlow, and Keras's own layer on every other backend."""

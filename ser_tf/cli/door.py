@@ -57,6 +57,10 @@ def main() -> None:
 
 
 def _parse(arguments: list[str]) -> Any:
+    for name in ("--corpus", "--emotions"):
+        times = sum(argument.partition("=")[0] == name for argument in arguments)
+        if times > 1:  # only the last would count
+            raise UserError(f"{name}: expected all values after one {name}. Received: {name} {times} times")
     config = _preset(arguments)
     corpus: Any = tyro.MISSING
     command = (

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ser_tf.cli.options import FoldOptions, Method, TrainingOptions, import_tensorflow, open_folds
+from ser_tf.cli.options import FoldOptions, Method, TrainingOptions, import_tensorflow, open_folds, run_name
 from ser_tf.cli.training import summary_of
 from ser_tf.config import Config
 
@@ -33,7 +33,7 @@ class Yardsticks(FoldOptions):
 
         yardsticks = choose(self.methods, corpus)
         prepared = prepare_speech(corpus.utterances, Config())
-        folder = self.run_folder or Path("runs") / f"{corpus.name}-{scheme.name}-yardsticks"
+        folder = self.run_folder or Path("runs") / f"{run_name(corpus)}-{scheme.name}-yardsticks"
         print(compare(yardsticks, corpus, scheme, prepared, protocol=self.protocol, folder=folder, report=print))
 
 
@@ -92,7 +92,7 @@ class Sweep(TrainingOptions):
         from ser_tf.experiments import sweep
 
         grid = sweep.parse_grid(self.over, self.config)
-        name = f"{corpus.name}-{self.scheme}-{Path(self.preset).stem}-sweep-{self.strategy}-{'-'.join(grid)}"
+        name = f"{run_name(corpus)}-{self.scheme}-{Path(self.preset).stem}-sweep-{self.strategy}-{'-'.join(grid)}"
         trainings = sweep.Sweep(
             corpus,
             scheme,

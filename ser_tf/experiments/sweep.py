@@ -210,6 +210,7 @@ class Sweep:
         del configuration["training"]["seed"]
         about = {
             "corpus": self.corpus.name,
+            **self.corpus.composition,
             "data_hash": task.prepared.data_hash,
             "scheme": self.scheme.name,
             "scheme_hash": self.scheme.hash,

@@ -16,6 +16,7 @@ IDENTITY: dict[str, Any] = {
     **dict.fromkeys(("strategy", "corpus", "scheme", "scheme_hash", "data_hash"), str),
     **dict.fromkeys(("protocol", "trained_on", "tested_on"), str),
     "left_out": {key: {str: int} for key in ("trained_on", "tested_on")},
+    "polarities": {str: str},
     "fold": int,
     "weights": (dict, None),
     **{key: [str] for key in ("train_speakers", "validation_speakers", "test_speakers")},
