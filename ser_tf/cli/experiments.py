@@ -74,8 +74,8 @@ class Sweep(TrainingOptions):
     """Parameters and their values, such as `loss.alpha=0.05,0.1 loss.beta=0.1,0.15`; the grid is their product."""
     strategy: str = "S5"
     """S1 to S5 of the paper."""
-    only: tuple[int, ...] = ()
-    """Only these folds."""
+    fold: tuple[int, ...] = ()
+    """Numbers of the folds, from 1; by default all."""
     seeds: tuple[int, ...] = ()
     """Train each fold once per seed; by default with training.seed."""
     start_from: Path | None = None
@@ -97,7 +97,7 @@ class Sweep(TrainingOptions):
             self.config,
             self.strategy,
             grid,
-            folds=self.only or tuple(fold.number for fold in scheme.folds),
+            folds=self.fold or tuple(fold.number for fold in scheme.folds),
             seeds=self.seeds or (self.config.training.seed,),
             weights=self.weights,
             start_from=self.start_from,

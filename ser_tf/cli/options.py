@@ -24,9 +24,9 @@ class FoldOptions:
     corpus: Path
     """Folder of RAVDESS, CREMA-D or the synthetic corpus, or a table (CSV: path, speaker, emotion)."""
     scheme: str = "complete"
-    """Scheme of folds: published, corrected, complete, emobox (RAVDESS), or one of --folds."""
-    folds: Path | None = None
-    """Your own file of folds, in the format of folds.yaml."""
+    """Scheme of folds: published, corrected, complete, emobox (RAVDESS), or one of --scheme-file."""
+    scheme_file: Path | None = None
+    """Your own file of schemes, in the format of folds.yaml."""
     keep_excluded: bool = False
     """Keep the silent and contradictory recordings, which are left out by default."""
 
@@ -48,7 +48,7 @@ def open_folds(options: FoldOptions) -> tuple["Corpus", "Scheme"]:
     from ser_tf.corpora.opening import open_corpus
 
     corpus = open_corpus(options.corpus, keep_excluded=options.keep_excluded)
-    return corpus, load_scheme(options.scheme, corpus, options.folds)
+    return corpus, load_scheme(options.scheme, corpus, options.scheme_file)
 
 
 def import_tensorflow() -> None:

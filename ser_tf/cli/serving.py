@@ -1,4 +1,4 @@
-"""The command that exports a run."""
+"""Commands that pass a run on: as an export, or on the hub."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,23 @@ class Export:
             return export_onnx(self.run_folder, self.out, card)
         corpus = None if self.calibrate_on is None else open_corpus(self.calibrate_on)
         return export_litert(self.run_folder, self.out, card, corpus)
+
+
+@dataclass(frozen=True)
+class Push:
+    """Push a finished run with its model card to the Hugging Face Hub, for `ser_tf.load("hf://OWNER/NAME")`."""
+
+    run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(name="run")]
+    """Folder of a finished run."""
+    name: tyro.conf.Positional[str]
+    """OWNER/NAME of the model; it is made if it does not exist. Needs the extra `[hub]`, and `hf auth login`."""
+
+    def run(self) -> None:
+        """Push, and print the commit's address."""
+        import_tensorflow()
+        from ser_tf.serving.hub import push
+
+        print(push(self.run_folder, self.name))
 
 
 def _megabytes(*paths: Path) -> float:
