@@ -41,9 +41,9 @@ demo: setup
 	@if [ -z "$(CORPUS)" ]; then $(SER_TF) synthesise $(DEMO_CORPUS); fi
 	$(SER_TF) finetune --corpus "$(DEMO_CORPUS)" --preset tiny --strategy S5 --fold 1 --run $(DEMO)/run $(OPTIONS)
 	@sed -n 's/^test,\([^,]*\),.*/\1/p' $(DEMO)/run/predictions.csv | awk 'NR % 7 == 1' | head -5 \
-		| sed 's|^|$(DEMO_CORPUS)/|' | xargs -d '\n' $(SER_TF) predict $(DEMO)/run
+		| sed 's|^|$(DEMO_CORPUS)/|' | tr '\n' '\0' | xargs -0 $(SER_TF) predict $(DEMO)/run
 
-pretrain: setup
+pretrain: $(VENV)/installed-pretraining
 	$(SER_TF) pretrain --corpus $(CORPUS) --preset $(PRESET) $(OPTIONS)
 
 finetune: setup
@@ -60,8 +60,8 @@ evaluate: setup
 report: $(VENV)/installed-report
 	$(SER_TF) report $(RUNS) --out "$(OUT)" $(if $(CORPUS),--corpus "$(CORPUS)")
 
-test: $(VENV)/installed-test $(VENV)/installed-jax $(VENV)/installed-notebooks $(VENV)/installed-report \
-		$(VENV)/installed-m4a $(VENV)/installed-onnx $(VENV)/installed-litert $(VENV)/installed-openvino
+test: $(VENV)/installed-test $(VENV)/installed-pretraining $(VENV)/installed-jax $(VENV)/installed-notebooks $(VENV)/installed-report \
+		$(VENV)/installed-m4a $(VENV)/installed-hub $(VENV)/installed-onnx $(VENV)/installed-litert $(VENV)/installed-openvino
 	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/test_ray_engine.py
 
 test-tfio: $(VENV_TFIO)/installed

@@ -7,7 +7,7 @@ Example:
     'happy'
 """
 
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 from ser_tf.errors import UserError, require_backend
@@ -39,6 +39,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return metadata.version("ser_tf")
     if name in _HOMES:
         require_backend()
         return getattr(import_module(_HOMES[name]), name)

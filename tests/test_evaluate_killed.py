@@ -99,7 +99,7 @@ def arrays_of(path):
 def test_five_kills_at_random_moments_change_nothing(tones, small, tmp_path):
     schedule = replace(small.training, maximum_epochs=2)
     replace(small, training=schedule).save(tmp_path / "preset.yaml")
-    options = ("--corpus", tones, "--preset", tmp_path / "preset.yaml", "--strategies", "S3", "S5", "--only", 1, 2)
+    options = ("--corpus", tones, "--preset", tmp_path / "preset.yaml", "--strategies", "S3", "S5", "--fold", 1, 2)
     lives = subprocess.run(
         [sys.executable, "-c", LIVES, *map(str, (tmp_path, "evaluate", *options))],
         capture_output=True,

@@ -105,7 +105,7 @@ def test_calls_with_different_folds_share_a_table(sweep_of, untrained, tmp_path)
 
 def test_the_command_trains_each_point_and_prints_the_table(tones, small, start, tmp_path, monkeypatch, capsys):
     small.save(tmp_path / "small.yaml")
-    options = ["--preset", tmp_path / "small.yaml", "--training.maximum-epochs", 1, "--strategy", "S3", "--only", 1]
+    options = ["--preset", tmp_path / "small.yaml", "--training.maximum-epochs", 1, "--strategy", "S3", "--fold", 1]
     grid = ["--over", "network.clusters=3", "--start-from", start, "--run", tmp_path / "sweep"]
     monkeypatch.setattr(sys, "argv", list(map(str, ["ser-tf", "sweep", "--corpus", tones, *options, *grid])))
     door.main()

@@ -76,8 +76,8 @@ class Sweep(TrainingOptions):
     """An ablation: take the first value of every parameter, and change one of them at a time, not their product."""
     strategy: str = "S5"
     """S1 to S5 of the paper."""
-    only: tuple[int, ...] = ()
-    """Only these folds."""
+    fold: tuple[int, ...] = ()
+    """Numbers of the folds, from 1; by default all."""
     seeds: tuple[int, ...] = ()
     """Train each fold once per seed; by default with training.seed."""
     start_from: Path | None = None
@@ -99,7 +99,7 @@ class Sweep(TrainingOptions):
             self.config,
             self.strategy,
             grid,
-            folds=self.only or tuple(fold.number for fold in scheme.folds),
+            folds=self.fold or tuple(fold.number for fold in scheme.folds),
             seeds=self.seeds or (self.config.training.seed,),
             weights=self.weights,
             start_from=self.start_from,

@@ -26,9 +26,9 @@ class FoldOptions:
     emotions: tuple[str, ...] = ()
     """Use only utterances of these emotions; by default of all emotions that one of the corpora has."""
     scheme: str = "complete"
-    """Scheme of folds: published, corrected, complete, emobox (RAVDESS), or one of --folds."""
-    folds: Path | None = None
-    """Your own file of folds, in the format of folds.yaml."""
+    """Scheme of folds: published, corrected, complete, emobox (RAVDESS), or one of --scheme-file."""
+    scheme_file: Path | None = None
+    """Your own file of schemes, in the format of folds.yaml."""
     keep_excluded: bool = False
     """Keep the silent and contradictory recordings, which are left out by default."""
 
@@ -52,7 +52,7 @@ def open_folds(options: FoldOptions) -> tuple["Corpus", "Scheme"]:
     corpus = open_corpora(options.corpus, options.emotions, keep_excluded=options.keep_excluded)
     if corpus.left_out:
         print(f"left out: {', '.join(f'{count} {emotion}' for emotion, count in corpus.left_out.items())}", flush=True)
-    return corpus, load_scheme(options.scheme, corpus, options.folds)
+    return corpus, load_scheme(options.scheme, corpus, options.scheme_file)
 
 
 def run_name(corpus: "Corpus") -> str:

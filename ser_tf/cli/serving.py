@@ -1,4 +1,4 @@
-"""The commands that export a run, and that answer over HTTP."""
+"""Commands that pass a run on: as an export, over HTTP, or on the hub."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +110,23 @@ class Serve:
 
         recogniser = load() if self.model is None else load(self.model)
         return recogniser, None if self.risk is None else Abstention.for_risk(self.model, self.risk)
+
+
+@dataclass(frozen=True)
+class Push:
+    """Push a finished run with its model card to the Hugging Face Hub, for `ser_tf.load("hf://OWNER/NAME")`."""
+
+    run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(name="run")]
+    """Folder of a finished run."""
+    name: tyro.conf.Positional[str]
+    """OWNER/NAME of the model; it is made if it does not exist. Needs the extra `[hub]`, and `hf auth login`."""
+
+    def run(self) -> None:
+        """Push, and print the commit's address."""
+        import_tensorflow()
+        from ser_tf.serving.hub import push
+
+        print(push(self.run_folder, self.name))
 
 
 def _megabytes(*paths: Path) -> float:

@@ -51,8 +51,8 @@ class Evaluate(TrainingOptions):
 
     strategies: tuple[str, ...] = ("S5",)
     """S1 to S5 of the paper."""
-    only: tuple[int, ...] = ()
-    """Only these folds."""
+    fold: tuple[int, ...] = ()
+    """Numbers of the folds, from 1; by default all."""
     seeds: tuple[int, ...] = ()
     """Train each fold once per seed; by default with training.seed."""
     start_from: str | None = None
@@ -71,7 +71,7 @@ class Evaluate(TrainingOptions):
             scheme,
             self.config,
             self.strategies,
-            folds=self.only or tuple(fold.number for fold in scheme.folds),
+            folds=self.fold or tuple(fold.number for fold in scheme.folds),
             seeds=self.seeds or (self.config.training.seed,),
             weights=self.weights,
             start_from=self.start_from,

@@ -9,7 +9,7 @@ from ser_tf.config import Config
 from ser_tf.documents import misfit, read_json
 from ser_tf.errors import UserError
 from ser_tf.runs.files import write_json
-from ser_tf.runs.lock import alone_in
+from ser_tf.runs.lock import LOCK, alone_in
 from ser_tf.runs.provenance import environment
 
 IDENTITY: dict[str, Any] = {
@@ -66,8 +66,10 @@ class RunFolder:
         Raises:
             UserError: a different process is using it.
         """
-        with suppress(FileExistsError):  # `begin` reports a file in its place
+        try:
             self.path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise self._refused() from None
         try:
             with alone_in(self.path):
                 yield
@@ -86,9 +88,9 @@ class RunFolder:
             UserError: the folder holds a different run, or something else.
         """
         if not self.identity.is_file():
-            started = {self.config.name, f"unfinished-{self.identity.name}"}
+            started = {self.config.name, f"unfinished-{self.identity.name}", LOCK}
             if self.path.exists() and (not self.path.is_dir() or {file.name for file in self.path.iterdir()} - started):
-                raise UserError(f"{self.path}: expected a run folder or an empty one; choose another --run")
+                raise self._refused()
             self.path.mkdir(parents=True, exist_ok=True)
             config.save(self.config)
             write_json(self.identity, {"identity": identity, "made_with": environment()})
@@ -167,6 +169,9 @@ class RunFolder:
             raise UserError(
                 f"{self.path}: this run is not finished; start the same ser-tf finetune command again and it resumes"
             )
+
+    def _refused(self) -> UserError:
+        return UserError(f"{self.path}: expected a run folder or an empty one; choose another --run")
 
     def _tidy(self) -> None:
         for path in (self.state, self.utterances):

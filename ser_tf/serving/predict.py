@@ -25,6 +25,7 @@ from ser_tf.network.se_resnet import (
 from ser_tf.pipeline import inputs_of
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.weights import load_weights
+from ser_tf.serving.hub import fetch, hub_name
 
 SAVED_MODEL = "saved_model.pb"
 """File that marks a folder as a SavedModel."""
@@ -162,13 +163,14 @@ class ExportedRecogniser:
 
 
 def load(run: str | Path) -> Recogniser | ExportedRecogniser:
-    """Load a finished run, the newest version of an export, or one version of it.
+    """Load a finished run, the newest version of an export, or one version of it; hf://OWNER/NAME is a run on the hub.
 
     Raises:
         UserError: the folder is none of these; it is an export to ONNX or LiteRT; the run is not finished; or a file is
             damaged.
     """
-    path = Path(run)
+    name = hub_name(run)
+    path = Path(run) if name is None else fetch(name)
     if is_portable(path):
         raise UserError(
             f"{path}: expected a run or a SavedModel of ser-tf export. Received: one to ONNX or LiteRT, which runs in "
