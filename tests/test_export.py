@@ -24,7 +24,9 @@ from ser_tf.errors import UserError
 from ser_tf.runs.lock import LOCK, alone_in
 from ser_tf.serving import export as exporting
 from ser_tf.serving.export import MODEL_CARD, PROVENANCE, export
-from ser_tf.serving.predict import CONFIG, LABELS, PREDICTIONS, UNFINISHED, load, load_run
+from ser_tf.serving.export_folder import CONFIG, LABELS, PREDICTIONS, UNFINISHED
+from ser_tf.serving.loading import load
+from ser_tf.serving.predict import load_run
 
 pytestmark = pytest.mark.usefixtures("shallow")
 

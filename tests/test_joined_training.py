@@ -68,7 +68,7 @@ def ser_tf(small, tmp_path, monkeypatch, capsys):
 
 def test_evaluate_on_two_corpora(ser_tf, corpora):
     roots = (corpora / "savee", corpora / "emovo")
-    command = ("evaluate", "--corpus", *roots, "--strategies", "S1", "--only", 1, 2, "--emotions", "angry", "sad")
+    command = ("evaluate", "--corpus", *roots, "--strategies", "S1", "--fold", 1, 2, "--emotions", "angry", "sad")
     out = ser_tf(*command)
     assert out.startswith("left out: 40 happy\n"), "4 takes of 10 speakers"
     folder = Path("runs/emovo+savee-sad-angry-complete-small")
@@ -124,8 +124,8 @@ def test_finetune_names_its_run_after_the_corpora(ser_tf, corpora):
         (
             (),
             "{root}: fold 1: expected training speakers with utterances of every emotion. Received: emovo:f3, "
-            "emovo:m1, savee:JK and 1 more without neutral, fearful, disgust, surprised; choose other folds, write a "
-            "file of folds (--folds) with other speakers on this side, or leave the emotion out (--emotions)",
+            "emovo:m1, savee:JK and 1 more without neutral, fearful, disgust, surprised; choose other folds, write "
+            "your own (--scheme-file) with other speakers on this side, or leave the emotion out (--emotions)",
         ),
     ],
 )

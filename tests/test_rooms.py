@@ -34,6 +34,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "config": {"errors", "documents"},
     "spelling": set(),
     "strategies": GROUND,
+    "models": set(),
     "runs": GROUND | {"spelling"},
     "audio": GROUND,
     "corpora": GROUND | {"spelling", "audio"},

@@ -13,6 +13,7 @@ import tyro
 from ser_tf import interruption
 from ser_tf.cli.corpora import Audit, Synthesise
 from ser_tf.cli.experiments import CrossCorpus, Noise, Report, Sweep, Yardsticks
+from ser_tf.cli.models import Models, Pack
 from ser_tf.cli.options import TrainingOptions
 from ser_tf.cli.preparation import Prepare
 from ser_tf.cli.recognise import Describe, Predict
@@ -86,9 +87,11 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Noise, tyro.conf.subcommand("noise")]
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
+        | Annotated[Models, tyro.conf.subcommand("models")]
         | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Serve, tyro.conf.subcommand("serve")]
         | Annotated[Push, tyro.conf.subcommand("push")]
+        | Annotated[Pack, tyro.conf.subcommand("pack")]
         | Annotated[Describe, tyro.conf.subcommand("describe", default=Describe(config=config))]
     )
     return tyro.cli(command, args=arguments, prog="ser-tf", description=DESCRIPTION)

@@ -98,18 +98,12 @@ class Serve:
 
     def _loaded(self) -> "tuple[Any, Abstention | None]":
         """The recogniser, and its threshold where a risk is stated."""
-        if self.model is None:
-            if self.risk is not None:
-                raise UserError(
-                    "risk: expected a MODEL, whose validation speakers choose the threshold. Received: none"
-                )
-        else:
-            import_tensorflow()
         from ser_tf.serving.abstention import Abstention
-        from ser_tf.serving.predict import load
+        from ser_tf.serving.loading import load, needs_tensorflow
 
-        recogniser = load() if self.model is None else load(self.model)
-        return recogniser, None if self.risk is None else Abstention.for_risk(self.model, self.risk)
+        if needs_tensorflow(self.model):
+            import_tensorflow()
+        return load(self.model), None if self.risk is None else Abstention.for_risk(self.model, self.risk)
 
 
 @dataclass(frozen=True)
