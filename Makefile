@@ -60,8 +60,9 @@ evaluate: setup
 report: $(VENV)/installed-report
 	$(SER_TF) report $(RUNS) --out "$(OUT)" $(if $(CORPUS),--corpus "$(CORPUS)")
 
-test: $(VENV)/installed-test $(VENV)/installed-pretraining $(VENV)/installed-jax $(VENV)/installed-notebooks $(VENV)/installed-report \
-		$(VENV)/installed-m4a $(VENV)/installed-hub $(VENV)/installed-onnx $(VENV)/installed-litert $(VENV)/installed-openvino
+test: $(VENV)/installed-test $(VENV)/installed-pretraining $(VENV)/installed-jax $(VENV)/installed-notebooks \
+		$(VENV)/installed-report $(VENV)/installed-m4a $(VENV)/installed-hub $(VENV)/installed-onnx \
+		$(VENV)/installed-litert $(VENV)/installed-openvino $(VENV)/installed-serve
 	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/test_ray_engine.py
 
 test-tfio: $(VENV_TFIO)/installed
@@ -71,20 +72,20 @@ test-tfio: $(VENV_TFIO)/installed
 test-ray: $(VENV)/installed-test $(VENV)/installed-ray
 	$(VENV)/bin/pytest tests/test_ray_engine.py
 
-# The report's tests look at it in a headless Chromium; without one they are skipped.
+# Tests look at the report and at the server's page in a headless Chromium; without one they are skipped.
 browser:
 	@for name in chromium-headless-shell chromium chromium-browser google-chrome; do \
 		command -v $$name && exit; \
 	done; \
 	{ apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium-headless-shell; } \
-		|| echo "no Chromium could be installed: the report is not tested in a browser"
+		|| echo "no Chromium could be installed: no page is tested in a browser"
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: $(VENV)/installed-bench
+bench: $(VENV)/installed-bench $(VENV)/installed-serve
 	$(VENV)/bin/python -m benchmarks
 
 # Damaged files and arguments by the hundred thousand, and commands that are killed at random moments; see docs/fuzzing.md.

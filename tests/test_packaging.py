@@ -19,6 +19,10 @@ DATA = {
     "ser_tf/report/page.html",
     "ser_tf/report/style.css",
     "ser_tf/report/timeline.css",
+    *(
+        f"ser_tf/server/page/{name}"
+        for name in ("index.html", "style.css", "page.js", "microphone.js", "recorder.js", "icon.svg")
+    ),
 }
 
 

@@ -47,11 +47,12 @@ MAY_KNOW: dict[str, set[str]] = {
     "pretraining": GROUND | LINE | {"training"},
     "statistics": GROUND | {"runs", "strategies", "corpora", "metrics"},
     "serving": GROUND | LINE | {"statistics"},
+    "server": GROUND | {"audio", "serving"},
     "report": GROUND | {"runs", "strategies", "corpora", "metrics", "statistics", "serving"},
     "experiments": GROUND | LINE | {"training", "statistics", "serving"},
     "cli": GROUND
     | LINE
-    | {"training", "pretraining", "statistics", "serving", "report", "experiments", "interruption"},
+    | {"training", "pretraining", "statistics", "serving", "server", "report", "experiments", "interruption"},
     "__main__": {"cli", "interruption"},
     "__init__": {"errors", "network", "serving"},  # what `import ser_tf` offers
 }
@@ -70,6 +71,7 @@ FORBIDDEN_LIBRARIES: dict[str, tuple[str, ...]] = {
     "network": ("tensorflow", "jax", "torch"),  # keras.ops: it runs on every backend
     "metrics": ("tensorflow", "keras"),
     "statistics": ("tensorflow", "keras"),
+    "server": ("tensorflow", "keras", "sklearn", "jax"),
     **dict.fromkeys(("pairwise_svm", "classifier"), ("tensorflow", "keras", "pickle", "joblib", "skops")),
 }
 

@@ -3,7 +3,7 @@ import { beginRecording } from "/microphone.js";
 
 const COLOURS = ["--blue", "--red", "--green", "--purple", "--cyan", "--gold", "--grey", "--ink"];
 const PEAKS_PER_SECOND = 20;
-const PIXELS_PER_SECOND = 26; // of a long recording's strip
+const PIXELS_PER_SECOND = 40; // of a long recording's strip
 const TICK_SECONDS = 5;
 
 const emotions = JSON.parse(document.body.dataset.emotions);
@@ -126,7 +126,8 @@ class Card {
     if (this.isLong) inner.style.width = `${Math.ceil(this.seconds * PIXELS_PER_SECOND)}px`;
     this.find(".wave").setAttribute("viewBox", `0 -104 ${peaks.length} 208`);
     const lines = peaks.map((peak, place) => `M${place + 0.5} ${-Math.max(peak, 2)}V${Math.max(peak, 2)}`).join("");
-    for (const path of this.article.querySelectorAll(".wave path")) path.setAttribute("d", lines);
+    this.find(".ahead").setAttribute("d", lines);
+    if (!this.isLong) this.find(".played").setAttribute("d", lines); // colouring half an hour for every frame is too slow
     strip.onclick = (event) => {
       const box = inner.getBoundingClientRect();
       this.seek((this.seconds * (event.clientX - box.left)) / box.width);
@@ -304,12 +305,14 @@ async function toggle() {
     recording = null;
     show(false);
     if (blob) new Card(blob, `Recording ${++taken}`);
+    else refuse("The microphone gave no sound; check that it is not turned off, and record again.");
     return;
   }
   button.disabled = true;
   try {
     recording = await beginRecording(find("#live"), (seconds) => (find("#clock").textContent = clock(seconds)), toggle);
     show(true);
+    find("#no-microphone").hidden = true;
     say("Recording.");
   } catch (error) {
     refuse(`The microphone cannot be used: ${error.message || error.name}. Files work all the same.`);
