@@ -281,7 +281,7 @@ class Config:
 
     def save(self, path: Path) -> None:
         """Write the configuration as YAML."""
-        path.write_text(yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False))
+        path.write_text(yaml.safe_dump(self.as_mapping(), sort_keys=False))
 
     @classmethod
     def load(cls, path: Path) -> "Config":
@@ -291,7 +291,24 @@ class Config:
             UserError: the file is not a small YAML mapping, or has an unknown parameter or an invalid value.
         """
         data = read_yaml(path, "a configuration in YAML")
-        return _from_mapping(cls, {} if data is None else data, where=str(path))
+        return cls.of({} if data is None else data, where=str(path))
+
+    def as_mapping(self) -> dict[str, Any]:
+        """The configuration as plain values, for JSON or YAML."""
+        return _plain(dataclasses.asdict(self))
+
+    @classmethod
+    def of(cls, mapping: Any, where: str) -> "Config":
+        """The configuration of plain values; those left out keep their defaults.
+
+        Args:
+            mapping: as `as_mapping` gives it.
+            where: where it was read, for the message.
+
+        Raises:
+            UserError: it is no mapping, names a parameter that does not exist, or gives one a value it cannot have.
+        """
+        return _from_mapping(cls, mapping, where)
 
 
 _AUGMENTATION = AugmentationConfig(
@@ -320,6 +337,7 @@ PRESETS: dict[str, Config] = {
             steps=4000,
             steps_from_weights=1500,
             label_smoothing=0.1,
+            crop_seconds=2.0,
         ),
     ),
     "tiny": Config(

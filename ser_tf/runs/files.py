@@ -18,8 +18,13 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file completely or not at all. Characters that UTF-8 lacks are escaped."""
+    write_bytes(path, encodable(text).encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file completely or not at all."""
     unfinished = path.with_name(f"unfinished-{path.name}")
-    unfinished.write_text(encodable(text), encoding="utf-8")
+    unfinished.write_bytes(content)
     unfinished.replace(path)
 
 

@@ -9,13 +9,14 @@ from ser_tf.config import Config
 from ser_tf.documents import misfit, read_json
 from ser_tf.errors import UserError
 from ser_tf.runs.files import write_json
-from ser_tf.runs.lock import alone_in
+from ser_tf.runs.lock import LOCK, alone_in
 from ser_tf.runs.provenance import environment
 
 IDENTITY: dict[str, Any] = {
     **dict.fromkeys(("strategy", "corpus", "scheme", "scheme_hash", "data_hash"), str),
     **dict.fromkeys(("protocol", "trained_on", "tested_on"), str),
     "left_out": {key: {str: int} for key in ("trained_on", "tested_on")},
+    "polarities": {str: str},
     "fold": int,
     "weights": (dict, None),
     **{key: [str] for key in ("train_speakers", "validation_speakers", "test_speakers")},
@@ -48,6 +49,7 @@ class RunFolder:
         self.utterances = path / "utterances.tfrecord"
         self.weights = path / "embedding.weights.h5"
         self.head_weights = path / "head.weights.h5"
+        self.network = path / "embedding.keras"
         self.predictions = path / "predictions.csv"
         self.confusion = path / "confusion.csv"
         self.metrics = path / "metrics.json"
@@ -64,8 +66,10 @@ class RunFolder:
         Raises:
             UserError: a different process is using it.
         """
-        with suppress(FileExistsError):  # `begin` reports a file in its place
+        try:
             self.path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise self._refused() from None
         try:
             with alone_in(self.path):
                 yield
@@ -84,9 +88,9 @@ class RunFolder:
             UserError: the folder holds a different run, or something else.
         """
         if not self.identity.is_file():
-            started = {self.config.name, f"unfinished-{self.identity.name}"}
+            started = {self.config.name, f"unfinished-{self.identity.name}", LOCK}
             if self.path.exists() and (not self.path.is_dir() or {file.name for file in self.path.iterdir()} - started):
-                raise UserError(f"{self.path}: expected a run folder or an empty one; choose another --run")
+                raise self._refused()
             self.path.mkdir(parents=True, exist_ok=True)
             config.save(self.config)
             write_json(self.identity, {"identity": identity, "made_with": environment()})
@@ -165,6 +169,9 @@ class RunFolder:
             raise UserError(
                 f"{self.path}: this run is not finished; start the same ser-tf finetune command again and it resumes"
             )
+
+    def _refused(self) -> UserError:
+        return UserError(f"{self.path}: expected a run folder or an empty one; choose another --run")
 
     def _tidy(self) -> None:
         for path in (self.state, self.utterances):

@@ -86,6 +86,13 @@ def save_weights(
     unfinished.replace(path)
 
 
+def save_network(network: keras.Model, path: Path) -> None:
+    """Write a network with its weights (`.keras`), atomically, for `keras.models.load_model`."""
+    unfinished = path.with_name(f"unfinished-{path.name}")
+    network.save(unfinished)
+    unfinished.replace(path)
+
+
 def load_weights(network: keras.Model, path: Path) -> None:
     """Load all of the file's weights into the network.
 
