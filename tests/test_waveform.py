@@ -105,7 +105,11 @@ BAD_CONTENT = {
     "silent": (encoded(np.zeros(16_000)), "1.0 s that are silent"),
     "opposite channels": (
         encoded(np.stack([sine(16_000), -sine(16_000)], 1), subtype="FLOAT"),
-        "0.5 s in which the channels cancel",
+        "channels that cancel each other",
+    ),
+    "nearly opposite channels": (  # their mean is 0.0045 of a channel's level
+        encoded(np.stack([sine(16_000), -0.991 * sine(16_000)], 1)),
+        "channels that cancel each other",
     ),
     "10 ms": (encoded(sine(16_000, 0.01)), "at least 32 ms of sound. Received: 10.0 ms"),
     "NaN": (encoded(damaged(7, np.nan), subtype="FLOAT"), "finite samples. Received: 1 that are NaN or Inf"),

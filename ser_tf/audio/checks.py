@@ -19,6 +19,8 @@ LARGEST_LEVEL = 1.5
 """Lossy codecs and resamplers overshoot full scale by up to a fifth; beyond this the samples were never scaled."""
 SILENT_LEVEL = 0.5 / 2**15
 """16 bit round what is below to zero."""
+LEAST_SHARE_OF_CHANNELS = 0.01
+"""Of the loudest channel's level that their mean must have; less is what opposite channels leave of a voice, -40 dB."""
 
 
 class TruncatedRecording(UserError):
@@ -74,13 +76,12 @@ def check_recording_length(
         )
 
 
-def check_is_audible(waveform: np.ndarray, name: str, channel_level: float = 0.0) -> None:
+def check_is_audible(waveform: np.ndarray, name: str) -> None:
     """Refuse what is too short or silent.
 
     Args:
         waveform: [N] at 16 kHz, float of full scale 1 or int16.
         name: what an error message calls the recording.
-        channel_level: of the loudest sample in any of its channels; it tells silence from channels that cancel.
 
     Raises:
         UserError: it is no sound of at least 32 ms.
@@ -93,11 +94,23 @@ def check_is_audible(waveform: np.ndarray, name: str, channel_level: float = 0.0
             f"{name}: expected at least {1000 * MINIMUM_SAMPLES // SAMPLE_RATE_HZ} ms of sound. "
             f"Received: {1000 * seconds:.1f} ms"
         )
-    if np.abs(waveform).max() >= SILENT_LEVEL:
-        return
-    if channel_level >= SILENT_LEVEL:
+    if np.abs(waveform).max() < SILENT_LEVEL:
+        raise UserError(f"{name}: expected a sound. Received: {seconds:.1f} s that are silent")
+
+
+def check_channels(mean_level: float, channel_level: float, name: str) -> None:
+    """Refuse channels that cancel each other.
+
+    Args:
+        mean_level: of the loudest sample of their mean.
+        channel_level: of the loudest sample in any of them.
+        name: what an error message calls the recording.
+
+    Raises:
+        UserError: little but rounding is left.
+    """
+    if channel_level >= SILENT_LEVEL and mean_level < LEAST_SHARE_OF_CHANNELS * channel_level:
         raise UserError(
-            f"{name}: expected channels whose mean is a sound. Received: {seconds:.1f} s in which the channels cancel "
-            "each other (opposite phase); give one of them"
+            f"{name}: expected channels whose mean is a sound. Received: channels that cancel each other (opposite "
+            "phase); give one of them"
         )
-    raise UserError(f"{name}: expected a sound. Received: {seconds:.1f} s that are silent")
