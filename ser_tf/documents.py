@@ -15,8 +15,8 @@ DEEPEST = 100
 """Lists and mappings inside each other."""
 MOST_YAML_NODES = 100_000
 """Values of a YAML file, those that an alias repeats counted again."""
-LONGEST_YAML_VALUE = 10_000
-"""Characters; a number of very many digits takes minutes to be read."""
+LONGEST_YAML_VALUE = 3_000
+"""Characters; a number of very many digits takes minutes to be read, and from 4300 on Python does not write it."""
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 BaseLoader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _WORDS = {
@@ -86,11 +86,14 @@ def parse_yaml(text: str, loader: Any = SafeLoader) -> Any:
     """Read YAML from text.
 
     Raises:
-        ValueError: it is none, too deep, or its aliases repeat too much.
+        ValueError: it is none, too deep, its aliases repeat too much, or a mapping has a name twice.
     """
     try:
         _bound(yaml.parse(text, SafeLoader))
-        return yaml.load(text, loader)
+        parser = loader(text)
+        document = parser.get_single_node()
+        _refuse_repeated_names(document)
+        return None if document is None else parser.construct_document(document)
     except Exception as error:  # the constructors of dates, numbers and tags fail in many ways
         raise ValueError(str(error) or "a value that its tag does not allow") from error
 
@@ -160,6 +163,21 @@ def _is_deeper(value: Any, levels: int) -> bool:
         return False
     inside = value.values() if isinstance(value, dict) else value
     return levels == 0 or any(_is_deeper(item, levels - 1) for item in inside)
+
+
+def _refuse_repeated_names(node: yaml.Node | None) -> None:
+    """Raise a ValueError where a mapping has a name twice, of which YAML would keep the last without a word."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_repeated_names(item)
+    elif isinstance(node, yaml.MappingNode):
+        names = set[str]()
+        for name, value in node.value:
+            if isinstance(name, yaml.ScalarNode):
+                if name.value in names:
+                    raise ValueError(f"{name.value} for the second time, in line {name.start_mark.line + 1}")
+                names.add(name.value)
+            _refuse_repeated_names(value)
 
 
 def _bound(events: Iterable[yaml.Event]) -> None:

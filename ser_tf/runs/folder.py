@@ -1,14 +1,15 @@
 """One folder per run: what it is, where it stands, what came out."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ser_tf.config import Config
-from ser_tf.documents import misfit, read_json
+from ser_tf.documents import misfit, read_bounded, read_json
 from ser_tf.errors import UserError
-from ser_tf.runs.files import write_json
+from ser_tf.runs.files import write_json, write_text
 from ser_tf.runs.lock import alone_in
 from ser_tf.runs.provenance import environment
 
@@ -31,6 +32,10 @@ WRITTEN = {
 START: dict[str, Any] = {"strategy": str, "speakers": [str], "afresh": [str], "sha256": str}
 """Shapes of what the provenance of weights may hold."""
 
+CHECKED = ("config.yaml", "embedding.weights.h5", "head.weights.h5", "classifier.json", "svm.npz")
+"""Files that name emotions; `checksums.sha256` lists those that a run has, as `sha256sum --check` reads them."""
+_LARGEST_CHECKSUMS_BYTES = 10_000
+
 
 class RunFolder:
     """Names and reads the files of one run.
@@ -50,6 +55,7 @@ class RunFolder:
         self.head_weights = path / "head.weights.h5"
         self.predictions = path / "predictions.csv"
         self.confusion = path / "confusion.csv"
+        self.checksums = path / "checksums.sha256"
         self.metrics = path / "metrics.json"
 
     @property
@@ -101,7 +107,9 @@ class RunFolder:
             )
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write `metrics.json`, after which there is nothing to resume."""
+        """Write `checksums.sha256` and `metrics.json`, after which there is nothing to resume."""
+        there = [name for name in CHECKED if (self.path / name).is_file()]
+        write_text(self.checksums, "".join(f"{self._sha256(name)}  {name}\n" for name in there))
         write_json(self.metrics, result)
         self._tidy()
 
@@ -163,6 +171,29 @@ class RunFolder:
             raise UserError(
                 f"{self.path}: this run is not finished; start the same ser-tf finetune command again and it resumes"
             )
+
+    def require_unchanged(self) -> None:
+        """Refuse files that are not as the run wrote them. Older runs have no checksums to compare with.
+
+        Raises:
+            UserError: a file differs from its checksum, or the checksums cannot be read.
+        """
+        if not self.checksums.exists():
+            return
+        try:
+            lines = read_bounded(self.checksums, _LARGEST_CHECKSUMS_BYTES).splitlines()
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.checksums}: expected checksums of the run's files; restore the file") from error
+        for expected, _, name in (line.partition("  ") for line in lines):
+            if name in CHECKED and (self.path / name).is_file() and self._sha256(name) != expected:
+                raise UserError(
+                    f"{self.path / name}: differs from what the run wrote, by {self.checksums.name}; restore it, or "
+                    f"remove {self.checksums.name} if you changed it on purpose"
+                )
+
+    def _sha256(self, name: str) -> str:
+        with (self.path / name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _tidy(self) -> None:
         for path in (self.state, self.utterances):

@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -96,6 +96,7 @@ def load_weights(network: keras.Model, path: Path) -> None:
         with open_hdf5(path):  # Keras looks at nothing before it reads
             pass
         network.load_weights(path)
+        _require_finite(path, (np.asarray(weight) for weight in network.weights))
     except UserError:
         raise
     except Exception as error:
@@ -122,6 +123,7 @@ def take_weights(network: keras.Model, path: Path, afresh: Collection[str] = ())
         UserError: the file is missing or damaged, or an array of another layer does not fit; nothing is taken then.
     """
     stored = _read_arrays(path)
+    _require_finite(path, stored.values())
     variables = _variables_by_place(network)
     fates = []
     for place in [*variables, *(place for place in stored if place not in variables)]:
@@ -316,17 +318,31 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open a file of arrays, once it is sure that reading them reads this file alone, and no more than it has.
 
     Raises:
-        UserError: there is no such file.
-        Exception: it is no HDF5, or damaged, for which HDF5 has many words; or it has links to other places, data that
-            lie elsewhere, things that are no numbers, or claims to hold more than its own size.
+        UserError: there is no such file; it is no HDF5, or damaged; or it has links to other places, data that lie
+            elsewhere, things that are no numbers, or claims to hold more than its own size.
     """
     if not path.is_file():
         raise UserError(f"{path}: expected a file of weights (.weights.h5); there is none")
-    with h5py.File(path) as file:
-        problem = _foreign(file, path.stat().st_size)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(h5py.File(path))
+            problem = _foreign(file, path.stat().st_size)
+        except Exception as error:  # HDF5 has many words for damage
+            raise UserError(
+                f"{path}: expected a file of weights in HDF5. Received: {_first_line(error)}; restore it or "
+                "fetch it again"
+            ) from error
         if problem:
-            raise ValueError(f"expected nothing but arrays of numbers in the file itself. Received: {problem}")
+            raise UserError(
+                f"{path}: expected nothing but arrays of numbers in the file itself. Received: {problem}; choose "
+                "other weights"
+            )
         yield file
+
+
+def _require_finite(path: Path, arrays: Iterable[np.ndarray]) -> None:
+    if not all(bool(np.isfinite(array).all()) for array in arrays):
+        raise UserError(f"{path}: expected finite weights. Received: NaN or Inf among them; train again")
 
 
 def _foreign(file: h5py.File, size: int) -> str:
