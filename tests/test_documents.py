@@ -37,7 +37,9 @@ HOSTILE_YAML = {
     "no truth": ("training: !!bool x", "x"),
     "no time": ("training: !!timestamp x", ""),
     "a number of many digits": ("training: {seed: " + "1:" * 10_000 + "1}", "a value of 20,001 characters"),
-    "a long whole number": ("training: {seed: " + "9" * 5000 + "}", "limit"),
+    "a long whole number": ("training: {seed: " + "9" * 5000 + "}", "a value of 5,000 characters"),
+    "a number that Python does not write": ("training: {seed: 0x" + "f" * 3600 + "}", "a value of 3,602 characters"),
+    "a name twice": ("vad: {mode: 1}\nloss: {}\nvad: {mode: 2}", "vad for the second time, in line 3"),
     "a key that is a list": ("[a]: b", "unhashable"),
     "Python": ("!!python/object/apply:os.getpid []", "could not determine a constructor"),
 }

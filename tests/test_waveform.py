@@ -98,20 +98,25 @@ BAD_CONTENT = {
     "zip": (b"PK\x03\x04\x14\0\0\0", "Received: a zip archive; unpack it"),
     "noise": (
         bytes(range(128, 256)) * 4,
-        "expected wav, flac, ogg.* Received: Format not recognised; convert it, .*ffmpeg",
+        "expected wav, flac, ogg.* Received: a file of another format; convert it, .*ffmpeg",
     ),
     "m4a": (b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42isom\0\0\0\0" + bytes(100), "damaged or truncated|needs PyAV"),
     "header only": (encoded(np.zeros(0)), "no samples"),
     "silent": (encoded(np.zeros(16_000)), "1.0 s that are silent"),
     "opposite channels": (
         encoded(np.stack([sine(16_000), -sine(16_000)], 1), subtype="FLOAT"),
-        "0.5 s in which the channels cancel",
+        "channels that cancel each other",
+    ),
+    "nearly opposite channels": (  # their mean is 0.0045 of a channel's level
+        encoded(np.stack([sine(16_000), -0.991 * sine(16_000)], 1)),
+        "channels that cancel each other",
     ),
     "10 ms": (encoded(sine(16_000, 0.01)), "at least 32 ms of sound. Received: 10.0 ms"),
     "NaN": (encoded(damaged(7, np.nan), subtype="FLOAT"), "finite samples. Received: 1 that are NaN or Inf"),
     "Inf": (encoded(damaged(7, -np.inf), subtype="FLOAT"), "finite samples. Received: 1 that are NaN or Inf"),
     "too loud": (encoded(damaged(7, 2.5), subtype="FLOAT"), r"in \[-1, 1\]. Received: samples up to 2.5; divide"),
     "int16 as float": (encoded(np.rint(1e4 * sine(16_000)), subtype="FLOAT"), "not scaled: divide by 32768"),
+    "UTF-16": ("hello".encode("utf-16"), "expected wav, flac.* Received: data that cannot be decoded; convert it"),
     "too long": (encoded(np.zeros(8_000 * 601), 8_000, subtype="PCM_U8"), "at most 600 s. Received: 601.0 s; cut it"),
 }
 
@@ -134,7 +139,7 @@ def test_bad_content_is_refused_in_one_line_that_names_it(case, tmp_path):
     ("file_format", "subtype"),
     [
         *(("WAV", subtype) for subtype in WAV_SUBTYPES),
-        *((file_format, "PCM_16") for file_format in ("WAVEX", "RF64", "W64", "AIFF", "AU", "FLAC")),
+        *((file_format, "PCM_16") for file_format in ("WAVEX", "RF64", "W64", "AIFF", "AU", "FLAC", "CAF", "NIST")),
         ("OGG", "VORBIS"),
         ("MP3", "MPEG_LAYER_III"),
     ],
@@ -267,6 +272,35 @@ def test_telephone_recordings_are_read_and_refused_if_cut(file_format, subtype):
         decoded(content[: len(content) * 6 // 10])
 
 
+@pytest.mark.parametrize("blocks", [50, 51])
+def test_a_wav_in_gsm_gives_no_sound_of_the_filling_byte_after_an_odd_number_of_blocks(blocks):
+    samples = 0.1 * np.random.default_rng(0).standard_normal(320 * blocks)  # 320 samples are a block of 65 bytes
+    content = encoded(samples, 8_000, "WAV", "GSM610")
+    assert len(decoded(content)[0]) == 320 * blocks
+    with pytest.raises(UserError, match="clip: truncated: "):
+        decoded(content[:-2])
+
+
+@pytest.mark.parametrize("samples", [8_000, 8_001])
+def test_filling_behind_a_caf_file_is_no_sound(samples):
+    # libsndfile fills up a file of odd length.
+    assert len(decoded(encoded(np.full(samples, 0.1), 8_000, "CAF", "PCM_S8"))[0]) == samples
+
+
+@pytest.mark.parametrize(("file_format", "subtype"), [("VOC", "PCM_16"), ("XI", "DPCM_16"), ("SDS", "PCM_16")])
+def test_formats_that_cannot_tell_whether_they_are_whole_are_refused(file_format, subtype):
+    with pytest.raises(UserError, match=r"clip: expected wav, flac, .* Received: a file of another format; convert it"):
+        decoded(encoded(sine(44_100), 44_100, file_format, subtype))
+
+
+def test_a_damaged_sds_file_prints_nothing(capfd):
+    content = bytearray(encoded(sine(16_000), 16_000, "SDS"))
+    content[21] = 0  # the first block's beginning, of which libsndfile speaks on stdout
+    with pytest.raises(UserError, match="another format"):
+        decoded(bytes(content))
+    assert capfd.readouterr() == ("", "")
+
+
 MP3_FRAME = 576
 """Samples of a frame at 16 kHz (MPEG 2, layer III)."""
 
@@ -331,6 +365,24 @@ def test_an_ogg_file_that_ends_between_pages_is_read_with_one_warning(opus):
     assert len(waveform) > 16_000
     without_end = slice(len(waveform) - 100)  # the resampler knows no sample behind the last
     np.testing.assert_allclose(waveform[without_end], read_waveform(opus)[without_end], atol=0.01)
+
+
+def test_an_opus_file_without_the_mark_of_the_last_page_is_heard_whole(opus):
+    *_, last = ogg_pages(opus)
+    page = bytearray(opus[last:])
+    page[5], page[22:26] = 0, bytes(4)  # the flags and the checksum
+    checksum = 0
+    for byte in page:  # Ogg's CRC as RFC 3533 tells it, bit by bit
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1 ^ (0x104C11DB7 if checksum & 0x80000000 else 0)) & 0xFFFFFFFF
+    page[22:26] = checksum.to_bytes(4, "little")
+    with pytest.warns(UserWarning, match="recording: its last Ogg page is not marked as the last"):
+        waveform = read_waveform(opus[:last] + page)
+    np.testing.assert_array_equal(waveform, read_waveform(opus))
+    page[100] ^= 1
+    with pytest.raises(UserError, match=r"recording: .*damaged"), pytest.warns(UserWarning):
+        read_waveform(opus[:last] + page)
 
 
 @pytest.mark.parametrize("bytes_kept", [10, 27, 100])

@@ -117,10 +117,21 @@ def test_damaged_weights_are_refused(damage, saved, path):
         path.write_text("version https://git-lfs.github.com/spec/v1\n")
     else:
         os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(UserError, match="expected weights written by ser-tf"):
-        read_provenance(path)
+    for read in (
+        read_provenance,
+        lambda path: load_weights(network(), path),
+        lambda path: take_weights(network(), path),
+    ):
+        with pytest.raises(UserError, match=rf"^{path}: expected a file of weights .* Received: .*; restore it"):
+            read(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(value, saved, path):
+    saved.weights[0].assign(np.full(saved.weights[0].shape, value))
+    save_weights(saved, path, {"speakers": [], "method": METHOD})
     for read in (load_weights, take_weights):
-        with pytest.raises(UserError, match="expected weights whose layers are named"):
+        with pytest.raises(UserError, match=rf"^{path}: expected finite weights. Received: NaN or Inf among them"):
             read(network(), path)
 
 

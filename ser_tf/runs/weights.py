@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -121,6 +121,7 @@ def take_weights(network: keras.Model, path: Path, afresh: Collection[str] = ())
         UserError: the file is missing or damaged, or an array outside `afresh` does not fit; nothing is taken then.
     """
     stored = _read_arrays(path)
+    _require_finite(path, stored.values())
     variables = _variables_by_place(network)
     fates = []
     for place in [*variables, *(place for place in stored if place not in variables)]:
@@ -314,17 +315,31 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open a file of arrays after checking that reading them reads only this file, and no more than its size.
 
     Raises:
-        UserError: there is no such file.
-        Exception: it is not HDF5 or is damaged (HDF5 raises many kinds); or it has links, external data, objects that
-            are not numbers, or arrays that claim more than its size.
+        UserError: there is no such file; it is not HDF5 or is damaged; or it has links, external data, objects that are
+            not numbers, or arrays that claim more than its size.
     """
     if not path.is_file():
         raise UserError(f"{path}: expected a file of weights (.weights.h5); there is none")
-    with h5py.File(path) as file:
-        problem = _foreign(file, path.stat().st_size)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(h5py.File(path))
+            problem = _foreign(file, path.stat().st_size)
+        except Exception as error:  # HDF5 has many words for damage
+            raise UserError(
+                f"{path}: expected a file of weights in HDF5. Received: {_first_line(error)}; restore it or "
+                "fetch it again"
+            ) from error
         if problem:
-            raise ValueError(f"expected nothing but arrays of numbers in the file itself. Received: {problem}")
+            raise UserError(
+                f"{path}: expected nothing but arrays of numbers in the file itself. Received: {problem}; choose "
+                "other weights"
+            )
         yield file
+
+
+def _require_finite(path: Path, arrays: Iterable[np.ndarray]) -> None:
+    if not all(bool(np.isfinite(array).all()) for array in arrays):
+        raise UserError(f"{path}: expected finite weights. Received: NaN or Inf among them; train again")
 
 
 def _foreign(file: h5py.File, size: int) -> str:
