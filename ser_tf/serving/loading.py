@@ -53,7 +53,8 @@ def needs_tensorflow(model: str | Path | None) -> bool:
     Raises:
         UserError: no model is given, and none is packaged.
     """
-    return packed_model(model) is None and not is_portable(Path(str(model)))
+    path = Path(str(model))
+    return packed_model(model) is None and path.exists() and not is_portable(path)
 
 
 def is_model_folder(path: Path) -> bool:
