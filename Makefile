@@ -27,7 +27,8 @@ MODEL_TRAINING = --preset $(PRESET) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(OP
 DEMO = runs/demo
 DEMO_CORPUS = $(or $(CORPUS),$(DEMO)/corpus)
 
-.PHONY: setup demo model train-model pack-model pretrain finetune evaluate report test test-ray test-tfio browser lint bench fuzz kill clean
+.PHONY: setup demo model train-model pack-model pretrain finetune research-model evaluate report test test-ray test-tfio \
+	browser lint bench fuzz kill clean
 
 setup: $(VENV)/installed
 
@@ -51,11 +52,11 @@ demo: setup
 	@if [ -z "$(CORPUS)" ]; then $(SER_TF) synthesise $(DEMO_CORPUS); fi
 	$(SER_TF) finetune --corpus "$(DEMO_CORPUS)" --preset tiny --strategy S5 --fold 1 --run $(DEMO)/run $(OPTIONS)
 	@sed -n 's/^test,\([^,]*\),.*/\1/p' $(DEMO)/run/predictions.csv | awk 'NR % 7 == 1' | head -5 \
-		| sed 's|^|$(DEMO_CORPUS)/|' > $(DEMO)/five.txt
-	@xargs -d '\n' $(SER_TF) predict --model $(DEMO)/run < $(DEMO)/five.txt
+		| sed 's|^|$(DEMO_CORPUS)/|' | tr '\n' '\0' > $(DEMO)/five
+	@xargs -0 $(SER_TF) predict --model $(DEMO)/run < $(DEMO)/five
 	@if [ -f ser_tf/models/crema_d.onnx ]; then \
 		echo "the packaged model, which learned from CREMA-D:"; \
-		xargs -d '\n' $(SER_TF) predict < $(DEMO)/five.txt; \
+		xargs -0 $(SER_TF) predict < $(DEMO)/five; \
 	fi
 
 # Train what the packaged model and its card need, and pack it: make model CREMA_D=... RAVDESS=... [WEIGHTS=...]
@@ -71,11 +72,16 @@ train-model: setup
 pack-model: $(VENV)/installed-onnx
 	$(SER_TF) pack "$(MODEL_RUN)" --folds "$(MODEL_FOLDS)"/$(MODEL_STRATEGY)-fold*/ --name $(MODEL) --out ser_tf/models
 
-pretrain: setup
+pretrain: $(VENV)/installed-pretraining
 	$(SER_TF) pretrain --corpus $(CORPUS) --preset $(PRESET) $(OPTIONS)
 
 finetune: setup
 	$(SER_TF) finetune $(TRAINING) --strategy $(STRATEGY) --fold $(FOLD)
+
+# A model of all eight emotions, for research: RAVDESS forbids commercial use. CREMA_D and RAVDESS are the two folders.
+research-model: setup
+	$(SER_TF) finetune --corpus "$(CREMA_D)" "$(RAVDESS)" --preset $(PRESET) --strategy S1 --fold $(FOLD) \
+		--run runs/research-model $(OPTIONS)
 
 evaluate: setup
 	$(SER_TF) evaluate $(TRAINING) --strategies $(STRATEGY)
@@ -83,8 +89,9 @@ evaluate: setup
 report: $(VENV)/installed-report
 	$(SER_TF) report $(RUNS) --out "$(OUT)" $(if $(CORPUS),--corpus "$(CORPUS)")
 
-test: $(VENV)/installed-test $(VENV)/installed-jax $(VENV)/installed-notebooks $(VENV)/installed-report \
-		$(VENV)/installed-m4a $(VENV)/installed-onnx $(VENV)/installed-litert $(VENV)/installed-openvino
+test: $(VENV)/installed-test $(VENV)/installed-pretraining $(VENV)/installed-jax $(VENV)/installed-notebooks \
+		$(VENV)/installed-report $(VENV)/installed-m4a $(VENV)/installed-hub $(VENV)/installed-onnx \
+		$(VENV)/installed-litert $(VENV)/installed-openvino $(VENV)/installed-serve
 	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/test_ray_engine.py
 
 test-tfio: $(VENV_TFIO)/installed
@@ -94,20 +101,20 @@ test-tfio: $(VENV_TFIO)/installed
 test-ray: $(VENV)/installed-test $(VENV)/installed-ray
 	$(VENV)/bin/pytest tests/test_ray_engine.py
 
-# The report's tests look at it in a headless Chromium; without one they are skipped.
+# Tests look at the report and at the server's page in a headless Chromium; without one they are skipped.
 browser:
 	@for name in chromium-headless-shell chromium chromium-browser google-chrome; do \
 		command -v $$name && exit; \
 	done; \
 	{ apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium-headless-shell; } \
-		|| echo "no Chromium could be installed: the report is not tested in a browser"
+		|| echo "no Chromium could be installed: no page is tested in a browser"
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: $(VENV)/installed-bench
+bench: $(VENV)/installed-bench $(VENV)/installed-serve
 	$(VENV)/bin/python -m benchmarks
 
 # Damaged files and arguments by the hundred thousand, and commands that are killed at random moments; see docs/fuzzing.md.

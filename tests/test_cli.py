@@ -13,6 +13,7 @@ import sys
 import tempfile
 import warnings
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ import soundfile
 from conftest import BROKEN
 from sklearn.metrics import accuracy_score
 
+import ser_tf as ser_tf_package
 from ser_tf.cli import door
 from ser_tf.cli.training import _table_of_folds, summary_of
 from ser_tf.config import PRESETS, Config
@@ -50,6 +52,7 @@ COMMANDS = (
     "predict",
     "models",
     "export",
+    "push",
     "pack",
     "describe",
 )
@@ -101,6 +104,12 @@ def test_help_answers_without_tensorflow():
     assert all(command in process.stdout for command in COMMANDS)
     assert "ser_tf.cli" in process.stderr.split()
     assert not {"tensorflow", "keras", "sklearn"} & set(process.stderr.split())
+
+
+def test_the_version_is_that_of_the_package(ser_tf):
+    answer = ser_tf("--version")
+    assert (answer.status, answer.out, answer.err) == (0, f"ser-tf {version('ser_tf')}\n", "")
+    assert ser_tf_package.__version__ == version("ser_tf")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -189,7 +198,7 @@ def test_an_emotion_that_no_test_speaker_has_is_named():
 def test_evaluate_keeps_what_is_finished_and_prints_a_table(ser_tf, finetuned, tones, small, monkeypatch):
     shutil.copytree(finetuned("S1").path, "runs/S1-fold1-seed0")
     replace(small, network=replace(small.network, head_units=5)).save(Path("preset.yaml"))
-    command = ("evaluate", "--corpus", tones, "--strategies", "S1", "--only", 1, 2, "--run", "runs")
+    command = ("evaluate", "--corpus", tones, "--strategies", "S1", "--fold", 1, 2, "--run", "runs")
     options = ("--preset", "preset.yaml", "--network.head-units", small.network.head_units)
     answer = ser_tf(*command, *options)
     assert answer.status == 0
@@ -496,7 +505,7 @@ BAD_INPUT = {
             corpus_of(*RAVDESS),
             Path("folds.yaml").write_text("ravdess: {complete: {folds: {1: {train: 1-2, validation: 2, test: 3}}}}"),
         ),
-        (*FINETUNE, "--folds", "folds.yaml"),
+        (*FINETUNE, "--scheme-file", "folds.yaml"),
         "fold 1: expected each speaker once. Received: ravdess:02 in train and in validation",
     ),
     "unknown preset": (lambda: None, (*FINETUNE, "--preset", "huge"), "preset: expected one of paper, compact, tiny"),
@@ -610,12 +619,25 @@ BAD_TRAINING = {
 }
 
 
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("evaluate --only 1 2", "evaluate --fold 1 2"),
+        ("sweep --folds 1 5 9", "sweep --fold 1 5 9"),
+        ("evaluate --only=3 --folds=mine.yaml", "evaluate --fold=3 --scheme-file=mine.yaml"),
+        ("finetune --folds mine.yaml --fold 2", "finetune --scheme-file mine.yaml --fold 2"),
+    ],
+)
+def test_older_spellings_of_folds_still_work(older, newer):
+    assert door._parse([*older.split(), "--corpus", "x"]) == door._parse([*newer.split(), "--corpus", "x"])
+
+
 @pytest.mark.parametrize("case", BAD_TRAINING)
 @pytest.mark.parametrize("command", ["finetune", "evaluate"])
 def test_what_cannot_be_trained_gets_one_line_before_anything_is(ser_tf, tones, command, case):
     options, message = BAD_TRAINING[case]
     if command == "evaluate":  # a good one first: the bad one must be found before it is trained
-        options = {"--strategy": ("--strategies", "S5", options[1]), "--fold": ("--only", 1, 7)}.get(
+        options = {"--strategy": ("--strategies", "S5", options[1]), "--fold": ("--fold", 1, 7)}.get(
             options[0], options
         )
     answer = ser_tf(command, "--corpus", tones, "--preset", "tiny", *options)
@@ -634,7 +656,7 @@ def test_weights_of_another_network_get_one_line(ser_tf, tones, finetuned):
 def test_a_corpus_of_pointers_gets_one_line_with_the_remedy(ser_tf):
     corpus_of(*RAVDESS, content=b"version https://git-lfs.github.com/spec/v1\n")
     Path("folds.yaml").write_text("ravdess: {complete: {folds: {1: {train: 1, validation: 2, test: 3}}}}")
-    answer = ser_tf(*FINETUNE, "--folds", "folds.yaml", "--strategy", "S3")
+    answer = ser_tf(*FINETUNE, "--scheme-file", "folds.yaml", "--strategy", "S3")
     message = (
         f"expected readable recordings. Received: 6 that are not, such as corpus/{RAVDESS[0]}: expected a recording. "
     )

@@ -8,7 +8,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -231,25 +231,29 @@ def _spectrograms(speech: Sequence[SpeechFile], config: SpectrogramConfig) -> It
 
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder `unfinished-NAME` beside `folder`; rename it to `folder` if the block succeeds.
+    """Yield a folder in `unfinished-NAME` beside `folder`; move it to `folder` if the block succeeds.
 
-    The lock is on the unfinished folder, since other exports may write to its parent. Files found in it after locking
-    were left by a killed export.
+    Other exports may write to the parent, so the lock is on a folder of its own, in which the new one is written.
     """
     _require_new(folder)
-    unfinished = folder.with_name(f"{UNFINISHED}{folder.name}")
-    unfinished.mkdir(parents=True, exist_ok=True)
-    with alone_in(unfinished):
-        try:
+    workplace = folder.with_name(f"{UNFINISHED}{folder.name}")
+    workplace.mkdir(parents=True, exist_ok=True)
+    try:
+        with alone_in(workplace):
             _require_new(folder)  # a different export may just have finished it
-            for left in unfinished.iterdir():
-                left.unlink()
-            with full_disk_explained(folder):
-                yield unfinished
-            unfinished.rename(folder)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
+            unfinished = workplace / folder.name
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a killed export
+            unfinished.mkdir()
+            try:
+                with full_disk_explained(folder):
+                    yield unfinished
+                unfinished.rename(folder)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
+    finally:
+        with suppress(OSError):  # another export is at work in it
+            workplace.rmdir()
 
 
 def _require_new(folder: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from ser_tf.errors import UserError, require_backend
 from ser_tf.runs.folder import RunFolder
 from ser_tf.serving.export_folder import ONNX, PREDICTIONS, exported_version, is_portable
+from ser_tf.serving.hub import fetch, hub_name
 from ser_tf.serving.onnx_recogniser import OnnxRecogniser
 from ser_tf.serving.packaged import packaged_models, packed_model
 from ser_tf.serving.recognition import AnyRecogniser
@@ -15,8 +16,9 @@ def load(model: str | Path | None = None) -> AnyRecogniser:
 
     Args:
         model: name of a packaged model (`ser-tf models` lists them), by default the first; path of a packed one,
-            NAME.onnx; or folder of a finished run, of an export to SavedModel or ONNX, or of one version of a
-            SavedModel. A packaged model's name comes before a folder of the same name; write that as ./NAME.
+            NAME.onnx; folder of a finished run, of an export to SavedModel or ONNX, or of one version of a
+            SavedModel; or a run on the hub, hf://OWNER/NAME. A packaged model's name comes before a folder of the same
+            name; write that as ./NAME.
 
     Raises:
         UserError: it is none of these; no model is packaged; the run is not finished; the export is to LiteRT; or a
@@ -25,7 +27,8 @@ def load(model: str | Path | None = None) -> AnyRecogniser:
     packed = packed_model(model)
     if packed is not None:
         return packed.load()
-    path = Path(str(model))
+    hub = None if model is None else hub_name(model)
+    path = Path(str(model)) if hub is None else fetch(hub)
     if is_portable(path):
         if not (path / ONNX).is_file():
             raise UserError(
@@ -54,7 +57,8 @@ def needs_tensorflow(model: str | Path | None) -> bool:
         UserError: no model is given, and none is packaged.
     """
     path = Path(str(model))
-    return packed_model(model) is None and path.exists() and not is_portable(path)
+    is_run = path.exists() and not is_portable(path)
+    return packed_model(model) is None and (is_run or (model is not None and hub_name(model) is not None))
 
 
 def is_model_folder(path: Path) -> bool:

@@ -82,7 +82,8 @@ def _origin(run: RunFolder, identity: dict[str, Any]) -> str:
         f"- Network: {network_in_words(run)}",
         f"- Code: ser_tf {made_with.get('ser_tf', 'of unknown version')}, commit "
         f"{made_with.get('commit') or 'unknown'}; {packages}.",
-        "- Configuration and everything else that determines the result: `config.yaml`, `provenance.json`.",
+        "- Configuration and everything else that determines the result: `config.yaml` and `provenance.json` "
+        "(`run.json` in a run).",
     )
 
 

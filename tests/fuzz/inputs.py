@@ -28,7 +28,7 @@ EMOTIONS = ("neutral", "happy", "sad")
 COMMANDS = (
     "audit CORPUS",
     "finetune --corpus CORPUS --strategy S1 --fold 1 --preset tiny --training.seed 3 --network.width 0.25",
-    "evaluate --corpus CORPUS --strategies S1 S3 --seeds 0 1 --only 1 2 --loss.alpha 0.1",
+    "evaluate --corpus CORPUS --strategies S1 S3 --seeds 0 1 --fold 1 2 --loss.alpha 0.1",
     "pretrain --corpus CORPUS --task emotions --pretraining.held-out 0.1 --training.steps 10",
     "sweep --corpus CORPUS --over loss.alpha=0.1,0.2 network.clusters=4 --strategy S5",
     "predict RUN clip.wav --format csv --risk 0.1",
