@@ -14,10 +14,21 @@ RUNS ?= runs
 OUT ?= runs/report
 TRAINING = --corpus "$(CORPUS)" --preset $(PRESET) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(OPTIONS)
 
+# The packaged model: MODEL_FOLDS are ten folds of CREMA-D, MODEL_RUN is trained on CREMA-D in the same way and tested on
+# RAVDESS, which it never hears. What is finished is kept, so that runs may be made elsewhere and put there.
+CREMA_D ?= data/CREMA-D
+RAVDESS ?= data/RAVDESS
+MODEL ?= crema_d
+MODEL_STRATEGY ?= S3
+MODEL_FOLDS ?= runs/$(MODEL)/folds
+MODEL_RUN ?= runs/$(MODEL)/final
+MODEL_TRAINING = --preset $(PRESET) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(OPTIONS)
+
 DEMO = runs/demo
 DEMO_CORPUS = $(or $(CORPUS),$(DEMO)/corpus)
 
-.PHONY: setup demo pretrain finetune research-model evaluate report test test-ray test-tfio browser lint bench fuzz kill clean
+.PHONY: setup demo model train-model pack-model pretrain finetune research-model evaluate report test test-ray test-tfio \
+	browser lint bench fuzz kill clean
 
 setup: $(VENV)/installed
 
@@ -36,12 +47,30 @@ $(VENV_TFIO)/installed: setup.cfg pyproject.toml
 	@touch $@
 
 # Synthesise a corpus (or use CORPUS), train a small network with the emotion triplet loss, and name the emotion of five
-# recordings of new speakers.
+# recordings of new speakers; the packaged model, if there is one, names them too.
 demo: setup
 	@if [ -z "$(CORPUS)" ]; then $(SER_TF) synthesise $(DEMO_CORPUS); fi
 	$(SER_TF) finetune --corpus "$(DEMO_CORPUS)" --preset tiny --strategy S5 --fold 1 --run $(DEMO)/run $(OPTIONS)
 	@sed -n 's/^test,\([^,]*\),.*/\1/p' $(DEMO)/run/predictions.csv | awk 'NR % 7 == 1' | head -5 \
-		| sed 's|^|$(DEMO_CORPUS)/|' | tr '\n' '\0' | xargs -0 $(SER_TF) predict $(DEMO)/run
+		| sed 's|^|$(DEMO_CORPUS)/|' | tr '\n' '\0' > $(DEMO)/five
+	@xargs -0 $(SER_TF) predict --model $(DEMO)/run < $(DEMO)/five
+	@if [ -f ser_tf/models/crema_d.onnx ]; then \
+		echo "the packaged model, which learned from CREMA-D:"; \
+		xargs -0 $(SER_TF) predict < $(DEMO)/five; \
+	fi
+
+# Train what the packaged model and its card need, and pack it: make model CREMA_D=... RAVDESS=... [WEIGHTS=...]
+model: train-model
+	$(MAKE) pack-model
+
+train-model: setup
+	$(SER_TF) evaluate --corpus "$(CREMA_D)" --strategies $(MODEL_STRATEGY) --run "$(MODEL_FOLDS)" $(MODEL_TRAINING)
+	$(SER_TF) cross-corpus --train-on "$(CREMA_D)" --test-on "$(RAVDESS)" --strategy $(MODEL_STRATEGY) \
+		--run "$(MODEL_RUN)" $(MODEL_TRAINING)
+
+# From finished runs alone: make pack-model MODEL_RUN=... MODEL_FOLDS=...
+pack-model: $(VENV)/installed-onnx
+	$(SER_TF) pack "$(MODEL_RUN)" --folds "$(MODEL_FOLDS)"/$(MODEL_STRATEGY)-fold*/ --name $(MODEL) --out ser_tf/models
 
 pretrain: $(VENV)/installed-pretraining
 	$(SER_TF) pretrain --corpus $(CORPUS) --preset $(PRESET) $(OPTIONS)
