@@ -164,10 +164,11 @@ def test_a_file_stands_whole_or_not_at_all(tmp_path, monkeypatch):
     write_text(path, "epoch\n")
 
     def killed(self, *_arguments, **_options):
-        self.write_bytes(b"ep")
+        with self.open("wb") as file:
+            file.write(b"ep")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_text", killed)
+    monkeypatch.setattr(Path, "write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
         write_text(path, "epoch,loss\n")
     assert path.read_text() == "epoch\n"
