@@ -22,7 +22,7 @@ from ser_tf.server import signature
 from ser_tf.server.guard import Guard
 from ser_tf.server.hearing import Hearing, peaks
 from ser_tf.server.limits import Limits
-from ser_tf.server.queue import BoundedQueue, Admission, QueueFull
+from ser_tf.server.queue import Admission, BoundedQueue, QueueFull
 
 RETRY_AFTER_SECONDS = 2
 MOST_PEAKS_PER_SECOND = 100
