@@ -29,6 +29,7 @@ from ser_tf.serving.predict import load_run
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
+SHIPPED = packaged.packaged_models()
 HEAVY = ("tensorflow", "keras", "sklearn", "pandas", "matplotlib", "scipy")
 
 
@@ -90,6 +91,15 @@ def test_it_answers_as_the_keras_network_on_real_speech(installed, run, shared_d
     paths = [shared_data / name for name in REAL]
     for path, found in zip(paths, packed(paths), strict=True):
         expect_equal(found, live(path))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_model_answers(name, rng):
+    card = SHIPPED[name].card()
+    assert card["name"] == name
+    prediction = load(name)(utterance(3, rng), 16_000)
+    assert list(prediction.probabilities) == card["emotions"]
+    assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
 
 
 def test_it_is_found_by_name_by_path_and_by_default(installed, models, rng, tmp_path, monkeypatch):
