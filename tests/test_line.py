@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import soundfile
+from networks import randomised
 
 from ser_tf.audio.spectrogram import spectrogram
 from ser_tf.audio.vad import Speech, remove_silence
@@ -52,12 +53,7 @@ def recogniser() -> Recogniser:
     """A tiny network with random biases and batch statistics, so that padding becomes non-zero."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
-    embedding = embedding_network(CONFIG.network)
-    for weight in embedding.weights:
-        if weight.name in ("gamma", "moving_variance"):
-            weight.assign(rng.uniform(0.5, 1.5, size=weight.shape))
-        elif weight.name in ("beta", "bias", "moving_mean"):
-            weight.assign(rng.normal(scale=0.3, size=weight.shape))
+    embedding = randomised(embedding_network(CONFIG.network), rng)
     features = with_softmax_head(embedding, len(EMOTIONS), CONFIG.network.head_units)
     return Recogniser(CONFIG, embedding, features, Classifier(EMOTIONS, 5.0))
 

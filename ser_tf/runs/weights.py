@@ -177,19 +177,12 @@ def read_provenance(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, is not HDF5, or does not name its training speakers and method.
     """
-    try:
-        with open_hdf5(path) as file:
-            provenance = parse_json(_text(file.attrs, PROVENANCE))
+    expected = "which list the speakers they were trained on; give the embedding.weights.h5 of a run"
+    with _opened(path, f"weights written by ser-tf, {expected}") as file:
+        provenance = parse_json(_text(file.attrs, PROVENANCE))
         known = {"speakers": list(provenance["speakers"]), "method": dict(provenance["method"])}
         if misfit_of_start(provenance) or not all(":" in speaker for speaker in known["speakers"]):
             raise ValueError("a speaker without its corpus")
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"{path}: expected weights written by ser-tf, which list the speakers they were trained on; give the "
-            f"embedding.weights.h5 of a run. {_first_line(error)}"
-        ) from error
     return provenance | known | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
 
 
@@ -199,18 +192,13 @@ def read_recordings(path: Path) -> np.ndarray | None:
     Raises:
         UserError: the file is missing or not HDF5.
     """
-    try:
-        with open_hdf5(path) as file:
-            if RECORDINGS not in file:
-                return None
-            recordings = file[RECORDINGS]
-            if not isinstance(recordings, h5py.Dataset) or (recordings.dtype, recordings.ndim) != (np.uint64, 1):
-                raise ValueError(f"expected hashes of recordings, uint64 [N]. Received: {recordings!r}")
-            return recordings[()]
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{path}: expected weights written by ser-tf; {_first_line(error)}") from error
+    with _opened(path, "weights written by ser-tf") as file:
+        if RECORDINGS not in file:
+            return None
+        recordings = file[RECORDINGS]
+        if not isinstance(recordings, h5py.Dataset) or (recordings.dtype, recordings.ndim) != (np.uint64, 1):
+            raise ValueError(f"expected hashes of recordings, uint64 [N]. Received: {recordings!r}")
+        return recordings[()]
 
 
 def refuse_leak(path: Path, speakers: Iterable[str], recordings: Mapping[int, str]) -> None:
@@ -297,17 +285,22 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         layers = [_text(file[group].attrs, "name") for group in above if group in file]
         arrays["/".join([*layers, number])] = item[()]
 
+    cause = "the file is damaged or was written with a Keras older than 3.9"
+    with _opened(path, f"weights whose layers are named, as ser-tf writes them; {cause}") as file:
+        file.visititems(visit)
+    return arrays
+
+
+@contextmanager
+def _opened(path: Path, expected: str) -> Iterator[h5py.File]:
+    """`open_hdf5`; every error inside becomes a `UserError`."""
     try:
         with open_hdf5(path) as file:
-            file.visititems(visit)
+            yield file
     except UserError:
         raise
-    except Exception as error:
-        raise UserError(
-            f"{path}: expected weights whose layers are named, as ser-tf writes them; the file is damaged or was "
-            f"written with a Keras older than 3.9. {_first_line(error)}"
-        ) from error
-    return arrays
+    except Exception as error:  # HDF5 raises many kinds
+        raise UserError(f"{path}: expected {expected}. {_first_line(error)}") from error
 
 
 @contextmanager
