@@ -17,7 +17,7 @@ TRAINING = --corpus "$(CORPUS)" --preset $(PRESET) $(if $(WEIGHTS),--weights "$(
 DEMO = runs/demo
 DEMO_CORPUS = $(or $(CORPUS),$(DEMO)/corpus)
 
-.PHONY: setup demo pretrain finetune evaluate report test test-ray test-tfio browser lint bench fuzz kill clean
+.PHONY: setup demo pretrain finetune research-model evaluate report test test-ray test-tfio browser lint bench fuzz kill clean
 
 setup: $(VENV)/installed
 
@@ -49,14 +49,20 @@ pretrain: $(VENV)/installed-pretraining
 finetune: setup
 	$(SER_TF) finetune $(TRAINING) --strategy $(STRATEGY) --fold $(FOLD)
 
+# A model of all eight emotions, for research: RAVDESS forbids commercial use. CREMA_D and RAVDESS are the two folders.
+research-model: setup
+	$(SER_TF) finetune --corpus "$(CREMA_D)" "$(RAVDESS)" --preset $(PRESET) --strategy S1 --fold $(FOLD) \
+		--run runs/research-model $(OPTIONS)
+
 evaluate: setup
 	$(SER_TF) evaluate $(TRAINING) --strategies $(STRATEGY)
 
 report: $(VENV)/installed-report
 	$(SER_TF) report $(RUNS) --out "$(OUT)" $(if $(CORPUS),--corpus "$(CORPUS)")
 
-test: $(VENV)/installed-test $(VENV)/installed-pretraining $(VENV)/installed-jax $(VENV)/installed-notebooks $(VENV)/installed-report \
-		$(VENV)/installed-m4a $(VENV)/installed-hub $(VENV)/installed-onnx $(VENV)/installed-litert $(VENV)/installed-openvino
+test: $(VENV)/installed-test $(VENV)/installed-pretraining $(VENV)/installed-jax $(VENV)/installed-notebooks \
+		$(VENV)/installed-report $(VENV)/installed-m4a $(VENV)/installed-hub $(VENV)/installed-onnx \
+		$(VENV)/installed-litert $(VENV)/installed-openvino $(VENV)/installed-serve
 	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/test_ray_engine.py
 
 test-tfio: $(VENV_TFIO)/installed
@@ -66,20 +72,20 @@ test-tfio: $(VENV_TFIO)/installed
 test-ray: $(VENV)/installed-test $(VENV)/installed-ray
 	$(VENV)/bin/pytest tests/test_ray_engine.py
 
-# The report's tests look at it in a headless Chromium; without one they are skipped.
+# Tests look at the report and at the server's page in a headless Chromium; without one they are skipped.
 browser:
 	@for name in chromium-headless-shell chromium chromium-browser google-chrome; do \
 		command -v $$name && exit; \
 	done; \
 	{ apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium-headless-shell; } \
-		|| echo "no Chromium could be installed: the report is not tested in a browser"
+		|| echo "no Chromium could be installed: no page is tested in a browser"
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: $(VENV)/installed-bench
+bench: $(VENV)/installed-bench $(VENV)/installed-serve
 	$(VENV)/bin/python -m benchmarks
 
 # Damaged files and arguments by the hundred thousand, and commands that are killed at random moments; see docs/fuzzing.md.

@@ -18,7 +18,7 @@ from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
 
 Benchmark = Literal[
-    "signal_line", "steps", "training", "predict", "stream", "memory", "statistics", "prepare", "engines"
+    "signal_line", "steps", "training", "predict", "stream", "memory", "statistics", "prepare", "engines", "server"
 ]
 BENCHMARKS: tuple[Benchmark, ...] = get_args(Benchmark)
 

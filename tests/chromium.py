@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +47,7 @@ class Page:
                 assert "error" not in answer, answer
                 return answer["result"]
 
-    def open(self, path: Path, *, width: int, height: int = 900, scale: float = 1, dark: bool = False) -> None:
+    def open(self, place: Path | str, *, width: int, height: int = 900, scale: float = 1, dark: bool = False) -> None:
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -56,12 +57,20 @@ class Page:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=place if isinstance(place, str) else place.resolve().as_uri())
         while self.evaluate("document.readyState") != "complete":
             pass
 
     def evaluate(self, expression: str) -> Any:
         return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def until(self, expression: str, seconds: float = 30) -> Any:
+        """Wait until the expression is true."""
+        end = time.monotonic() + seconds
+        while not (value := self.evaluate(expression)):
+            assert time.monotonic() < end, f"still not: {expression}; {self.console}"
+            time.sleep(0.02)
+        return value
 
     def screenshot(self, path: Path, *, top: int = 0, height: int | None = None) -> None:
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
@@ -93,11 +102,18 @@ class Page:
 
 
 @contextmanager
-def page(browser: str, profile: Path) -> Iterator[Page]:
-    """A fresh page of a fresh browser; `profile` is an empty folder of its own."""
+def page(browser: str, profile: Path, *more: str) -> Iterator[Page]:
+    """A fresh page of a fresh browser; `profile` is an empty folder of its own, `more` are further options."""
     command_out, command_in = os.pipe()
     answer_out, answer_in = os.pipe()
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", f"--user-data-dir={profile}"]
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--remote-debugging-pipe",
+        f"--user-data-dir={profile}",
+        *more,
+    ]
     # Chromium reads commands from descriptor 3 and writes answers to 4; the shell puts the pipes there.
     wiring = f"exec 3<&{command_out} 4>&{answer_in}; exec " + '"$@"'
     process = subprocess.Popen(

@@ -28,6 +28,7 @@ from ser_tf.cli.training import _table_of_folds, summary_of
 from ser_tf.config import PRESETS, Config
 from ser_tf.corpora.demographics import Demographics
 from ser_tf.errors import UserError
+from ser_tf.serving import packaged
 from ser_tf.statistics.summary import summarise
 from ser_tf.training import finetune as finetuning
 from ser_tf.training import monitor
@@ -49,8 +50,10 @@ COMMANDS = (
     "noise",
     "report",
     "predict",
+    "models",
     "export",
     "push",
+    "pack",
     "describe",
 )
 
@@ -66,6 +69,7 @@ class Answer:
 def ser_tf(monkeypatch, capsys, tmp_path):
     """Runs a command in an empty directory."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(packaged, "MODELS", tmp_path / "models")
 
     def run(*arguments) -> Answer:
         monkeypatch.setattr(sys, "argv", ["ser-tf", *map(str, arguments)])
@@ -468,7 +472,7 @@ def test_an_export_to_litert_tells_its_files(ser_tf, finetuned):
     assert answer.status == 0
     files = r"emotion-float16\.tflite \d+\.\d MB, emotion\.tflite \d+\.\d MB"
     assert re.fullmatch(rf"out: {files}; intended use and limits: out/model_card\.md\n", answer.out)
-    takes = "out: expected a run or a SavedModel of ser-tf export. Received: one to ONNX or LiteRT, which runs in"
+    takes = "out: expected a run, or an export to SavedModel or ONNX. Received: one to LiteRT, which runs in its own"
     assert_one_line(ser_tf("predict", "out", "clip.wav"), takes)
 
 
@@ -514,17 +518,17 @@ BAD_INPUT = {
     ),
     "predict without recordings": (
         lambda: None,
-        ("predict", "run"),
+        ("predict", "--model", "run"),
         "recordings: expected at least one file or folder",
     ),
     "timeline of two recordings": (
         lambda: None,
-        ("predict", "run", "a.wav", "b.wav", "--timeline", "out"),
+        ("predict", "--model", "run", "a.wav", "b.wav", "--timeline", "out"),
         "timeline: expected one recording. Received: 2",
     ),
     "timeline in another form": (
         lambda: None,
-        ("predict", "run", "a.wav", "--timeline", "out", "--format", "csv"),
+        ("predict", "--model", "run", "a.wav", "--timeline", "out", "--format", "csv"),
         "timeline: expected no --format, since the folder gets CSV and JSON. Received: csv",
     ),
     "folder without recordings": (
@@ -532,8 +536,31 @@ BAD_INPUT = {
         ("predict", "run", "corpus"),
         ".webm, .mka, .mkv); there are none",
     ),
-    "missing run": (lambda: None, ("predict", "run", "a.wav"), "run: expected the folder of a run; there is none"),
-    "no run": (lambda: Path("run").mkdir(), ("predict", "run", "a.wav"), "run/run.json: expected a readable JSON file"),
+    "missing run": (
+        lambda: None,
+        ("predict", "--model", "run", "a.wav"),
+        "run: expected the folder of a run; there is none, nor a packaged model of this name: none is packaged",
+    ),
+    "no run": (
+        lambda: Path("run").mkdir(),
+        ("predict", "--model", "run", "a.wav"),
+        "run/run.json: expected a readable JSON file",
+    ),
+    "no packaged model": (
+        lambda: None,
+        ("predict", "a.wav"),
+        "model: expected one, since this copy of ser_tf has no packaged model yet; give the folder of a run",
+    ),
+    "no packaged models to list": (
+        lambda: None,
+        ("models",),
+        "models: expected a packaged model; this copy of ser_tf has none yet: make model",
+    ),
+    "a name that is no file's": (
+        lambda: None,
+        ("pack", "run", "--folds", "run", "--name", "a/b"),
+        "name: expected letters, digits and underscores. Received: a/b",
+    ),
     "noise without runs": (
         lambda: corpus_of(*RAVDESS),
         ("noise", "--corpus", "corpus"),

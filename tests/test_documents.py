@@ -27,7 +27,7 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
 HOSTILE_YAML = {
     "nested aliases": (LAUGHS, "more than 100,000 values"),
     "merged aliases": (LAUGHS.replace("[x", "[{<<: {b: c}}, x"), "more than 100,000 values"),
-    "an alias within itself": ("&a [*a]", "the alias *a inside of what it stands for"),
+    "an alias within itself": ("&a [*a]", "the alias *a inside its own anchor"),
     "brackets": ("[" * 10_000, "level"),
     "closed brackets": ("[" * 500 + "]" * 500, f"more than {DEEPEST} levels"),
     "indented": ("".join(f"{' ' * level}a:\n" for level in range(300)), f"more than {DEEPEST} levels"),

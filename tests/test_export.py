@@ -24,7 +24,9 @@ from ser_tf.errors import UserError
 from ser_tf.runs.lock import LOCK, alone_in
 from ser_tf.serving import export as exporting
 from ser_tf.serving.export import MODEL_CARD, PROVENANCE, export
-from ser_tf.serving.predict import CONFIG, LABELS, PREDICTIONS, UNFINISHED, load, load_run
+from ser_tf.serving.export_folder import CONFIG, LABELS, PREDICTIONS, UNFINISHED
+from ser_tf.serving.loading import load
+from ser_tf.serving.predict import load_run
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
@@ -377,7 +379,10 @@ def test_a_damaged_version_is_refused_by_name(exports, tmp_path, missing):
 
 def test_a_graph_of_tensorflow_needs_keras_on_tensorflow(finetuned, tmp_path, monkeypatch):
     monkeypatch.setattr("keras.backend.backend", lambda: "jax")
-    with pytest.raises(UserError, match=r"export: expected Keras on TensorFlow. Received: KERAS_BACKEND=jax; a run"):
+    with pytest.raises(
+        UserError,
+        match=r"export: expected Keras on TensorFlow. Received: KERAS_BACKEND=jax; set KERAS_BACKEND=tensorflow",
+    ):
         export(finetuned("S3").path, tmp_path / "out", "")
     assert not (tmp_path / "out").exists()
 

@@ -22,7 +22,8 @@ from ser_tf.runs.lock import LOCK, alone_in
 from ser_tf.serving import engines
 from ser_tf.serving.engines import calibration_speech, export_litert, export_onnx
 from ser_tf.serving.export import MODEL_CARD, PROVENANCE
-from ser_tf.serving.predict import LABELS, load_run
+from ser_tf.serving.export_folder import LABELS
+from ser_tf.serving.predict import load_run
 
 pytestmark = pytest.mark.usefixtures("shallow")
 

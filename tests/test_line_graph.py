@@ -108,7 +108,7 @@ def batch_of(waveforms, filler=0.0):
 
 
 def expect_live(answers, live):
-    """Check that the rows of answers equal the predictions of `Recogniser.__call__`."""
+    """Check that the rows of answers equal the predictions of `Recogniser`."""
     for row, prediction in enumerate(live):
         assert answers["problem"][row].numpy() == b""
         assert answers["emotion"][row].numpy().decode() == prediction.emotion

@@ -398,6 +398,7 @@ print(json.dumps(results))
 
 
 def test_jax_agrees_with_tensorflow(rng):
+    pytest.importorskip("jax", reason="the second backend is not installed: pip install -e '.[jax]'")
     # Multiples of 1/8 have exact squared distances, so that semihard draws are the same on both backends.
     labels, embeddings = rng.integers(8, size=32), rng.integers(-4, 5, size=(32, 6)) / 8
     task = {

@@ -16,10 +16,13 @@ CHECKOUT = Path(__file__).parents[1]
 DATA = {
     "ser_tf/py.typed",
     "ser_tf/corpora/folds.yaml",
-    "ser_tf/corpora/exclusions.yaml",
     "ser_tf/report/page.html",
     "ser_tf/report/style.css",
     "ser_tf/report/timeline.css",
+    *(
+        f"ser_tf/server/page/{name}"
+        for name in ("index.html", "style.css", "page.js", "microphone.js", "recorder.js", "icon.svg")
+    ),
 }
 
 
@@ -79,7 +82,7 @@ def test_the_wheel_works_outside_the_checkout(unpacked):
     code = """
 from pathlib import Path
 import ser_tf, ser_tf.config, ser_tf.corpora, ser_tf.corpora.folds as folds
-from ser_tf.corpora import ravdess
+from ser_tf.corpora.known import ravdess
 from ser_tf.corpora.corpus import Corpus, Utterance
 print(Path(ser_tf.__file__).parents[1])
 print(*ser_tf.config.PRESETS)

@@ -198,7 +198,7 @@ def test_a_compressed_file_is_refused_unread(tmp_path):
 def test_a_pipe_is_not_waited_for(tmp_path):
     for name, load in (("svm.npz", PairwiseSvm.load), ("svm.skops", PairwiseSvm.load_skops)):
         os.mkfifo(tmp_path / name)
-        with pytest.raises(ValueError, match="no regular file"):
+        with pytest.raises(ValueError, match="not a regular file"):
             load(tmp_path / name)
 
 

@@ -16,7 +16,8 @@ import ser_tf
 from ser_tf.errors import UserError
 from ser_tf.runs.files import write_json
 from ser_tf.serving.export import export
-from ser_tf.serving.predict import UNFINISHED, load
+from ser_tf.serving.export_folder import UNFINISHED
+from ser_tf.serving.loading import load
 
 pytestmark = pytest.mark.usefixtures("shallow")
 

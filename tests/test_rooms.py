@@ -35,6 +35,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "config": {"errors", "documents"},
     "spelling": set(),
     "strategies": GROUND,
+    "models": set(),
     "runs": GROUND | {"spelling"},
     "audio": GROUND,
     "corpora": GROUND | {"spelling", "audio"},
@@ -47,16 +48,17 @@ MAY_KNOW: dict[str, set[str]] = {
     "pretraining": GROUND | LINE | {"training", "ray_cluster"},
     "statistics": GROUND | {"runs", "strategies", "corpora", "metrics"},
     "serving": GROUND | LINE | {"statistics"},
+    "server": GROUND | {"audio", "serving"},
     "report": GROUND | {"runs", "strategies", "corpora", "metrics", "statistics", "serving"},
     "experiments": GROUND | LINE | {"training", "statistics", "serving", "ray_cluster"},
     "cli": GROUND
     | LINE
-    | {"training", "pretraining", "statistics", "serving", "report", "experiments", "interruption"},
+    | {"training", "pretraining", "statistics", "serving", "server", "report", "experiments", "interruption"},
     "__main__": {"cli", "interruption"},
     "__init__": {"errors", "network", "serving"},  # what `import ser_tf` offers
 }
 
-SAME_IN_EVERY_CORPUS = {"parse", "speaker_of", "published_names"}
+SAME_IN_EVERY_CORPUS = {"parse", "name_of", "speaker_of", "published_names"}
 """Functions that each module of a corpus offers."""
 FUSED_KERNEL = "ser_tf/network/batch_normalisation.py"
 """Calls TensorFlow on TensorFlow, and Keras's own layer on every other backend."""
@@ -70,6 +72,7 @@ FORBIDDEN_LIBRARIES: dict[str, tuple[str, ...]] = {
     "network": ("tensorflow", "jax", "torch"),  # keras.ops: it runs on every backend
     "metrics": ("tensorflow", "keras"),
     "statistics": ("tensorflow", "keras"),
+    "server": ("tensorflow", "keras", "sklearn", "jax"),
     **dict.fromkeys(("pairwise_svm", "classifier"), ("tensorflow", "keras", "pickle", "joblib", "skops")),
 }
 

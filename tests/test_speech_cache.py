@@ -149,7 +149,9 @@ def test_a_full_disk_is_said_and_leaves_no_partial_file(utterances, cache, monke
         return file
 
     monkeypatch.setattr(tempfile, "NamedTemporaryFile", on_a_full_disk)
-    message = f"^{cache}: the speech cache cannot be written .No space left on device.*another directory.*SER_TF_CACHE"
+    message = (
+        f"^{cache}: the speech cache cannot be written .No space left on device.*a different directory.*SER_TF_CACHE"
+    )
     with pytest.raises(UserError, match=message):
         prepare_speech(utterances, Config(), cache)
     assert not files(cache)

@@ -157,7 +157,7 @@ def test_a_flac_of_unknown_length_is_refused():
     content = bytearray(encoded(sine(16_000), file_format="FLAC"))
     content[21] &= 0xF0  # the 36 bits of "total samples" in STREAMINFO: 0 is unknown
     content[22:26] = bytes(4)
-    with pytest.raises(UserError, match="recording: expected a header that says how long it is"):
+    with pytest.raises(UserError, match="recording: expected a header that gives its length"):
         read_waveform(bytes(content))
 
 

@@ -1,6 +1,7 @@
 """A recording of hours -> int16 samples at 16 kHz, block by block, so that memory grows with those samples alone."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -21,8 +22,22 @@ def read_long_recording(path: Path) -> np.ndarray:
     Raises:
         UserError: as `read_waveform`, but for the length.
     """
-    name = str(path)
-    with open_content(path, LARGEST_FILE_BYTES) as file, open_sound(file, name, MAXIMUM_SECONDS) as sound:
+    with open_content(path, LARGEST_FILE_BYTES) as file:
+        return read_long_sound(file, str(path))
+
+
+def read_long_sound(file: BinaryIO, name: str, maximum_seconds: int = MAXIMUM_SECONDS) -> np.ndarray:
+    """The same of an open file.
+
+    Args:
+        file: the recording.
+        name: what an error message calls it.
+        maximum_seconds: longer recordings are refused.
+
+    Raises:
+        UserError: as `read_waveform`, but for the length.
+    """
+    with open_sound(file, name, maximum_seconds) as sound:
         mixdown = Mixdown(sound.blocks, sound.rate_hz, name)
         samples = np.concatenate([np.empty(0, np.int16), *(as_int16(block) for block in mixdown)])
     check_is_audible(samples, name, mixdown.channel_level)

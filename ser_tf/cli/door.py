@@ -13,10 +13,11 @@ import tyro
 from ser_tf import interruption
 from ser_tf.cli.corpora import Audit, Synthesise
 from ser_tf.cli.experiments import CrossCorpus, Noise, Report, Sweep, Yardsticks
+from ser_tf.cli.models import Models, Pack
 from ser_tf.cli.options import TrainingOptions
 from ser_tf.cli.preparation import Prepare
 from ser_tf.cli.recognise import Describe, Predict
-from ser_tf.cli.serving import Export, Push
+from ser_tf.cli.serving import Export, Push, Serve
 from ser_tf.cli.training import Evaluate, Finetune, Pretrain
 from ser_tf.cli.weights import ImportVggvox
 from ser_tf.config import Config, preset
@@ -64,6 +65,10 @@ def main() -> None:
 
 def _parse(arguments: list[str]) -> Any:
     arguments = _respelled(arguments)
+    for name in ("--corpus", "--emotions"):
+        times = sum(argument.partition("=")[0] == name for argument in arguments)
+        if times > 1:  # only the last would count
+            raise UserError(f"{name}: expected all values after one {name}. Received: {name} {times} times")
     config = _preset(arguments)
     corpus: Any = tyro.MISSING
     command = (
@@ -82,8 +87,11 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Noise, tyro.conf.subcommand("noise")]
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
+        | Annotated[Models, tyro.conf.subcommand("models")]
         | Annotated[Export, tyro.conf.subcommand("export")]
+        | Annotated[Serve, tyro.conf.subcommand("serve")]
         | Annotated[Push, tyro.conf.subcommand("push")]
+        | Annotated[Pack, tyro.conf.subcommand("pack")]
         | Annotated[Describe, tyro.conf.subcommand("describe", default=Describe(config=config))]
     )
     return tyro.cli(command, args=arguments, prog="ser-tf", description=DESCRIPTION)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ser_tf.cli.options import Engine, FoldOptions, Method, TrainingOptions, import_tensorflow, open_folds
+from ser_tf.cli.options import Engine, FoldOptions, Method, TrainingOptions, import_tensorflow, open_folds, run_name
 from ser_tf.cli.training import summary_of
 from ser_tf.config import Config
 
@@ -36,7 +36,7 @@ class Yardsticks(FoldOptions):
 
         yardsticks = choose(self.methods, corpus)
         prepared = prepare_speech(corpus.utterances, Config())
-        folder = self.run_folder or Path("runs") / f"{corpus.name}-{scheme.name}-yardsticks"
+        folder = self.run_folder or Path("runs") / f"{run_name(corpus)}-{scheme.name}-yardsticks"
         for step in (spread, compare) if self.engine == "ray" else (compare,):
             table = step(yardsticks, corpus, scheme, prepared, protocol=self.protocol, folder=folder, report=print)
         print(table)
@@ -77,6 +77,8 @@ class Sweep(TrainingOptions):
 
     over: tuple[str, ...] = ()
     """Parameters and their values, such as `loss.alpha=0.05,0.1 loss.beta=0.1,0.15`; the grid is their product."""
+    one_at_a_time: bool = False
+    """An ablation: take the first value of every parameter, and change one of them at a time, not their product."""
     strategy: str = "S5"
     """S1 to S5 of the paper."""
     fold: tuple[int, ...] = ()
@@ -97,7 +99,7 @@ class Sweep(TrainingOptions):
         from ser_tf.experiments import sweep
 
         grid = sweep.parse_grid(self.over, self.config)
-        name = f"{corpus.name}-{self.scheme}-{Path(self.preset).stem}-sweep-{self.strategy}-{'-'.join(grid)}"
+        name = f"{run_name(corpus)}-{self.scheme}-{Path(self.preset).stem}-sweep-{self.strategy}-{'-'.join(grid)}"
         trainings = sweep.Sweep(
             corpus,
             scheme,
@@ -109,6 +111,7 @@ class Sweep(TrainingOptions):
             weights=self.weights,
             start_from=self.start_from,
             folder=self.run_folder or Path("runs") / name,
+            one_at_a_time=self.one_at_a_time,
         )
         report = partial(print, flush=True)
         if self.engine == "ray":

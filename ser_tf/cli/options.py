@@ -23,8 +23,10 @@ Method = Annotated[Config, tyro.conf.arg(name="")]
 class FoldOptions:
     """Options of every command that uses folds."""
 
-    corpus: Path
-    """Folder of RAVDESS, CREMA-D or the synthetic corpus, or a table (CSV: path, speaker, emotion)."""
+    corpus: tuple[Path, ...]
+    """Folders of known corpora (docs/corpora.md), or tables (CSV: path, speaker, emotion). Several are joined."""
+    emotions: tuple[str, ...] = ()
+    """Use only utterances of these emotions; by default of all emotions that one of the corpora has."""
     scheme: str = "complete"
     """Scheme of folds: published, corrected, complete, emobox (RAVDESS), or one of --scheme-file."""
     scheme_file: Path | None = None
@@ -45,12 +47,19 @@ class TrainingOptions(FoldOptions):
 
 
 def open_folds(options: FoldOptions) -> tuple["Corpus", "Scheme"]:
-    """Open the corpus and the folds that the options name."""
+    """Open the corpora and the folds that the options name; print what `emotions` leaves out."""
     from ser_tf.corpora.folds import load_scheme
-    from ser_tf.corpora.opening import open_corpus
+    from ser_tf.corpora.joined import open_corpora
 
-    corpus = open_corpus(options.corpus, keep_excluded=options.keep_excluded)
+    corpus = open_corpora(options.corpus, options.emotions, keep_excluded=options.keep_excluded)
+    if corpus.left_out:
+        print(f"left out: {', '.join(f'{count} {emotion}' for emotion, count in corpus.left_out.items())}", flush=True)
     return corpus, load_scheme(options.scheme, corpus, options.scheme_file)
+
+
+def run_name(corpus: "Corpus") -> str:
+    """The corpus in the default name of a run folder, with the emotions if only some are used."""
+    return "-".join([corpus.name, *(corpus.emotions if corpus.left_out else ())]).replace("/", "-")
 
 
 def import_tensorflow() -> None:

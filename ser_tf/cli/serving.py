@@ -1,13 +1,16 @@
-"""Commands that pass a run on: as an export, or on the hub."""
+"""Commands that pass a run on: as an export, over HTTP, or on the hub."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from ser_tf.cli.options import import_tensorflow
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, import_extra
+
+if TYPE_CHECKING:
+    from ser_tf.serving.abstention import Abstention
 
 Format = Literal["saved-model", "onnx", "litert"]
 
@@ -60,6 +63,47 @@ class Export:
             return export_onnx(self.run_folder, self.out, card)
         corpus = None if self.calibrate_on is None else open_corpus(self.calibrate_on)
         return export_litert(self.run_folder, self.out, card, corpus)
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Answer over HTTP: a page with a microphone, and REST in the form of TensorFlow Serving."""
+
+    model: tyro.conf.Positional[str | None] = None
+    """Run or export; by default the packaged model."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 is every address of this machine."""
+    port: int = 8501
+    """0 takes a free one."""
+    names: tuple[str, ...] = ()
+    """Further names of the server, such as that of a proxy before it; requests to other names are refused."""
+    risk: float | None = None
+    """Abstain at low probability, as in predict."""
+
+    def run(self) -> None:
+        """Answer until SIGTERM or Ctrl-C."""
+        for library in ("starlette", "uvicorn"):
+            import_extra(library, f"ser-tf serve needs {library}", "serve")
+        from ser_tf.server.app import application
+        from ser_tf.server.hearing import Hearing
+        from ser_tf.server.running import end_on_sigterm, listening_socket, model_name, serve
+
+        end_on_sigterm()
+        with listening_socket(self.host, self.port) as listening:
+            hearing = Hearing(*self._loaded())
+            app = application(hearing, name=model_name(self.model), host=self.host, names=self.names)
+            address = f"[{self.host}]" if ":" in self.host else self.host
+            url = f"http://{address}:{listening.getsockname()[1]}"
+            serve(app, listening, f"{url} names {', '.join(hearing.emotions)}; Ctrl-C ends it")
+
+    def _loaded(self) -> "tuple[Any, Abstention | None]":
+        """The recogniser, and its threshold where a risk is stated."""
+        from ser_tf.serving.abstention import Abstention
+        from ser_tf.serving.loading import load, needs_tensorflow
+
+        if needs_tensorflow(self.model):
+            import_tensorflow()
+        return load(self.model), None if self.risk is None else Abstention.for_risk(self.model, self.risk)
 
 
 @dataclass(frozen=True)

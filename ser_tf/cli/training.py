@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from ser_tf.cli.options import Engine, Method, TrainingOptions, import_tensorflow, open_folds
+from ser_tf.cli.options import Engine, Method, TrainingOptions, import_tensorflow, open_folds, run_name
 from ser_tf.config import Config, PretrainingConfig
 from ser_tf.errors import UserError
 
@@ -37,7 +37,7 @@ class Finetune(TrainingOptions):
         from ser_tf.training.finetune import finetune
         from ser_tf.training.fold_task import FoldTask
 
-        name = f"{corpus.name}-{self.scheme}-fold{self.fold}-{self.strategy}-{Path(self.preset).stem}"
+        name = f"{run_name(corpus)}-{self.scheme}-fold{self.fold}-{self.strategy}-{Path(self.preset).stem}"
         folder = self.run_folder or Path("runs") / f"{name}-seed{self.config.training.seed}"
         start = self.weights or "random weights"
         print(f"{folder}: {corpus.name}, {self.scheme} fold {self.fold}, {self.strategy} from {start}", flush=True)
@@ -77,7 +77,7 @@ class Evaluate(TrainingOptions):
             seeds=self.seeds or (self.config.training.seed,),
             weights=self.weights,
             start_from=self.start_from,
-            folder=self.run_folder or Path("runs") / f"{corpus.name}-{self.scheme}-{Path(self.preset).stem}",
+            folder=self.run_folder or Path("runs") / f"{run_name(corpus)}-{self.scheme}-{Path(self.preset).stem}",
         )
         tasks = cross_validation.tasks()
         if self.engine == "ray":

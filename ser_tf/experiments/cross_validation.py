@@ -155,7 +155,7 @@ class CrossValidation:
             UserError: the runs were tested on different utterances, so that their scores cannot be compared.
         """
         folders = [self.run_folder(*run).path for run in product(self.strategies, self.folds, self.seeds)]
-        demographics = demographics_of(self.corpus.name, self.corpus.speakers, self.corpus.root)
+        demographics = demographics_of(self.corpus.speakers, self.corpus.roots)
         summary = summarise(read_predictions(folders), demographics)
         write_json(self.folder / f"summary-{'-'.join(self.strategies)}.json", dataclasses.asdict(summary))
         return summary

@@ -22,9 +22,9 @@ from ser_tf.audio import egemaps
 from ser_tf.audio.mfcc import mfcc_statistics
 from ser_tf.classifier import COUPLING, fit_svm
 from ser_tf.config import Config
-from ser_tf.corpora import crema_d
 from ser_tf.corpora.corpus import Corpus
 from ser_tf.corpora.folds import Scheme
+from ser_tf.corpora.known import crema_d
 from ser_tf.errors import UserError
 from ser_tf.experiments.splits import RANDOM_SPLIT, SPEAKER_INDEPENDENT, Split, honest_splits, random_splits
 from ser_tf.pipeline import PreparedSpeech, SpeechFile, prepare_speech

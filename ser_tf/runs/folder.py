@@ -1,4 +1,4 @@
-"""One folder per run: what it is, where it stands, what came out."""
+"""The folder of a run: its identity, progress and results."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,26 +16,27 @@ IDENTITY: dict[str, Any] = {
     **dict.fromkeys(("strategy", "corpus", "scheme", "scheme_hash", "data_hash"), str),
     **dict.fromkeys(("protocol", "trained_on", "tested_on"), str),
     "left_out": {key: {str: int} for key in ("trained_on", "tested_on")},
+    "polarities": {str: str},
     "fold": int,
     "weights": (dict, None),
     **{key: [str] for key in ("train_speakers", "validation_speakers", "test_speakers")},
 }
-"""Shapes, as `ser_tf.documents.misfit` takes them, of what an identity may hold."""
+"""Possible entries of an identity, as shapes for `ser_tf.documents.misfit`."""
 _SCORES = {"utterances": int, **dict.fromkeys(("wa", "uar", "macro_f1", "ece"), float)}
 WRITTEN = {
     **dict.fromkeys(("test", "validation"), _SCORES),
     **{key: {str: str} for key in ("excluded", "unreadable")},
     "whole_waveform_kept": int,
 }
-"""What a tested run leaves in every `metrics.json`, as `ser_tf.documents.misfit` takes it."""
+"""Entries in the `metrics.json` of every tested run, as a shape for `ser_tf.documents.misfit`."""
 START: dict[str, Any] = {"strategy": str, "speakers": [str], "afresh": [str], "sha256": str}
-"""Shapes of what the provenance of weights may hold."""
+"""Possible entries in the provenance of weights."""
 
 
 class RunFolder:
     """Names and reads the files of one run.
 
-    A run is finished when `metrics.json` stands; it is written last and whole.
+    A run is finished when `metrics.json` exists; it is written last, atomically.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,15 +56,15 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has its result."""
+        """Whether the run has a result."""
         return self.metrics.is_file()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the folder against other processes; a new one that is still empty at the end is removed.
+        """Lock the folder against other processes; a folder that is empty at the end is removed.
 
         Raises:
-            UserError: another process is at work in it.
+            UserError: a different process is using it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -77,14 +78,14 @@ class RunFolder:
                 self.path.rmdir()
 
     def begin(self, identity: dict[str, Any], config: Config) -> None:
-        """Open a new run, or make sure that this folder holds the very same one.
+        """Start a new run, or check that the folder holds the same run.
 
         Args:
-            identity: what decides the result, as JSON values; a run is resumed only when all of it is equal.
+            identity: everything that decides the result, as JSON values; a run is resumed only if all of it is equal.
             config: the resolved configuration.
 
         Raises:
-            UserError: the folder holds another run, or something else.
+            UserError: the folder holds a different run, or something else.
         """
         if not self.identity.is_file():
             started = {self.config.name, f"unfinished-{self.identity.name}", LOCK}
@@ -104,29 +105,29 @@ class RunFolder:
             )
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write `metrics.json`, after which there is nothing to resume."""
+        """Write `metrics.json` and remove what only resuming needs."""
         write_json(self.metrics, result)
         self._tidy()
 
     def result(self, report: Callable[[str], None], shape: dict[str, Any]) -> dict[str, Any]:
-        """What `metrics.json` of a run holds that was finished before.
+        """Content of the `metrics.json` of an already finished run.
 
         Args:
-            report: is told so.
-            shape: what it must hold, as `ser_tf.documents.misfit` takes it.
+            report: receives that message.
+            shape: its required shape, for `ser_tf.documents.misfit`.
 
         Raises:
             UserError: the file is damaged.
         """
         report(f"{self.path}: already finished")
-        self._tidy()  # what a kill behind the result left
+        self._tidy()  # files left if the run was killed after its result
         return read_json(self.metrics, "remove the folder and start again", shape)
 
     def read_identity(self) -> dict[str, Any]:
-        """What decides the run's result.
+        """Everything that decides the run's result.
 
         Raises:
-            UserError: the folder is no run.
+            UserError: the folder is not a run.
         """
         remedy = "give the folder of a run made by ser-tf finetune"
         content = read_json(self.identity, remedy)
@@ -140,24 +141,26 @@ class RunFolder:
         return identity
 
     def read_made_with(self) -> dict[str, Any]:
-        """Versions and machine that made the run, as `environment` has them; older runs and foreign ones lack some.
+        """Versions and machine that made the run, from `environment`; older and foreign runs lack some.
 
         Raises:
-            UserError: the folder is no run.
+            UserError: the folder is not a run.
         """
         remedy = "train this run again"
         made_with = read_json(self.identity, remedy, dict).get("made_with", {})
-        told = {"ser_tf": str, "commit": (str, None), "packages": {str: str}, "backend": str, "machine": str}
-        problem = misfit(made_with, dict) or misfit(made_with, {name: told[name] for name in told if name in made_with})
+        kinds = {"ser_tf": str, "commit": (str, None), "packages": {str: str}, "backend": str, "machine": str}
+        problem = misfit(made_with, dict) or misfit(
+            made_with, {name: kind for name, kind in kinds.items() if name in made_with}
+        )
         if problem:
             raise UserError(f"{self.identity}: made_with: {problem}; {remedy}")
         return made_with
 
     def require_finished(self) -> None:
-        """Refuse a folder that is no run, or a run that was not finished.
+        """Refuse a folder that is not a finished run.
 
         Raises:
-            UserError: in these cases.
+            UserError: the folder is missing, is not a run, or its run is not finished.
         """
         if not self.path.is_dir():
             raise UserError(f"{self.path}: expected the folder of a run; there is none")
@@ -176,7 +179,7 @@ class RunFolder:
 
 
 def misfit_of_start(weights: dict[str, Any] | None) -> str:
-    """What is wrong with the provenance of weights and of those they started from; empty where nothing is."""
+    """The problem in the provenance of weights or of their starting weights; empty without one."""
     while weights is not None:
         problem = misfit(weights, dict) or misfit(weights, {name: START[name] for name in START if name in weights})
         if problem:

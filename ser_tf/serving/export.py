@@ -14,8 +14,9 @@ from ser_tf.runs.files import disk_error, write_json
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.lock import LOCK, alone_in
 from ser_tf.runs.provenance import environment
+from ser_tf.serving.export_folder import CONFIG, LABELS, PREDICTIONS, UNFINISHED, export_versions
 from ser_tf.serving.line_graph import LineGraph
-from ser_tf.serving.predict import CONFIG, LABELS, PREDICTIONS, UNFINISHED, export_versions, load_run
+from ser_tf.serving.predict import load_run
 
 MODEL_CARD = "model_card.md"
 PROVENANCE = "provenance.json"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,8 +18,10 @@ from ser_tf.audio.vad import voiced_samples
 from ser_tf.config import SAMPLE_RATE_HZ, VadConfig
 from ser_tf.errors import printable
 from ser_tf.runs.files import write_json, write_text
-from ser_tf.serving.abstention import Abstention
-from ser_tf.serving.predict import ExportedRecogniser, Prediction, Recogniser
+
+if TYPE_CHECKING:  # the server cuts without TensorFlow
+    from ser_tf.serving.abstention import Abstention
+    from ser_tf.serving.recognition import AnyRecogniser, Prediction
 
 PAUSE_SECONDS = 0.3
 """Silence that ends an utterance. Shorter silences are part of speech: stop consonants, breath within a phrase."""
@@ -43,7 +45,7 @@ class Segment:
 
     start_seconds: float
     end_seconds: float
-    prediction: Prediction
+    prediction: "Prediction"
     abstained: bool | None
 
 
@@ -78,7 +80,7 @@ class Timeline:
     seconds: float
     segments: list[Segment]
     too_short: list[tuple[float, float]]
-    abstention: Abstention | None = None
+    abstention: "Abstention | None" = None
 
     @classmethod
     def of(
@@ -88,7 +90,7 @@ class Timeline:
         samples: np.ndarray,
         cuts: Cuts,
         segments: list[Segment],
-        abstention: Abstention | None = None,
+        abstention: "Abstention | None" = None,
     ) -> "Timeline":
         """Combine the results of `cut` and `name_segments` for samples int16 [N] at 16 kHz."""
         too_short = [(begin / SAMPLE_RATE_HZ, end / SAMPLE_RATE_HZ) for begin, end in cuts.too_short]
@@ -116,15 +118,15 @@ def cut(samples: np.ndarray, config: VadConfig) -> Cuts:
 
 
 def name_segments(
-    recogniser: Recogniser | ExportedRecogniser,
+    recogniser: "AnyRecogniser",
     samples: np.ndarray,
     cuts: Cuts,
-    abstention: Abstention | None = None,
+    abstention: "Abstention | None" = None,
 ) -> Iterator[Segment]:
     """Name the emotion of each utterance in turn.
 
     Args:
-        recogniser: a run or its export.
+        recogniser: from `ser_tf.load`.
         samples: int16 [N] at 16 kHz.
         cuts: the utterances.
         abstention: the threshold, if there is one.
@@ -186,17 +188,18 @@ def write_timeline(timeline: Timeline, folder: Path) -> None:
         times = (f"{segment.start_seconds:.2f}", f"{segment.end_seconds:.2f}")
         writer.writerow([*times, named.emotion, f"{named.probability:.6f}", *mark, named.speech_seconds, *shares])
     write_text(folder / "timeline.csv", text.getvalue())
-    write_json(
-        folder / "timeline.json",
-        {
-            "file": printable(timeline.name),
-            "seconds": timeline.seconds,
-            "emotions": timeline.emotions,
-            "abstention": dataclasses.asdict(timeline.abstention) if timeline.abstention else None,
-            "utterances": [_as_json(segment) for segment in timeline.segments],
-            "too_short": [{"start_seconds": start, "end_seconds": end} for start, end in timeline.too_short],
-        },
-    )
+    write_json(folder / "timeline.json", {"file": printable(timeline.name), **timeline_json(timeline)})
+
+
+def timeline_json(timeline: Timeline) -> dict[str, Any]:
+    """The content of `timeline.json` but for the name of the recording."""
+    return {
+        "seconds": timeline.seconds,
+        "emotions": timeline.emotions,
+        "abstention": dataclasses.asdict(timeline.abstention) if timeline.abstention else None,
+        "utterances": [_as_json(segment) for segment in timeline.segments],
+        "too_short": [{"start_seconds": start, "end_seconds": end} for start, end in timeline.too_short],
+    }
 
 
 def _as_json(segment: Segment) -> dict[str, Any]:

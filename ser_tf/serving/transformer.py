@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 
 from ser_tf.errors import UserError, quoted
-from ser_tf.serving.predict import load
+from ser_tf.serving.loading import load
 
 
 class EmotionEmbedding(TransformerMixin, BaseEstimator):

@@ -135,6 +135,7 @@ def test_fold(
     probabilities = {name: classifier.probabilities(features[name][used]) for name in ("validation", "test")}
     about = {
         **{key: task.identity()[key] for key in ("strategy", "corpus", "scheme", "fold", "weights", *task.protocol)},
+        **task.corpus.composition,
         "folds": len(task.scheme.folds),
         "seed": task.config.training.seed,
         "start": task.start(),

@@ -130,7 +130,7 @@ def require_emotions(side: Side, name: str, corpus: Corpus, where: str) -> None:
         raise UserError(
             f"{where}: expected {name} speakers with utterances of every emotion. Received: {named} without "
             f"{', '.join(missing)}; choose other folds, write your own (--scheme-file) with other speakers on this "
-            "side, or remove the emotion from the corpus"
+            "side, or leave the emotion out (--emotions)"
         )
 
 
