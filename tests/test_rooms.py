@@ -31,6 +31,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "errors": set(),
     "interruption": set(),
     "documents": {"errors"},
+    "ray_cluster": {"errors"},
     "config": {"errors", "documents"},
     "spelling": set(),
     "strategies": GROUND,
@@ -44,12 +45,12 @@ MAY_KNOW: dict[str, set[str]] = {
     "pairwise_svm": {"documents"},
     "classifier": GROUND | {"metrics", "pairwise_svm"},
     "training": GROUND | LINE,
-    "pretraining": GROUND | LINE | {"training"},
+    "pretraining": GROUND | LINE | {"training", "ray_cluster"},
     "statistics": GROUND | {"runs", "strategies", "corpora", "metrics"},
     "serving": GROUND | LINE | {"statistics"},
     "server": GROUND | {"audio", "serving"},
     "report": GROUND | {"runs", "strategies", "corpora", "metrics", "statistics", "serving"},
-    "experiments": GROUND | LINE | {"training", "statistics", "serving"},
+    "experiments": GROUND | LINE | {"training", "statistics", "serving", "ray_cluster"},
     "cli": GROUND
     | LINE
     | {"training", "pretraining", "statistics", "serving", "server", "report", "experiments", "interruption"},

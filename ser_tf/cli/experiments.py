@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ser_tf.cli.options import FoldOptions, Method, TrainingOptions, import_tensorflow, open_folds, run_name
+from ser_tf.cli.options import Engine, FoldOptions, Method, TrainingOptions, import_tensorflow, open_folds, run_name
 from ser_tf.cli.training import summary_of
 from ser_tf.config import Config
 
@@ -21,6 +21,9 @@ class Yardsticks(FoldOptions):
     """majority, mfcc_svm, egemaps_svm, human; by default all that are possible here."""
     protocol: Literal["honest", "random"] = "honest"
     """random: also a random split, which trains on test speakers, to show the effect of this leak."""
+    engine: Engine = "local"
+    """ray: every method and fold is a task on a Ray cluster whose nodes share corpus and runs; needs the extra
+    `[ray]`."""
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
     """Folder of the runs; by default runs/CORPUS-SCHEME-yardsticks. Finished runs are kept."""
 
@@ -28,13 +31,15 @@ class Yardsticks(FoldOptions):
         """Test them and print the table."""
         corpus, scheme = open_folds(self)
         import_tensorflow()
-        from ser_tf.experiments.yardsticks import choose, compare
+        from ser_tf.experiments.yardsticks import choose, compare, spread
         from ser_tf.pipeline import prepare_speech
 
         yardsticks = choose(self.methods, corpus)
         prepared = prepare_speech(corpus.utterances, Config())
         folder = self.run_folder or Path("runs") / f"{run_name(corpus)}-{scheme.name}-yardsticks"
-        print(compare(yardsticks, corpus, scheme, prepared, protocol=self.protocol, folder=folder, report=print))
+        for step in (spread, compare) if self.engine == "ray" else (compare,):
+            table = step(yardsticks, corpus, scheme, prepared, protocol=self.protocol, folder=folder, report=print)
+        print(table)
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,8 @@ class Sweep(TrainingOptions):
     """Train each fold once per seed; by default with training.seed."""
     start_from: Path | None = None
     """FOLDER/STRATEGY of an evaluate command: each training starts from its run of the same fold and seed."""
+    engine: Engine = "local"
+    """ray: every training is a task on a Ray cluster whose nodes share corpus and sweep; needs the extra `[ray]`."""
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
     """Folder of the sweep; by default runs/CORPUS-SCHEME-PRESET-sweep-STRATEGY-PARAMETERS."""
 
@@ -106,7 +113,10 @@ class Sweep(TrainingOptions):
             folder=self.run_folder or Path("runs") / name,
             one_at_a_time=self.one_at_a_time,
         )
-        trainings.run(report=partial(print, flush=True))
+        report = partial(print, flush=True)
+        if self.engine == "ray":
+            trainings.spread(report)
+        trainings.run(report)
         print(trainings.table())
 
 

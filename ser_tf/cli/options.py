@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -13,6 +13,8 @@ from ser_tf.errors import require_backend
 if TYPE_CHECKING:
     from ser_tf.corpora.corpus import Corpus
     from ser_tf.corpora.folds import Scheme
+
+Engine = Literal["local", "ray"]
 
 Method = Annotated[Config, tyro.conf.arg(name="")]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from ser_tf.cli.options import Method, TrainingOptions, import_tensorflow, open_folds, run_name
+from ser_tf.cli.options import Engine, Method, TrainingOptions, import_tensorflow, open_folds, run_name
 from ser_tf.config import Config, PretrainingConfig
 from ser_tf.errors import UserError
 
@@ -57,6 +57,8 @@ class Evaluate(TrainingOptions):
     """Train each fold once per seed; by default with training.seed."""
     start_from: str | None = None
     """Start each run from the weights of this strategy's run of the same fold and seed, in the same folder."""
+    engine: Engine = "local"
+    """ray: every run is a task on a Ray cluster whose nodes share corpus and runs; needs the extra `[ray]`."""
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
     """Folder of the runs; by default runs/CORPUS-SCHEME-PRESET."""
 
@@ -78,6 +80,8 @@ class Evaluate(TrainingOptions):
             folder=self.run_folder or Path("runs") / f"{run_name(corpus)}-{self.scheme}-{Path(self.preset).stem}",
         )
         tasks = cross_validation.tasks()
+        if self.engine == "ray":
+            cross_validation.spread(tasks, report=partial(print, flush=True))
         for result in cross_validation.run(tasks, report=partial(print, flush=True)):
             print(summary_of(result), flush=True)
         summary = cross_validation.summarise()

@@ -22,6 +22,7 @@ from ser_tf.documents import parse_yaml, read_json
 from ser_tf.errors import UserError
 from ser_tf.experiments.cross_validation import time_to_go
 from ser_tf.pipeline import PreparedSpeech, prepare_speech
+from ser_tf.ray_cluster import ClusterTask, run_tasks
 from ser_tf.runs.files import write_json, write_text
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.provenance import environment
@@ -109,10 +110,7 @@ class Sweep:
         Raises:
             UserError: a point, a fold or the weights do not fit together, or the folder holds another sweep.
         """
-        runs = [
-            (RunFolder(self.folder / f"fold{fold}-seed{seed}-{self.label(point)}"), task, point)
-            for fold, seed, point, task in self._tasks()
-        ]
+        runs = self._runs()
         self._begin(runs[0][1])
         left = sum(not (run.path / FINISHED).is_file() for run, *_ in runs)
         seconds: dict[str, list[float]] = {"": []}
@@ -124,18 +122,35 @@ class Sweep:
             report(f"{run.path}: run {number} of {len(runs)}{time_to_go([''] * left, seconds)}")
             began = time.monotonic()
             keras.backend.clear_session()
-            with run.alone():
-                _, progress = train_fold(task, run, report)
-                uars = [epoch["validation_uar"] for epoch in progress.epochs]
-                if task.config.training.schedule == "cosine":
-                    uars = uars[-1:]  # only the last epoch may be kept
-                outcome = SweepOutcome(task.fold.number, task.config.training.seed, point, uars)
-                write_json(run.path / FINISHED, dataclasses.asdict(outcome))
-                run.state.unlink()
+            _train(run, task, point, report)
             self._write_table()
             seconds[""].append(time.monotonic() - began)
             left -= 1
         self._write_table()
+
+    def spread(self, report: Callable[[str], None]) -> None:
+        """Do the unfinished trainings on a Ray cluster, a task each; `run` then finds them finished.
+
+        Raises:
+            UserError: as `run` and `ser_tf.ray_cluster.run_tasks`.
+        """
+        runs = self._runs()
+        self._begin(runs[0][1])
+        unfinished = (
+            ClusterTask(
+                run.path,
+                (
+                    dataclasses.replace(self, folds=[task.fold.number], seeds=[task.config.training.seed]),
+                    self.points.index(point),
+                ),
+                (run.path / FINISHED).is_file,
+            )
+            for run, task, point in runs
+            if not (run.path / FINISHED).is_file()
+        )
+        for name in run_tasks(train_point, unfinished, report, trains=True):
+            self._write_table()
+            report(f"{name}: finished")
 
     def outcomes(self) -> list[SweepOutcome]:
         """Every finished training in the folder, also of other calls, sorted by fold, seed and point."""
@@ -176,6 +191,13 @@ class Sweep:
         if partial:
             lines.append(f"Not shown until every point has finished: {', '.join(partial)}.")
         return "\n".join([*lines, OPTIMISTIC])
+
+    def _runs(self) -> list[tuple[RunFolder, FoldTask, dict[str, Any]]]:
+        """Folder, task and point of every training."""
+        return [
+            (RunFolder(self.folder / f"fold{fold}-seed{seed}-{self.label(point)}"), task, point)
+            for fold, seed, point, task in self._tasks()
+        ]
 
     def _tasks(self) -> list[tuple[int, int, dict[str, Any], FoldTask]]:
         """All trainings; impossible ones are refused before the first begins."""
@@ -247,6 +269,25 @@ class Sweep:
             best = f"{max(uars):.4f}"
             writer.writerow([outcome.fold, outcome.seed, *values, best, 1 + uars.index(max(uars)), per_epoch])
         write_text(self.folder / "sweep.csv", text.getvalue())
+
+
+def train_point(one: tuple[Sweep, int]) -> Path:
+    """Do the training of one point of a sweep with one fold and seed, on a node of a cluster; its folder."""
+    sweep, place = one
+    run, task, point = sweep._runs()[place]
+    _train(run, task, point, print)
+    return run.path
+
+
+def _train(run: RunFolder, task: FoldTask, point: dict[str, Any], report: Callable[[str], None]) -> None:
+    with run.alone():
+        _, progress = train_fold(task, run, report)
+        uars = [epoch["validation_uar"] for epoch in progress.epochs]
+        if task.config.training.schedule == "cosine":
+            uars = uars[-1:]  # only the last epoch may be kept
+        outcome = SweepOutcome(task.fold.number, task.config.training.seed, point, uars)
+        write_json(run.path / FINISHED, dataclasses.asdict(outcome))
+        run.state.unlink()
 
 
 def parse_grid(texts: Sequence[str], config: Config) -> dict[str, tuple[Any, ...]]:

@@ -7,7 +7,7 @@ from ser_tf.corpora.joined import joined
 from ser_tf.report.confusions import confusions
 from ser_tf.report.details import confidence, speaker_groups, trainings
 from ser_tf.report.document import Block, Bullets, Document, Notice, Paragraph, Section
-from ser_tf.report.lead import lead, main_result
+from ser_tf.report.lead import lead, verdict
 from ser_tf.report.noise import noise
 from ser_tf.report.provenance import missing_data, provenance
 from ser_tf.report.results import cross_corpus, random_split, results
@@ -44,7 +44,7 @@ def compose(sources: Sources, recordings: Mapping[str, Corpus], report: Callable
         opening = lead(only)
     else:
         sections = [Section(one.title, lead(one), own) for one, own in parts]
-        opening = [Paragraph(f"{one.title}{' (partial)' * one.partial}: {main_result(one)}") for one in honest]
+        opening = [Paragraph(f"{one.title}{' (partial)' * one.partial}: {verdict(one)}") for one in honest]
     sections += [
         Section(f"{one.corpus}, random split (speaker-dependent, not comparable)", random_split(one, honest))
         for one in scored
