@@ -150,11 +150,11 @@ def _measure_silence_removal(clip: Path) -> Row:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before TensorFlow counts cores
     import tensorflow as tf
 
-    from ser_tf.audio import vad_graph
+    from ser_tf.audio.vad_graph import remove_silence_in_graph
 
     config = preset("compact").vad
     waveform = read_waveform(clip)
-    in_graph = tf.function(lambda samples: vad_graph.remove_silence(samples, tf.shape(samples)[1:], config))
+    in_graph = tf.function(lambda samples: remove_silence_in_graph(samples, tf.shape(samples)[1:], config))
     samples = tf.constant(as_int16(waveform)[None])
     webrtc_seconds, seconds = take_turns(
         lambda: remove_silence(waveform, config), lambda: in_graph(samples)[0].numpy(), at_least=5, seconds=3

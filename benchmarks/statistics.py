@@ -46,7 +46,7 @@ def _summarise(folders: list[Path]) -> None:
     from ser_tf.statistics.table import read_predictions
 
     table = read_predictions(folders)
-    summarise(table, demographics_of(table.corpus, table.rows["speaker"].unique().tolist()))
+    summarise(table, demographics_of(table.rows["speaker"].unique().tolist()))
 
 
 def _write_runs(folders: list[Path]) -> None:

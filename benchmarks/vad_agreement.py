@@ -12,7 +12,7 @@ import tyro
 from ser_tf.audio.vad import as_int16, remove_silence, voiced
 from ser_tf.audio.vad_graph import remove_silence_in_graph, voiced_frames
 from ser_tf.audio.waveform import read_waveform
-from ser_tf.config import SAMPLE_RATE_HZ, VadConfig
+from ser_tf.config import VadConfig
 from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
 
@@ -50,7 +50,7 @@ def _agreement(waveforms: list[np.ndarray], config: VadConfig) -> str:
     def in_graph(samples: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return voiced_frames(samples, lengths, config), *remove_silence_in_graph(samples, lengths, config)
 
-    frame_samples = SAMPLE_RATE_HZ * config.frame_milliseconds // 1000
+    frame_samples = config.frame_samples()
     frames, same_frames, same_speech = 0, 0, 0
     for start in range(0, len(waveforms), BATCH_SIZE):
         batch = waveforms[start : start + BATCH_SIZE]

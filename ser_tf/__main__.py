@@ -1,4 +1,4 @@
-"""`ser-tf` and `python -m ser_tf`: Ctrl-C ends in one line at any time, even while libraries are imported."""
+"""`ser-tf` and `python -m ser_tf`. Ctrl-C ends with one line at any time, even during imports."""
 
 import signal
 
@@ -12,7 +12,7 @@ def main() -> None:
         from ser_tf.cli.door import main as command_line
 
         command_line()
-    except BaseException as error:  # after Ctrl-C, libraries raise all kinds of errors
+    except BaseException as error:  # after Ctrl-C, libraries raise many kinds
         already_ended = isinstance(error, SystemExit) and error.code == interruption.STATUS
         if already_ended or not interruption.heard():
             raise

@@ -1,6 +1,7 @@
-"""From embeddings or logits to a distribution over emotions; stored without pickle.
+"""Embeddings or logits -> distribution over emotions; stored without pickle.
 
-All kinds end alike: class scores times one inverse temperature, through a softmax. The emotion is the largest score.
+Every classifier ends with class scores times an inverse temperature, through a softmax. The largest score is the
+emotion.
 """
 
 import json
@@ -22,29 +23,29 @@ from ser_tf.pairwise_svm import PairwiseSvm, coupled, votes
 
 SEARCHED_C = (0.1, 1.0, 10.0, 100.0)
 SEARCHED_GAMMA_FACTORS = (0.25, 1.0, 4.0)
-"""Times scikit-learn's gamma='scale'."""
+"""Factors on scikit-learn's gamma='scale'."""
 SLOPE = 3.0
-"""Of the sigmoid that all pairs of an SVM share; fitted ones were no better on speakers they were not fitted on."""
+"""Of the sigmoid that all pairs of an SVM share; fitted slopes were no better on other speakers."""
 EPOCH_C = 10.0
-"""C of the SVM that scores an epoch, with gamma='scale' (method, section 5)."""
+"""C of the SVM that scores an epoch, with gamma='scale' (paper, section 5)."""
 KERNEL_CACHE_MEGABYTES = 1000
 
 COUPLING = "pairwise coupling"
-"""The confidence that `classifier.json` of an SVM names; older files name none, and their SVMs count votes."""
+"""The `confidence` in an SVM's `classifier.json`; older files have none, and their SVMs count votes."""
 LARGEST_FACTOR = 1e6
 """Of slope and inverse temperature; older versions fitted up to 22,026."""
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """Names the emotion of an utterance.
+    """Classifies the emotion of an utterance.
 
     Attributes:
         emotions: the C class names, in order.
         inverse_temperature: factor on the scores before the softmax.
-        svm: an RBF SVM on embeddings [N, E], or None where the network's own logits are the scores.
-        slope: of the sigmoid that turns a margin of the SVM into a probability; None where it counts votes, as those of
-            older runs do.
+        svm: an RBF SVM on embeddings [N, E]; None if the network's logits are the scores.
+        slope: of the sigmoid that turns a margin of the SVM into a probability; None if it counts votes, as in older
+            runs.
     """
 
     emotions: tuple[str, ...]
@@ -67,24 +68,24 @@ class Classifier:
         return votes(margins) if self.slope is None else coupled(margins, self.slope)
 
     def save(self, folder: Path) -> None:
-        """Write `classifier.json`, and `svm.npz` beside it when there is an SVM.
+        """Write `classifier.json`, and `svm.npz` if there is an SVM.
 
-        The SVM must have a slope: one that counts votes can only be read.
+        The SVM must have a slope; SVMs that count votes can only be read.
         """
         about: dict[str, Any] = {"kind": "softmax", "emotions": list(self.emotions)}
         if self.svm is not None:
             self.svm.save(folder / "svm.npz")
-            (folder / "svm.skops").unlink(missing_ok=True)  # what an older version left before it was stopped
+            (folder / "svm.skops").unlink(missing_ok=True)  # left by an older version
             about |= {"kind": "svm", "confidence": COUPLING, "slope": self.slope}
         about["inverse_temperature"] = self.inverse_temperature
         (folder / "classifier.json").write_text(json.dumps(about, indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> "Classifier":
-        """Read what `save` wrote, now or in an older version with `svm.skops`; nothing in the files is executed.
+        """Read the files of `save` or of an older version (`svm.skops`); nothing in them is executed.
 
         Raises:
-            UserError: a file is missing or damaged, or they do not fit each other.
+            UserError: a file is missing or damaged, or the files do not fit together.
         """
         try:
             about = parse_json(read_bounded(folder / "classifier.json", LARGEST_JSON_BYTES))
@@ -116,17 +117,17 @@ def fit_svm(
     validation_labels: np.ndarray,
     emotions: Sequence[str],
 ) -> tuple[Classifier, dict[str, float]]:
-    """Fit the RBF SVM on training actors; choose C, gamma and the temperature on validation actors.
+    """Fit the RBF SVM on training speakers; choose C, gamma and the temperature on validation speakers.
 
     Args:
-        embeddings: float [N, E] of the training actors.
+        embeddings: float [N, E] of the training speakers.
         labels: int [N].
         validation_embeddings: float [V, E].
         validation_labels: int [V].
         emotions: the C names, in class order.
 
     Returns:
-        The classifier, and what the search chose: `c`, `gamma`, `validation_uar`. Among equals the smallest C wins.
+        The classifier, and the chosen `c` and `gamma` with their `validation_uar`. Ties go to the smallest C.
 
     Raises:
         UserError: a training or validation side lacks an emotion.
@@ -153,7 +154,7 @@ def fit_svm(
 def epoch_uar(
     embeddings: np.ndarray, labels: np.ndarray, validation_embeddings: np.ndarray, validation_labels: np.ndarray
 ) -> float:
-    """UAR on the validation actors of an RBF SVM with C = 10, gamma = 'scale' (method, section 5)."""
+    """UAR on the validation speakers of an RBF SVM with C = 10 and gamma = 'scale' (paper, section 5)."""
     gamma = scale_gamma(embeddings)
     svm = _svc(EPOCH_C).fit(np.exp(-gamma * euclidean_distances(embeddings, squared=True)), labels)
     distances = euclidean_distances(validation_embeddings, embeddings, squared=True)
@@ -162,21 +163,21 @@ def epoch_uar(
 
 
 def scale_gamma(embeddings: np.ndarray) -> float:
-    """What scikit-learn's gamma='scale' is for embeddings [N, E]; 1 where all of them are equal."""
+    """scikit-learn's gamma='scale' for embeddings [N, E]; 1 if all are equal."""
     variance = float(embeddings.var())
     return 1 / (embeddings.shape[1] * variance) if variance > 0 else 1.0
 
 
 def fit_softmax(logits: np.ndarray, labels: np.ndarray, emotions: Sequence[str]) -> Classifier:
-    """A classifier on the network's own logits [V, C]; the temperature is fitted on these validation actors."""
+    """A classifier on the network's logits [V, C]; the temperature is fitted on these validation speakers."""
     require_every_emotion(labels, emotions, "validation")
     return Classifier(tuple(emotions), fit_inverse_temperature(logits, labels))
 
 
 def fit_inverse_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The one factor on the scores that makes the labels likeliest (Guo et al. 2017), from e^-5 to e^3.
+    """The factor on the scores that maximises the likelihood of the labels (Guo et al. 2017), from e^-5 to e^3.
 
-    Where no label is missed it would have no end, and a softmax of so large scores fails in 8 bits.
+    Without errors it would grow without limit, and a softmax of very large scores fails in 8 bits.
 
     Args:
         scores: float [N, C].
@@ -191,7 +192,7 @@ def fit_inverse_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def require_every_emotion(labels: np.ndarray, emotions: Sequence[str], side: str) -> None:
-    """Refuse a side of a fold from which a classifier cannot learn every emotion.
+    """Refuse a side of a fold that lacks an emotion.
 
     Args:
         labels: int [N].
@@ -199,7 +200,7 @@ def require_every_emotion(labels: np.ndarray, emotions: Sequence[str], side: str
         side: "training" or "validation".
 
     Raises:
-        UserError: an emotion is missing; the line names it.
+        UserError: an emotion is missing; the message names it.
     """
     missing = [emotion for index, emotion in enumerate(emotions) if index not in labels]
     if missing:
@@ -210,7 +211,7 @@ def require_every_emotion(labels: np.ndarray, emotions: Sequence[str], side: str
 
 
 def _problem_of(about: Any) -> str:
-    """What is wrong with the content of `classifier.json`; empty where nothing is."""
+    """The problem in the content of `classifier.json`; empty without one."""
     problem = misfit(about, {"kind": str, "emotions": [str]})
     if problem:
         return problem
@@ -233,11 +234,11 @@ def _is_name(emotion: str) -> bool:
 
 
 def _svc(c: float) -> SVC:
-    """The kernel comes from one matrix product: the same machine, many times faster than libsvm's own rows."""
+    """An SVM on a kernel from one matrix product: the same result, many times faster than libsvm's rows."""
     return SVC(kernel="precomputed", C=c, decision_function_shape="ovo", cache_size=KERNEL_CACHE_MEGABYTES)
 
 
 def _margins(svm: SVC, kernel: np.ndarray) -> np.ndarray:
-    """What `PairwiseSvm.margins` gives, [N, P]; with two classes scikit-learn's speak for the second."""
+    """Margins [N, P] with the signs of `PairwiseSvm.margins`; with two classes scikit-learn's favour the second."""
     margins = svm.decision_function(kernel)
     return margins if margins.ndim == 2 else -margins[:, None]

@@ -1,8 +1,6 @@
-"""Every parameter of the method, once: frozen dataclasses, presets, and their file form.
+"""Every parameter of the method: frozen dataclasses, presets, and their YAML form.
 
-Units are in the names. `PRESETS["paper"]` is the published method; `compact` fits a laptop, `tiny` tests and the demo;
-`vggvox` is the network that the published one descends from.
-The resolved configuration is written beside every checkpoint and read back from there.
+Units are in the names. The resolved configuration is written beside every checkpoint and read back from there.
 """
 
 import dataclasses
@@ -18,10 +16,10 @@ from ser_tf.documents import read_yaml
 from ser_tf.errors import UserError, quoted
 
 SAMPLE_RATE_HZ = 16_000
-"""Rate of every waveform inside the project."""
+"""Rate of every waveform in the project."""
 SHORTEST_CROP_SECONDS = 0.1
 NARROWEST_WIDTH = 0.125
-"""The narrowest that is tested: at 0.05 TensorFlow 2.21 died on a CPU while it trained."""
+"""The narrowest width tested: at 0.05 TensorFlow 2.21 crashed in training on a CPU."""
 LARGEST_EMBEDDING = 2**15
 """Clusters times descriptor size; 4096 in the paper."""
 
@@ -29,7 +27,7 @@ LARGEST_EMBEDDING = 2**15
 def _expect(config: Any, names: tuple[str, ...], at_least: float = -math.inf, at_most: float = math.inf) -> None:
     for name in names:
         value = getattr(config, name)
-        if not at_least <= value <= at_most:  # as it is of NaN
+        if not at_least <= value <= at_most:  # also true for NaN
             bound = f"at least {at_least}" if value < at_least else f"at most {at_most}"
             raise UserError(f"{name}: expected {bound}. Received: {name}={quoted(value)}")
 
@@ -39,12 +37,12 @@ class AudioConfig:
     """How recordings are decoded."""
 
     backend: Literal["soundfile", "tfio"] = "soundfile"
-    """`soundfile` decodes with libsndfile; `tfio` in the tf.data graph, and needs the extra `[tfio]`."""
+    """`soundfile` decodes with libsndfile; `tfio` decodes in the tf.data graph and needs the extra `[tfio]`."""
 
 
 @dataclass(frozen=True)
 class VadConfig:
-    """Silence removal by WebRTC VAD."""
+    """Silence removal with WebRTC's voice activity detector."""
 
     mode: Literal[0, 1, 2, 3] = 2
     """Aggressiveness: 3 removes most."""
@@ -52,10 +50,14 @@ class VadConfig:
     padding_frames: int = 0
     """Frames kept on each side of speech, beyond the detector's own hangover."""
     minimum_speech_seconds: float = 0.5
-    """When less speech than this is found, the whole waveform is kept."""
+    """With less speech than this, the whole waveform is kept."""
 
     def __post_init__(self) -> None:
         _expect(self, at_least=0, at_most=1000, names=("padding_frames", "minimum_speech_seconds"))
+
+    def frame_samples(self, rate_hz: int = SAMPLE_RATE_HZ) -> int:
+        """Samples of one frame at that rate."""
+        return rate_hz * self.frame_milliseconds // 1000
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,13 @@ class SpectrogramConfig:
     normalisation: Literal["global", "per_bin", "per_frame"] = "global"
     """Zero mean and unit deviation over the whole utterance, each bin over time, or each frame over bins."""
     deviation_offset: float = 0.0
-    """Added to the deviation before it divides."""
+    """Added to the deviation before the division."""
     window: Literal["hamming", "hann"] = "hamming"
     framing: Literal["inside", "centred"] = "inside"
-    """`inside`: no frame reaches beyond the speech. `centred`: frame t is centred at sample t * hop, and the speech is
+    """`inside`: no frame extends beyond the speech. `centred`: frame t is centred at sample t * hop, and the speech is
     mirrored at its ends."""
     reversal: Literal["none", "appended"] = "none"
-    """`appended`: the speech is followed by itself backwards."""
+    """`appended`: the reversed speech follows the speech."""
 
     def __post_init__(self) -> None:
         _expect(self, at_least=0, at_most=1000, names=("deviation_offset",))
@@ -85,11 +87,11 @@ class SpectrogramConfig:
 
     @property
     def bins(self) -> int:
-        """Frequency bins of one frame: 257 for an FFT of 512."""
+        """Frequency bins of a frame: 257 for an FFT of 512."""
         return self.fft_samples // 2 + 1
 
     def frames(self, samples: Any) -> Any:
-        """Frames of speech of that many samples, an int or a tensor; none, or fewer, where there is no whole window."""
+        """Number of frames for a number of samples, an int or a tensor; 0 or less without a whole window."""
         if self.reversal == "appended":
             samples = 2 * samples
         return 1 + (samples if self.framing == "centred" else samples - self.window_samples) // self.hop_samples
@@ -97,23 +99,23 @@ class SpectrogramConfig:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Random changes of the spectrograms of training crops, drawn anew for each crop. 0 switches a change off."""
+    """Random changes to the spectrograms of training crops, drawn for each crop. 0 turns a change off."""
 
     time_stretch: float = 0.0
-    """The speech lasts exp(u) times as long, u uniform within plus and minus this."""
+    """Speech becomes exp(u) times as long, u uniform between minus and plus this."""
     frequency_warp: float = 0.0
-    """Every frequency is multiplied by exp(u), u uniform within plus and minus this."""
+    """Frequencies are multiplied by exp(u), u uniform between minus and plus this."""
     equaliser_tilt: float = 0.0
     """Standard deviation of the gain from the lowest to the highest frequency, in nepers."""
     equaliser_ripple: float = 0.0
-    """Standard deviation of the gain's first cosine over frequency, in nepers; the second has half
+    """Standard deviation of the first cosine of the gain over frequency, in nepers; the second has half
     of it, the third a third."""
     noise_probability: float = 0.0
-    """Share of crops that get the mean power of white or pink noise, each in half of the cases."""
+    """Share of crops with noise: the mean power of white or pink noise, equally often."""
     noise_snr_db: tuple[float, float] = (5.0, 25.0)
-    """Range of the signal-to-noise ratio, drawn uniformly."""
+    """Range of the uniform signal-to-noise ratio."""
     time_masks: int = 0
-    """SpecAugment (Park et al. 2019): bands of the normalised spectrogram set to 0, its mean."""
+    """SpecAugment (Park et al. 2019): number of bands of the normalised spectrogram set to 0, its mean."""
     time_mask_frames: int = 30
     """Longest time mask."""
     frequency_masks: int = 0
@@ -136,16 +138,16 @@ class NetworkConfig:
     width: float = 1.0
     """Factor on the channels of every convolution before the descriptors."""
     channel_multiple: int = 8
-    """Channels are rounded up to a multiple of this. CPUs compute multiples of 16 faster."""
+    """Channels are rounded up to a multiple of this. CPUs are faster with multiples of 16."""
     stem_stride: Literal[1, 2] = 1
     """Stride of the 7x7 convolution, in time and frequency."""
     final_pool_time_stride: Literal[1, 2] = 2
-    """With `stem_stride` 2 a stride of 1 here keeps one descriptor per 32 frames."""
+    """With `stem_stride` 2, a stride of 1 here keeps one descriptor per 32 frames."""
     squeeze_reduction: int = 16
     """Channels per hidden unit of squeeze-and-excitation; 0 leaves it out."""
     aggregation: Literal["ghost_vlad", "vggvox"] = "ghost_vlad"
-    """`ghost_vlad`: clusters are assigned by the descriptors, and V is the embedding. `vggvox`: they are assigned by a
-    convolution beside the descriptors', and a dense layer behind V makes the embedding."""
+    """`ghost_vlad`: descriptors assign clusters, and V is the embedding. `vggvox`: a separate convolution assigns
+    clusters, and a dense layer after V gives the embedding."""
     descriptor_size: int = 512
     clusters: int = 8
     ghost_clusters: int = 2
@@ -175,13 +177,13 @@ class LossConfig:
 
     mining: Literal["hard", "semihard", "all"] = "all"
     alpha: float = 0.1
-    """Margin between positive and related (or, in the plain triplet, negative) samples."""
+    """Margin between positive and related samples, or negative ones in the plain triplet loss."""
     beta: float = 0.15
     """Margin between related and negative samples."""
     neutral: Literal["excluded", "negative"] = "excluded"
     """Whether neutral utterances are negatives of an anchor with a polarity."""
     softmax_weight: float = 0.0
-    """Weight of a softmax term trained beside the metric loss."""
+    """Weight of a softmax term added to the metric loss."""
 
     def __post_init__(self) -> None:
         _expect(self, at_least=0, at_most=1_000_000, names=("alpha", "beta", "softmax_weight"))
@@ -189,37 +191,37 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Schedule of one training (paper, section 4.3)."""
+    """Training schedule (paper, section 4.3)."""
 
     batch_size: int = 32
     batches: Literal["plain", "balanced", "corpora"] = "balanced"
-    """`balanced`: every batch holds every emotion. The metric losses need it. `corpora`: every batch is dealt evenly to
-    the corpora, and the share of each corpus to its emotions."""
+    """`balanced`: every batch holds every emotion; the metric losses need it. `corpora`: each batch is dealt evenly to
+    the corpora, and each corpus's share to its emotions."""
     schedule: Literal["step", "cosine"] = "step"
     """`step`: the learning rate falls by a factor every few epochs; the epoch with the best validation score is kept.
-    `cosine`: the learning rate rises over `warm_up_steps` and falls to 0 as a cosine over `steps`; the last weights
-    are kept."""
+    `cosine`: the learning rate rises over `warm_up_steps` and follows a cosine to 0 over `steps`; the last weights are
+    kept."""
     learning_rate: float = 1e-3
     learning_rate_from_weights: float = 0.0
-    """Takes the place of `learning_rate` where the network starts from given weights, unless it is 0."""
+    """Unless 0, replaces `learning_rate` if the network starts from given weights."""
     learning_rate_factor: float = 0.1
-    """Of `step`: the learning rate is multiplied by this every `learning_rate_epochs`."""
+    """For `step`: the learning rate is multiplied by this every `learning_rate_epochs`."""
     learning_rate_epochs: int = 20
     maximum_epochs: int = 80
-    """Of `step`."""
+    """For `step`."""
     patience_epochs: int = 15
-    """Of `step`: training stops after this many epochs without a better score."""
+    """For `step`: training stops after this many epochs without a better score."""
     steps: int = 4000
-    """Of `cosine`: batches, rounded up to whole epochs."""
+    """For `cosine`: batches, rounded up to whole epochs."""
     steps_from_weights: int = 0
-    """Takes the place of `steps` where the network starts from given weights, unless it is 0."""
+    """Unless 0, replaces `steps` if the network starts from given weights."""
     warm_up_steps: int = 100
-    """Of `cosine`."""
+    """For `cosine`."""
     weight_decay: float = 0.0
-    """Of AdamW; normalisations and biases are left out."""
+    """For AdamW; normalisations and biases do not decay."""
     average_momentum: float = 0.0
-    """Above 0 an exponential moving average of the weights, with this momentum per step, is kept in their place. Of
-    `cosine` only."""
+    """Above 0, an exponential moving average of the weights with this momentum per step is kept instead of the weights.
+    Only with `cosine`."""
     label_smoothing: float = 0.0
     """Share of each target that the softmax loss spreads evenly over all classes."""
     crop_seconds: float = 2.5
@@ -245,19 +247,19 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class PretrainingConfig:
-    """Pre-training on speaker identity; schedule, crops and seed are those of `TrainingConfig`."""
+    """Pre-training on speaker identity; `TrainingConfig` holds schedule, crops and seed."""
 
     loss: Literal["softmax", "am_softmax"] = "softmax"
     """`am_softmax`: additive margin (Wang et al. 2018) on the cosines between embedding and speaker."""
     margin: float = 0.35
-    """Of am_softmax: by how much the cosine to the own speaker should be the largest."""
+    """For am_softmax: the cosine to the true speaker should exceed the others by this."""
     scale: float = 30.0
-    """Of am_softmax: the factor on all cosines."""
+    """For am_softmax: factor on all cosines."""
     held_out: float = 0.15
-    """Speakers not trained on: a share of those with two recordings or more, if below 1, otherwise a number. Half of
-    them choose the epoch, half are tested."""
+    """Held-out speakers: below 1 a share of those with at least two recordings, otherwise a number. Half of them select
+    the epoch, half are tested."""
     trials: int = 4000
-    """Pairs of recordings that are compared on each side, at most."""
+    """Maximum number of pairs of recordings compared on each side."""
 
     def __post_init__(self) -> None:
         _expect(self, at_least=0, at_most=1000, names=("margin", "scale"))
@@ -279,18 +281,34 @@ class Config:
 
     def save(self, path: Path) -> None:
         """Write the configuration as YAML."""
-        path.write_text(yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False))
+        path.write_text(yaml.safe_dump(self.as_mapping(), sort_keys=False))
 
     @classmethod
     def load(cls, path: Path) -> "Config":
-        """Read a configuration written by `save`; values that the file leaves out keep their defaults.
+        """Read a configuration written by `save`; missing values keep their defaults.
 
         Raises:
-            UserError: the file is no YAML mapping, or no small one; it names a parameter that does not exist, or gives
-                one a value that it cannot have.
+            UserError: the file is not a small YAML mapping, or has an unknown parameter or an invalid value.
         """
         data = read_yaml(path, "a configuration in YAML")
-        return _from_mapping(cls, {} if data is None else data, where=str(path))
+        return cls.of({} if data is None else data, where=str(path))
+
+    def as_mapping(self) -> dict[str, Any]:
+        """The configuration as plain values, for JSON or YAML."""
+        return _plain(dataclasses.asdict(self))
+
+    @classmethod
+    def of(cls, mapping: Any, where: str) -> "Config":
+        """The configuration of plain values; those left out keep their defaults.
+
+        Args:
+            mapping: as `as_mapping` gives it.
+            where: where it was read, for the message.
+
+        Raises:
+            UserError: it is no mapping, names a parameter that does not exist, or gives one a value it cannot have.
+        """
+        return _from_mapping(cls, mapping, where)
 
 
 _AUGMENTATION = AugmentationConfig(
@@ -319,6 +337,7 @@ PRESETS: dict[str, Config] = {
             steps=4000,
             steps_from_weights=1500,
             label_smoothing=0.1,
+            crop_seconds=2.0,
         ),
     ),
     "tiny": Config(
@@ -334,7 +353,7 @@ PRESETS: dict[str, Config] = {
         training=TrainingConfig(maximum_epochs=20, patience_epochs=10),
     ),
     "vggvox": Config(
-        vad=VadConfig(minimum_speech_seconds=60),  # the longest there is: no silence is removed
+        vad=VadConfig(minimum_speech_seconds=60),  # the maximum length: no silence is removed
         spectrogram=SpectrogramConfig(
             window_samples=400,
             normalisation="per_frame",
@@ -346,8 +365,9 @@ PRESETS: dict[str, Config] = {
         network=NetworkConfig(final_pool_time_stride=1, squeeze_reduction=0, aggregation="vggvox"),
     ),
 }
-"""Named configurations. `paper` is the published method, with this project's choices where the paper is silent.
-`vggvox` is its ancestor (Xie et al., ICASSP 2019), whose published weights `ser-tf import-vggvox` converts."""
+"""Named configurations. `paper` is the published method, with this project's choices where the paper says nothing;
+`compact` fits a laptop; `tiny` is for tests and the demo; `vggvox` is the ancestor of the published network (Xie et
+al., ICASSP 2019), whose weights `ser-tf import-vggvox` converts."""
 
 
 def preset(name: str) -> Config:
@@ -362,14 +382,14 @@ def preset(name: str) -> Config:
 
 
 def changed(config: Config, parameters: Mapping[str, Any]) -> Config:
-    """The configuration with other values of some parameters.
+    """A copy of the configuration with some parameters changed.
 
     Args:
-        config: what all others are taken from.
-        parameters: full names, as in "network.clusters", and values as the YAML form has them.
+        config: gives all other parameters.
+        parameters: full names, such as "network.clusters", and values as in YAML.
 
     Raises:
-        UserError: there is no such parameter, or it cannot have that value.
+        UserError: an unknown parameter or an invalid value.
     """
     for name, value in parameters.items():
         room, _, parameter = name.partition(".")
@@ -406,7 +426,7 @@ def _from_mapping(cls: type, data: Any, where: str) -> Any:
 
 
 def _checked(value: Any, kind: Any, where: str) -> Any:
-    """The value that a parameter of that kind gets from what the file has."""
+    """The value from a file, converted to a parameter's type."""
     if dataclasses.is_dataclass(kind):
         return _from_mapping(kind, value, where)  # type: ignore[arg-type]
     if get_origin(kind) is Literal:
@@ -432,7 +452,7 @@ def _checked(value: Any, kind: Any, where: str) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    """A finite float, or None; text is tried too, since YAML 1.1 takes 1e-3 for text."""
+    """A finite float, or None. Text is accepted because YAML 1.1 reads 1e-3 as text."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""JSON and YAML that may come from strangers: bounded in size and depth before anything is made of them."""
+"""JSON and YAML that may come from strangers: size and depth are checked before use."""
 
 import json
 from collections.abc import Iterable
@@ -12,11 +12,11 @@ from ser_tf.errors import UserError, quoted, shortened
 LARGEST_JSON_BYTES = 32_000_000
 LARGEST_YAML_BYTES = 1_000_000
 DEEPEST = 100
-"""Lists and mappings inside each other."""
+"""Nested lists and mappings."""
 MOST_YAML_NODES = 100_000
-"""Values of a YAML file, those that an alias repeats counted again."""
-LONGEST_YAML_VALUE = 10_000
-"""Characters; a number of very many digits takes minutes to be read."""
+"""Values of a YAML file; values that an alias repeats count again."""
+LONGEST_YAML_VALUE = 3_000
+"""Characters; a longer number takes minutes to parse, and Python refuses to write one of 4300 digits."""
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 BaseLoader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _WORDS = {
@@ -34,11 +34,11 @@ def read_json(path: Path, remedy: str, shape: Any = object) -> Any:
 
     Args:
         path: the file.
-        remedy: the end of the message.
-        shape: what the file must hold, as for `misfit`.
+        remedy: end of the error message.
+        shape: required shape of the content, for `misfit`.
 
     Raises:
-        UserError: the file is missing, damaged, too large, too deep, or of another shape.
+        UserError: the file is missing, damaged, too large, too deep, or has the wrong shape.
     """
     try:
         value = parse_json(read_bounded(path, LARGEST_JSON_BYTES))
@@ -54,7 +54,7 @@ def parse_json(text: str) -> Any:
     """Read JSON from text.
 
     Raises:
-        ValueError: it is none, or too deep.
+        ValueError: it is not JSON, or too deep.
     """
     try:
         value = json.loads(text)
@@ -70,8 +70,8 @@ def read_yaml(path: Any, expected: str, loader: Any = SafeLoader) -> Any:
 
     Args:
         path: the file, or a resource of a package.
-        expected: what it should be, for the message.
-        loader: makes the values.
+        expected: what it should be, for the error message.
+        loader: constructs the values.
 
     Raises:
         UserError: the file is missing, damaged, too large, or too deep, or its aliases repeat too much.
@@ -86,12 +86,15 @@ def parse_yaml(text: str, loader: Any = SafeLoader) -> Any:
     """Read YAML from text.
 
     Raises:
-        ValueError: it is none, too deep, or its aliases repeat too much.
+        ValueError: it is not YAML, too deep, its aliases repeat too much, or a mapping has a name twice.
     """
     try:
         _bound(yaml.parse(text, SafeLoader))
-        return yaml.load(text, loader)
-    except Exception as error:  # the constructors of dates, numbers and tags fail in many ways
+        parser = loader(text)
+        document = parser.get_single_node()
+        _refuse_repeated_names(document)
+        return None if document is None else parser.construct_document(document)
+    except Exception as error:  # constructors of dates, numbers and tags raise many kinds
         raise ValueError(str(error) or "a value that its tag does not allow") from error
 
 
@@ -100,7 +103,7 @@ def read_bounded(path: Any, most_bytes: int) -> str:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no regular file, or a larger one, or not in UTF-8.
+        ValueError: it is not a regular file, too large, or not in UTF-8.
     """
     if isinstance(path, Path):
         size = path.stat().st_size
@@ -112,13 +115,12 @@ def read_bounded(path: Any, most_bytes: int) -> str:
 
 
 def misfit(value: Any, shape: Any) -> str:
-    """What of a value is not as expected; empty where all of it is.
+    """The first problem of a value compared with a shape; empty if it fits.
 
     Args:
         value: from JSON or YAML.
-        shape: a type, where float also means int, and bool is no number; None; a tuple of shapes, one of which must
-            fit; [shape] for a list of such; {str: shape} for a mapping from any names to such; or a mapping from the
-            names that must be there to their shapes.
+        shape: a type, where float includes int and bool is not a number; None; a tuple of alternative shapes; [shape]
+            for a list; {str: shape} for a mapping with any names; or a mapping from required names to shapes.
     """
     if isinstance(shape, tuple):
         return "" if not all(misfit(value, one) for one in shape) else _unlike(value, shape)
@@ -162,15 +164,30 @@ def _is_deeper(value: Any, levels: int) -> bool:
     return levels == 0 or any(_is_deeper(item, levels - 1) for item in inside)
 
 
+def _refuse_repeated_names(node: yaml.Node | None) -> None:
+    """Raise a ValueError where a mapping has a name twice, of which YAML would keep the last without a word."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_repeated_names(item)
+    elif isinstance(node, yaml.MappingNode):
+        names = set[str]()
+        for name, value in node.value:
+            if isinstance(name, yaml.ScalarNode):
+                if name.value in names:
+                    raise ValueError(f"{name.value} for the second time, in line {name.start_mark.line + 1}")
+                names.add(name.value)
+            _refuse_repeated_names(value)
+
+
 def _bound(events: Iterable[yaml.Event]) -> None:
-    """Raise a ValueError before values are made that would be too many or too deep."""
-    sizes: dict[str, int] = {}  # of what each anchor stands for
+    """Raise a ValueError for too many or too deep values, before they are constructed."""
+    sizes: dict[str, int] = {}  # values of each anchor
     open_nodes: list[tuple[str | None, int]] = []
     nodes = 0
     for event in events:
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise ValueError(f"the alias *{event.anchor} inside of what it stands for, or before it")
+                raise ValueError(f"the alias *{event.anchor} inside its own anchor, or before it")
             nodes += sizes[event.anchor]
         elif isinstance(event, yaml.NodeEvent):
             nodes += 1

@@ -1,4 +1,4 @@
-"""What a user can cause: one exception, one clear line."""
+"""The exception for everything a user can cause, and the text of its one-line message."""
 
 import os
 import re
@@ -7,17 +7,17 @@ from importlib.util import find_spec
 from typing import Any
 
 LONGEST_QUOTE = 300
-"""Characters of a value that a message repeats."""
+"""Characters of a value quoted in a message."""
 LONGEST_LINE = 1200
 BACKENDS = ("tensorflow", "jax")
 
 
 class UserError(Exception):
-    """A mistake that the user can mend.
+    """A mistake that the user can correct.
 
-    The message is one line that names the file or the argument, says what was expected and what came, and gives the
-    remedy. The command line prints it alone, without a traceback, and exits with status 1. Whatever the message quotes
-    cannot break the line: line ends and other characters without a print are escaped, and a long line loses its middle.
+    The message is one line: it names the file or argument, the expected and received value, and the remedy. The command
+    line prints it without a traceback and exits with status 1. Quoted text cannot break the line: unprintable
+    characters are escaped, and a long message is shortened in the middle.
     """
 
     def __init__(self, message: object) -> None:
@@ -25,39 +25,39 @@ class UserError(Exception):
 
 
 def printable(text: str | os.PathLike[str]) -> str:
-    """A text, or a file's name, on one line, in characters that UTF-8 and every terminal take.
+    """A text or file name on one line, in printable characters.
 
-    A line end becomes "\\n", and a byte of a file name that is no UTF-8 becomes as "\\xe9".
+    A line end becomes "\\n"; a byte of a file name that is not UTF-8 becomes, for example, "\\xe9".
     """
     return "".join(letter if letter.isprintable() else _escaped(letter) for letter in os.fspath(text))
 
 
 def encodable(text: str) -> str:
-    """The text with its line ends; bytes of file names that are no UTF-8 are escaped as in `printable`."""
+    """The text with line ends; bytes of file names that are not UTF-8 are escaped as in `printable`."""
     return re.sub("[\ud800-\udfff]", lambda letter: _escaped(letter[0]), text)
 
 
 def shortened(text: str, longest: int = LONGEST_QUOTE) -> str:
-    """The text, or its beginning and end with dots between."""
+    """The text, or its beginning and end with dots in between."""
     half = (longest - 5) // 2
     return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
 
 
 def quoted(value: Any) -> str:
-    """A value as Python writes it, for a message."""
+    """A value in Python's notation, for a message."""
     return shortened(repr(value))
 
 
 def import_extra(module: str, need: str, extra: str) -> Any:
-    """Import a package that not everybody needs.
+    """Import a package of an extra.
 
     Args:
         module: its name.
-        need: what needs it, and how it is called, for the message.
+        need: beginning of the error message: which feature needs which package.
         extra: the extra that installs it.
 
     Raises:
-        UserError: it is not there; the line names the extra.
+        UserError: it is not installed; the message names the extra.
     """
     try:
         return import_module(module)
@@ -66,10 +66,10 @@ def import_extra(module: str, need: str, extra: str) -> Any:
 
 
 def require_backend() -> None:
-    """Refuse a backend of Keras that is not ours, or not installed, before Keras looks for it.
+    """Refuse an unsupported or missing Keras backend before Keras imports it.
 
     Raises:
-        UserError: `KERAS_BACKEND` names such a one.
+        UserError: `KERAS_BACKEND` names such a backend.
     """
     chosen = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
     if chosen not in BACKENDS:
@@ -82,6 +82,6 @@ def require_backend() -> None:
 
 
 def _escaped(letter: str) -> str:
-    if "\udc80" <= letter <= "\udcff":  # a byte, as `os.fsdecode` hides it
+    if "\udc80" <= letter <= "\udcff":  # a byte in the encoding of `os.fsdecode`
         return f"\\x{ord(letter) - 0xDC00:02x}"
     return letter.encode("unicode_escape").decode()

@@ -1,4 +1,4 @@
-"""Ctrl-C: it raises KeyboardInterrupt as ever, and is remembered where a library swallows that."""
+"""Ctrl-C: it raises KeyboardInterrupt as usual, and is remembered in case a library swallows the exception."""
 
 import os
 import signal
@@ -15,21 +15,21 @@ _again: threading.Timer | None = None
 
 
 def listen() -> None:
-    """Remember Ctrl-C from now on, unless the shell has turned it off, as for a command in the background."""
+    """Remember Ctrl-C from now on, unless the shell turned it off, as for background commands."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _remember)
 
 
 def heard() -> bool:
-    """Whether it was pressed."""
+    """Whether Ctrl-C was pressed."""
     return _heard
 
 
 def end(goes_on: str = "") -> NoReturn:
-    """Say that the command was interrupted, and end it.
+    """End the command with a message that it was interrupted.
 
     Args:
-        goes_on: from where it goes on when it is started again; empty where it begins anew.
+        goes_on: where it continues when started again; empty if it starts from the beginning.
     """
     remedy = f"; started again, it goes on from {goes_on}" if goes_on else ""
     print(f"ser-tf: interrupted{remedy}", file=sys.stderr)
@@ -42,7 +42,7 @@ def _remember(number: int, frame: FrameType | None) -> None:
     if _again is not None:
         _again.cancel()
     while frame is not None:
-        if frame.f_code.co_name.startswith("vio_"):  # libsndfile has called back, and could not pass an exception on
+        if frame.f_code.co_name.startswith("vio_"):  # a callback from libsndfile, which cannot pass on exceptions
             _again = threading.Timer(_SECONDS_TO_RETURN, os.kill, (os.getpid(), number))
             _again.start()
             return

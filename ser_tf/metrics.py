@@ -1,4 +1,4 @@
-"""Scores of predicted emotions, in the field's words; scikit-learn computes most of them."""
+"""Scores of predicted emotions; scikit-learn computes most of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ CALIBRATION_BINS = 15
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one set of utterances; shares lie in [0, 1]."""
+    """Scores of a set of utterances, in [0, 1]."""
 
     utterances: int
     wa: float
-    """Weighted accuracy: the share of utterances named rightly."""
+    """Weighted accuracy: the share of correct predictions."""
     uar: float
-    """Unweighted average recall over the emotions that occur in the truth."""
+    """Unweighted average recall over the emotions in the truth."""
     macro_f1: float
-    """Unweighted mean of the F1 of the same emotions."""
+    """Unweighted mean F1 of the same emotions."""
     recall: dict[str, float | None]
-    """Per emotion; None where the truth holds no such utterance."""
+    """Per emotion; None if the truth has no such utterance."""
     confusion: list[list[int]]
-    """Counts: a row per true emotion, a column per predicted one."""
+    """Counts: one row per true emotion, one column per predicted emotion."""
     ece: float
-    """Expected calibration error of the winning emotion's probability, in 15 equal bins."""
+    """Expected calibration error of the predicted emotion's probability, in 15 equal bins."""
 
 
 def score(truth: np.ndarray, probabilities: np.ndarray, emotions: Sequence[str]) -> Scores:
@@ -33,7 +33,7 @@ def score(truth: np.ndarray, probabilities: np.ndarray, emotions: Sequence[str])
 
     Args:
         truth: int [N], class numbers.
-        probabilities: float [N, C]; the prediction is the largest of a row.
+        probabilities: float [N, C]; the prediction is the largest in a row.
         emotions: the C names, in class order.
     """
     prediction = probabilities.argmax(axis=1)
@@ -52,13 +52,13 @@ def score(truth: np.ndarray, probabilities: np.ndarray, emotions: Sequence[str])
 
 
 def unweighted_average_recall(truth: np.ndarray, prediction: np.ndarray) -> float:
-    """Mean recall over the classes that occur in `truth`; both int [N]."""
+    """Mean recall over the classes in `truth`; both int [N]."""
     return float(recall_score(truth, prediction, labels=np.unique(truth), average="macro"))
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The utterances whose winning probability, the confidence, lies in one of 15 equal bins."""
+    """The utterances whose confidence, the largest probability, lies in one of 15 equal bins."""
 
     lower: float
     upper: float
@@ -69,11 +69,11 @@ class ReliabilityBin:
 
 
 def reliability(confidence: np.ndarray, hit: np.ndarray) -> tuple[ReliabilityBin, ...]:
-    """The reliability curve (Guo et al. 2017, eq. 1 and 2); bins without utterances are left out.
+    """The reliability curve (Guo et al. 2017, eq. 1 and 2) without empty bins.
 
     Args:
         confidence: float [N] in [0, 1].
-        hit: bool [N], whether the emotion was named rightly.
+        hit: bool [N], whether the prediction is right.
     """
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     return tuple(
@@ -89,13 +89,13 @@ def reliability(confidence: np.ndarray, hit: np.ndarray) -> tuple[ReliabilityBin
 
 
 def calibration_error(curve: Sequence[ReliabilityBin]) -> float:
-    """Mean gap between confidence and accuracy, weighted by the bins' utterances (Guo et al. 2017, eq. 3)."""
+    """Mean gap between confidence and accuracy, weighted by utterances (Guo et al. 2017, eq. 3)."""
     gaps = [abs(one.accuracy - one.confidence) * one.utterances for one in curve]
     return sum(gaps) / sum(one.utterances for one in curve)
 
 
 def expected_calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
-    """Calibration error of the winning emotion's probability.
+    """Calibration error of the predicted emotion's probability.
 
     Args:
         truth: int [N].

@@ -1,7 +1,6 @@
-"""An RBF SVM as plain numbers: its margins between pairs of classes, what they say together, and their file.
+"""An RBF SVM as plain numbers: margins between pairs of classes, their combination, and their file.
 
-scikit-learn fits the machine and computes nothing with it afterwards. The files may come from strangers: every number
-is checked before anything is computed.
+scikit-learn only fits the SVM. Files may come from strangers, so every number is checked before use.
 """
 
 import io
@@ -20,17 +19,17 @@ from ser_tf.documents import LARGEST_JSON_BYTES, misfit, parse_json
 
 LARGEST_ARRAY_BYTES = 2**30
 LARGEST_NUMBER = 1e12
-"""Of larger ones a sum or a product may overflow."""
+"""Sums or products of larger numbers may overflow."""
 _ARRAYS = ("gamma", "support", "coefficients", "intercepts")
 _ATTRIBUTES = ("support_vectors_", "_n_support", "dual_coef_", "intercept_")
 
 
 @dataclass(frozen=True)
 class PairwiseSvm:
-    """A fitted RBF SVM of C classes, which are compared in P = C * (C - 1) / 2 pairs: (0, 1), (0, 2), ... (1, 2), ...
+    """A fitted RBF SVM that compares C classes in P = C * (C - 1) / 2 pairs: (0, 1), (0, 2), ... (1, 2), ...
 
-    The margin of a pair is `exp(-gamma * |x - support|^2) @ coefficients + intercepts`; above or at zero it speaks for
-    the pair's first class, below for its second.
+    The margin of a pair is `exp(-gamma * |x - support|^2) @ coefficients + intercepts`. From zero upwards it favours
+    the pair's first class, below zero the second.
 
     Attributes:
         gamma: of the kernel, above 0.
@@ -39,7 +38,7 @@ class PairwiseSvm:
         intercepts: float64 [P].
 
     Raises:
-        ValueError: the numbers do not fit each other, or are not finite.
+        ValueError: the shapes do not fit together, or a number is not finite.
     """
 
     gamma: float
@@ -59,10 +58,10 @@ class PairwiseSvm:
 
     @classmethod
     def of(cls, svm: SVC, gamma: float, support: np.ndarray) -> "PairwiseSvm":
-        """What scikit-learn stores of a machine, in another order.
+        """Convert scikit-learn's arrays.
 
         Args:
-            svm: fitted on an RBF kernel, its own or a computed one.
+            svm: fitted on an RBF kernel, its own or a precomputed one.
             gamma: of that kernel.
             support: float [S, E], its support vectors.
         """
@@ -72,10 +71,10 @@ class PairwiseSvm:
     def _of_stored(
         cls, gamma: float, support: np.ndarray, counts: np.ndarray, dual: np.ndarray, intercepts: np.ndarray
     ) -> "PairwiseSvm":
-        """Of C classes, which have `counts` [C] support vectors each, sorted by class, and `dual` [C - 1, S].
+        """Convert C classes with `counts` [C] support vectors, sorted by class, and coefficients `dual` [C - 1, S].
 
-        Row j - 1 of `dual` holds those of the lower class i against j, row i those of the higher class j against i;
-        with two classes scikit-learn turns all signs.
+        For classes i < j, row j - 1 of `dual` holds the coefficients of i against j, row i those of j against i. With
+        two classes scikit-learn inverts all signs.
         """
         classes = counts.size
         if counts.ndim != 1 or dual.shape != (classes - 1, len(support)) or sum(counts.tolist()) != len(support):
@@ -112,11 +111,11 @@ class PairwiseSvm:
 
     @classmethod
     def load(cls, path: Path) -> "PairwiseSvm":
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
             OSError: the file cannot be read.
-            ValueError, KeyError, zipfile.BadZipFile: it is another one, or damaged.
+            ValueError, KeyError, zipfile.BadZipFile: it is damaged or not such a file.
         """
         with _archive(path) as archive:
             gamma, *arrays = (_numbers(archive, f"{name}.npy", np.float64) for name in _ARRAYS)
@@ -126,7 +125,7 @@ class PairwiseSvm:
 
     @classmethod
     def load_skops(cls, path: Path) -> "PairwiseSvm":
-        """Read the numbers of the `SVC` in a `svm.skops`, which older runs hold; no object is made of the file.
+        """Read the numbers of the `SVC` in an older run's `svm.skops`, without constructing objects from the file.
 
         Raises:
             OSError, ValueError, KeyError, zipfile.BadZipFile: as for `load`.
@@ -155,7 +154,7 @@ def sides_of_pairs(pairs: int) -> tuple[np.ndarray, np.ndarray]:
     """One-hot [P, C]: the first and the second class of each of P pairs.
 
     Raises:
-        ValueError: no number of classes has so many pairs.
+        ValueError: no number of classes has this number of pairs.
     """
     classes = (1 + math.isqrt(1 + 8 * pairs)) // 2
     if pairs < 1 or math.comb(classes, 2) != pairs:
@@ -165,7 +164,7 @@ def sides_of_pairs(pairs: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def opposition(pairs: int) -> np.ndarray:
-    """[P, C, C]: 1 where a pair's margin speaks against a class and for another one, -1 where it is the other way."""
+    """[P, C, C]: entry (p, c, d) is 1 if the margin of pair p favours d over c, -1 for the reverse, 0 otherwise."""
     first, second = sides_of_pairs(pairs)
     return np.einsum("pc,pd->pcd", second, first) - np.einsum("pc,pd->pcd", first, second)
 
@@ -173,18 +172,18 @@ def opposition(pairs: int) -> np.ndarray:
 def coupled(margins: np.ndarray, slope: float) -> np.ndarray:
     """Pairwise coupling (Price et al., NIPS 1994): a score [N, C] per class, the logarithm of its probability.
 
-    The first class of a pair has the share sigmoid(slope * margin) of what both have. With the margins that speak
-    against it, a class has 1 / (1 + the sum of exp(slope * margin) over its pairs): exact where all pairs agree;
-    elsewhere the classes do not sum to 1.
+    sigmoid(slope * margin) is the first class's share of the probability of a pair. A class then has the probability
+    1 / (1 + sum over its pairs of exp(slope * margin against it)). This is exact if all pairs agree; otherwise the
+    classes do not sum to 1.
     """
     return -logsumexp(np.tensordot(slope * margins, opposition(margins.shape[1]), 1), axis=2)
 
 
 def votes(margins: np.ndarray) -> np.ndarray:
-    """scikit-learn's score [N, C] per class (decision_function_shape='ovr'), by which older runs name the emotion.
+    """scikit-learn's score [N, C] per class (decision_function_shape='ovr'), which older runs use.
 
-    Each pair gives one vote. A class's score is its votes and, as a fraction below one third, the sum of its margins;
-    with two classes it is the margin itself.
+    Each pair gives one vote. A class's score is its number of votes plus the sum of its margins, scaled below one
+    third; with two classes it is the margin itself.
     """
     first, second = sides_of_pairs(margins.shape[1])
     sums = margins @ (first - second)
@@ -194,24 +193,24 @@ def votes(margins: np.ndarray) -> np.ndarray:
 
 
 def _archive(path: Path) -> zipfile.ZipFile:
-    if path.exists() and not path.is_file():  # a device or a pipe may have no end
-        raise ValueError(f"{path.name} is no regular file")
+    if path.exists() and not path.is_file():  # a device or a pipe may be endless
+        raise ValueError(f"{path.name} is not a regular file")
     return zipfile.ZipFile(path)
 
 
 def _content(archive: zipfile.ZipFile, name: str, most_bytes: int) -> bytes:
-    """The bytes of a member, which is stored as it is and so no larger than the file."""
+    """The bytes of an uncompressed member, which cannot be larger than the file."""
     member = archive.getinfo(name)
     if member.compress_type != zipfile.ZIP_STORED or member.file_size > most_bytes:
-        raise ValueError(f"{name} that is compressed, or larger than {most_bytes:,} bytes")
+        raise ValueError(f"{name} is compressed, or larger than {most_bytes:,} bytes")
     return archive.read(member)
 
 
 def _numbers(archive: zipfile.ZipFile, name: str, dtype: Any) -> np.ndarray:
-    """An array of the archive, whose header is compared with what follows it before an array is made."""
+    """An array of the archive; its header is checked against the data before an array is constructed."""
     content = io.BytesIO(_content(archive, name, LARGEST_ARRAY_BYTES))
     if np.lib.format.read_magic(content) != (1, 0):
-        raise ValueError(f"{name} in another version of NumPy's format")
+        raise ValueError(f"{name} in an unknown version of NumPy's format")
     shape, is_fortran, stored = np.lib.format.read_array_header_1_0(content)
     numbers = content.read()
     if stored != dtype or min(shape, default=0) < 0 or len(numbers) != math.prod(shape) * stored.itemsize:

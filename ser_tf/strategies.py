@@ -1,4 +1,4 @@
-"""The paper's five test strategies (section 5), as a table."""
+"""The paper's five strategies (section 5) as a table."""
 
 import dataclasses
 from collections.abc import Collection
@@ -11,12 +11,12 @@ from ser_tf.errors import UserError
 
 @dataclass(frozen=True)
 class Strategy:
-    """One row of the ablation.
+    """One row of the paper's ablation.
 
     Attributes:
         pretrained: whether the paper starts from weights pre-trained on speaker identity.
-        ghosts: whether ghost clusters take part; without them GhostVLAD is NetVLAD.
-        loss: what the network is trained with.
+        ghosts: whether there are ghost clusters; without them GhostVLAD is NetVLAD.
+        loss: the training loss.
     """
 
     pretrained: bool
@@ -25,7 +25,7 @@ class Strategy:
 
     @property
     def metric(self) -> bool:
-        """Whether a metric loss shapes the space and an SVM names the emotion."""
+        """Whether it uses a metric loss and an SVM."""
         return self.loss != "softmax"
 
 
@@ -39,14 +39,14 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def configure(name: str, config: Config, *, weights: bool, compared: Collection[str] = ()) -> tuple[Strategy, Config]:
-    """The strategy of that name, and the configuration it runs with.
+    """The strategy of that name, and its configuration.
 
     Args:
         name: S1 to S5.
         config: the preset with the user's changes.
         weights: whether the network starts from given weights.
-        compared: parameters whose values are being compared; with network.ghost_clusters among them every strategy
-            takes as many as the configuration has, and S3 to S5 none too.
+        compared: parameters whose values are being compared. With network.ghost_clusters among them, every strategy
+            uses the number in the configuration, even 0.
 
     Raises:
         UserError: the strategy does not exist, contradicts the weights, or cannot be trained with this configuration.
@@ -73,7 +73,7 @@ def configure(name: str, config: Config, *, weights: bool, compared: Collection[
 
 
 def start_in_words(provenance: dict[str, Any] | None) -> str:
-    """What a network started from, back to the beginning, as in "random weights" or "S3 from random weights".
+    """All starts of a network, such as "random weights" or "S3 from random weights".
 
     Args:
         provenance: of the weights it started from; None without weights.

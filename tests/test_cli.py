@@ -13,6 +13,7 @@ import sys
 import tempfile
 import warnings
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,13 @@ import soundfile
 from conftest import BROKEN
 from sklearn.metrics import accuracy_score
 
+import ser_tf as ser_tf_package
 from ser_tf.cli import door
 from ser_tf.cli.training import _table_of_folds, summary_of
 from ser_tf.config import PRESETS, Config
 from ser_tf.corpora.demographics import Demographics
 from ser_tf.errors import UserError
+from ser_tf.serving import packaged
 from ser_tf.statistics.summary import summarise
 from ser_tf.training import finetune as finetuning
 from ser_tf.training import monitor
@@ -47,7 +50,10 @@ COMMANDS = (
     "noise",
     "report",
     "predict",
+    "models",
     "export",
+    "push",
+    "pack",
     "describe",
 )
 
@@ -63,6 +69,7 @@ class Answer:
 def ser_tf(monkeypatch, capsys, tmp_path):
     """Runs a command in an empty directory."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(packaged, "MODELS", tmp_path / "models")
 
     def run(*arguments) -> Answer:
         monkeypatch.setattr(sys, "argv", ["ser-tf", *map(str, arguments)])
@@ -97,6 +104,12 @@ def test_help_answers_without_tensorflow():
     assert all(command in process.stdout for command in COMMANDS)
     assert "ser_tf.cli" in process.stderr.split()
     assert not {"tensorflow", "keras", "sklearn"} & set(process.stderr.split())
+
+
+def test_the_version_is_that_of_the_package(ser_tf):
+    answer = ser_tf("--version")
+    assert (answer.status, answer.out, answer.err) == (0, f"ser-tf {version('ser_tf')}\n", "")
+    assert ser_tf_package.__version__ == version("ser_tf")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -185,7 +198,7 @@ def test_an_emotion_that_no_test_speaker_has_is_named():
 def test_evaluate_keeps_what_is_finished_and_prints_a_table(ser_tf, finetuned, tones, small, monkeypatch):
     shutil.copytree(finetuned("S1").path, "runs/S1-fold1-seed0")
     replace(small, network=replace(small.network, head_units=5)).save(Path("preset.yaml"))
-    command = ("evaluate", "--corpus", tones, "--strategies", "S1", "--only", 1, 2, "--run", "runs")
+    command = ("evaluate", "--corpus", tones, "--strategies", "S1", "--fold", 1, 2, "--run", "runs")
     options = ("--preset", "preset.yaml", "--network.head-units", small.network.head_units)
     answer = ser_tf(*command, *options)
     assert answer.status == 0
@@ -459,7 +472,7 @@ def test_an_export_to_litert_tells_its_files(ser_tf, finetuned):
     assert answer.status == 0
     files = r"emotion-float16\.tflite \d+\.\d MB, emotion\.tflite \d+\.\d MB"
     assert re.fullmatch(rf"out: {files}; intended use and limits: out/model_card\.md\n", answer.out)
-    takes = "out: expected a run or a SavedModel of ser-tf export. Received: one to ONNX or LiteRT, which runs in"
+    takes = "out: expected a run, or an export to SavedModel or ONNX. Received: one to LiteRT, which runs in its own"
     assert_one_line(ser_tf("predict", "out", "clip.wav"), takes)
 
 
@@ -477,7 +490,11 @@ BAD_INPUT = {
     "missing directory": (lambda: None, FINETUNE, "corpus: expected a directory of recordings or a CSV table"),
     "empty directory": (lambda: Path("corpus").mkdir(), FINETUNE, "corpus: expected recordings"),
     "foreign names": (lambda: corpus_of("a.wav"), FINETUNE, "expected the file names of a known corpus"),
-    "two corpora": (lambda: corpus_of(RAVDESS[0], "1001_DFA_ANG_XX.wav"), FINETUNE, "holds both ravdess and crema_d"),
+    "two corpora": (
+        lambda: corpus_of(RAVDESS[0], "1001_DFA_ANG_XX.wav"),
+        FINETUNE,
+        "expected files of one corpus. Received: files of crema_d and ravdess",
+    ),
     "audit of nothing": (lambda: None, ("audit", "corpus"), "corpus: expected a directory of recordings"),
     "unknown emotion code": (
         lambda: corpus_of(*RAVDESS, "03-01-09-01-01-01-01.wav"),
@@ -492,7 +509,7 @@ BAD_INPUT = {
             corpus_of(*RAVDESS),
             Path("folds.yaml").write_text("ravdess: {complete: {folds: {1: {train: 1-2, validation: 2, test: 3}}}}"),
         ),
-        (*FINETUNE, "--folds", "folds.yaml"),
+        (*FINETUNE, "--scheme-file", "folds.yaml"),
         "fold 1: expected each speaker once. Received: ravdess:02 in train and in validation",
     ),
     "unknown preset": (lambda: None, (*FINETUNE, "--preset", "huge"), "preset: expected one of paper, compact, tiny"),
@@ -505,17 +522,17 @@ BAD_INPUT = {
     ),
     "predict without recordings": (
         lambda: None,
-        ("predict", "run"),
+        ("predict", "--model", "run"),
         "recordings: expected at least one file or folder",
     ),
     "timeline of two recordings": (
         lambda: None,
-        ("predict", "run", "a.wav", "b.wav", "--timeline", "out"),
+        ("predict", "--model", "run", "a.wav", "b.wav", "--timeline", "out"),
         "timeline: expected one recording. Received: 2",
     ),
     "timeline in another form": (
         lambda: None,
-        ("predict", "run", "a.wav", "--timeline", "out", "--format", "csv"),
+        ("predict", "--model", "run", "a.wav", "--timeline", "out", "--format", "csv"),
         "timeline: expected no --format, since the folder gets CSV and JSON. Received: csv",
     ),
     "folder without recordings": (
@@ -523,8 +540,31 @@ BAD_INPUT = {
         ("predict", "run", "corpus"),
         ".webm, .mka, .mkv); there are none",
     ),
-    "missing run": (lambda: None, ("predict", "run", "a.wav"), "run: expected the folder of a run; there is none"),
-    "no run": (lambda: Path("run").mkdir(), ("predict", "run", "a.wav"), "run/run.json: expected a readable JSON file"),
+    "missing run": (
+        lambda: None,
+        ("predict", "--model", "run", "a.wav"),
+        "run: expected the folder of a run; there is none, nor a packaged model of this name: none is packaged",
+    ),
+    "no run": (
+        lambda: Path("run").mkdir(),
+        ("predict", "--model", "run", "a.wav"),
+        "run/run.json: expected a readable JSON file",
+    ),
+    "no packaged model": (
+        lambda: None,
+        ("predict", "a.wav"),
+        "model: expected one, since this copy of ser_tf has no packaged model yet; give the folder of a run",
+    ),
+    "no packaged models to list": (
+        lambda: None,
+        ("models",),
+        "models: expected a packaged model; this copy of ser_tf has none yet: make model",
+    ),
+    "a name that is no file's": (
+        lambda: None,
+        ("pack", "run", "--folds", "run", "--name", "a/b"),
+        "name: expected letters, digits and underscores. Received: a/b",
+    ),
     "noise without runs": (
         lambda: corpus_of(*RAVDESS),
         ("noise", "--corpus", "corpus"),
@@ -583,12 +623,25 @@ BAD_TRAINING = {
 }
 
 
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("evaluate --only 1 2", "evaluate --fold 1 2"),
+        ("sweep --folds 1 5 9", "sweep --fold 1 5 9"),
+        ("evaluate --only=3 --folds=mine.yaml", "evaluate --fold=3 --scheme-file=mine.yaml"),
+        ("finetune --folds mine.yaml --fold 2", "finetune --scheme-file mine.yaml --fold 2"),
+    ],
+)
+def test_older_spellings_of_folds_still_work(older, newer):
+    assert door._parse([*older.split(), "--corpus", "x"]) == door._parse([*newer.split(), "--corpus", "x"])
+
+
 @pytest.mark.parametrize("case", BAD_TRAINING)
 @pytest.mark.parametrize("command", ["finetune", "evaluate"])
 def test_what_cannot_be_trained_gets_one_line_before_anything_is(ser_tf, tones, command, case):
     options, message = BAD_TRAINING[case]
     if command == "evaluate":  # a good one first: the bad one must be found before it is trained
-        options = {"--strategy": ("--strategies", "S5", options[1]), "--fold": ("--only", 1, 7)}.get(
+        options = {"--strategy": ("--strategies", "S5", options[1]), "--fold": ("--fold", 1, 7)}.get(
             options[0], options
         )
     answer = ser_tf(command, "--corpus", tones, "--preset", "tiny", *options)
@@ -607,7 +660,7 @@ def test_weights_of_another_network_get_one_line(ser_tf, tones, finetuned):
 def test_a_corpus_of_pointers_gets_one_line_with_the_remedy(ser_tf):
     corpus_of(*RAVDESS, content=b"version https://git-lfs.github.com/spec/v1\n")
     Path("folds.yaml").write_text("ravdess: {complete: {folds: {1: {train: 1, validation: 2, test: 3}}}}")
-    answer = ser_tf(*FINETUNE, "--folds", "folds.yaml", "--strategy", "S3")
+    answer = ser_tf(*FINETUNE, "--scheme-file", "folds.yaml", "--strategy", "S3")
     message = (
         f"expected readable recordings. Received: 6 that are not, such as corpus/{RAVDESS[0]}: expected a recording. "
     )

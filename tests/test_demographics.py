@@ -1,5 +1,6 @@
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -20,17 +21,17 @@ def demographics(tmp_path):
 
 
 def test_odd_actors_of_ravdess_are_men():
-    found = demographics_of("ravdess", ["ravdess:01", "ravdess:02", "ravdess:24"])
+    found = demographics_of(["ravdess:01", "ravdess:02", "ravdess:24"])
     assert found.sex == {"ravdess:01": "male", "ravdess:02": "female", "ravdess:24": "female"}
     assert found.age_group == {}
-    assert found.notes == ("no groups of age: RAVDESS does not publish them by actor",)
+    assert found.notes == ("no groups of age: RAVDESS does not publish them by speaker",)
 
 
 @pytest.mark.parametrize("inside", [".", "AudioWAV"])
 def test_the_table_of_crema_d_lies_in_the_folder_or_above_it(demographics, inside):
     root = demographics.parent / inside
     root.mkdir(exist_ok=True)
-    found = demographics_of("crema_d", ACTORS, root)
+    found = demographics_of(ACTORS, [root])
     assert found.sex == {"crema_d:1001": "male", "crema_d:1002": "female"}
     assert found.age_group == {"crema_d:1001": "50-59", "crema_d:1002": "20-29"}
     assert found.notes == ()
@@ -38,29 +39,29 @@ def test_the_table_of_crema_d_lies_in_the_folder_or_above_it(demographics, insid
 
 def test_the_published_table_knows_every_actor(shared_data):
     actors = [f"crema_d:{number}" for number in range(1001, 1092)]
-    found = demographics_of("crema_d", actors, shared_data / "crema_d" / "AudioOGG")
+    found = demographics_of(actors, [shared_data / "crema_d" / "AudioOGG"])
     assert Counter(found.sex.values()) == {"male": 48, "female": 43}  # Cao et al. 2014
     assert found.age_group.keys() == set(actors)
     assert found.notes == ()
 
 
 @pytest.mark.parametrize("root_given", [True, False])
-def test_without_the_table_there_are_no_groups_and_that_is_said(tmp_path, root_given):
-    found = demographics_of("crema_d", ACTORS, tmp_path if root_given else None)
+def test_without_the_table_there_are_no_groups_and_a_note(tmp_path, root_given):
+    found = demographics_of(ACTORS, [tmp_path] if root_given else [])
     assert (found.sex, found.age_group) == ({}, {})
     assert found.notes == (
-        "no groups of sex and age: VideoDemographics.csv does not lie in the folder of CREMA-D or above it",
+        "no groups of sex and age: VideoDemographics.csv is not in the folder of CREMA-D or above it",
     )
 
 
 def test_of_other_corpora_nothing_is_known():
-    found = demographics_of("table", ["table:anna"])
+    found = demographics_of(["table:anna"])
     assert (found.sex, found.age_group) == ({}, {})
     assert found.notes == ("no groups of sex and age: nothing is known of the speakers of table",)
 
 
-def test_an_actor_whom_the_table_lacks_is_named(demographics):
-    found = demographics_of("crema_d", (*ACTORS, "crema_d:1003"), demographics.parent)
+def test_an_actor_missing_from_the_table_is_named(demographics):
+    found = demographics_of((*ACTORS, "crema_d:1003"), [demographics.parent])
     assert found.sex.keys() == found.age_group.keys() == set(ACTORS)
     assert found.notes == (f"in no group of sex or age, since {demographics} lacks them: crema_d:1003",)
 
@@ -97,9 +98,23 @@ def test_a_damaged_table_is_refused(demographics, text, received):
     with pytest.raises(
         UserError, match=f"^{re.escape(message)}.*; download it again, or remove it to do without groups$"
     ):
-        demographics_of("crema_d", ACTORS, demographics.parent)
+        demographics_of(ACTORS, [demographics.parent])
 
 
 def test_a_speaker_who_is_no_actor_of_ravdess_is_in_no_group():
-    told = demographics_of("ravdess", ["ravdess:01", "ravdess:", "ravdess:x", "ravdess:" + "2" * 5000])
-    assert told.sex == {"ravdess:01": "male", "ravdess:" + "2" * 5000: "female"}
+    found = demographics_of(["ravdess:01", "ravdess:", "ravdess:x", "ravdess:25", "ravdess:" + "2" * 5000])
+    assert found.sex == {"ravdess:01": "male"}
+
+
+def test_speakers_of_several_corpora_are_grouped_together(demographics):
+    speakers = ["ravdess:02", "emodb:03", "savee:DC", "tess:OAF", "emovo:m1", "urdu:SF2", "nemo:EB0", *ACTORS]
+    found = demographics_of(speakers, [Path("elsewhere"), demographics.parent])
+    women = {"ravdess:02", "tess:OAF", "urdu:SF2", "crema_d:1002"}
+    assert {speaker for speaker, sex in found.sex.items() if sex == "female"} == women
+    assert found.sex.keys() == {*speakers} - {"nemo:EB0"}
+    assert found.age_group == {"tess:OAF": "60 and over", "crema_d:1001": "50-59", "crema_d:1002": "20-29"}
+    assert found.notes == (
+        *(f"no groups of age: {name} does not publish them by speaker" for name in ("RAVDESS", "EmoDB", "SAVEE")),
+        *(f"no groups of age: {name} does not publish them by speaker" for name in ("EMOVO", "URDU")),
+        "no groups of sex and age: nothing is known of the speakers of nemo",
+    )

@@ -1,9 +1,11 @@
 """An evaluation that is killed again and again ends like one that nobody touched."""
 
+import io
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from zipfile import ZipFile
 
 import h5py
 
@@ -70,13 +72,25 @@ assert status == 0
 """
 
 
+TIMED = {"run.json", "checksums.sha256"}
+
+
 def content_of(folder):
-    """What every file holds, but for TensorBoard's events, and what changes with date, process and commit."""
+    """What every file holds, but for TensorBoard's events, and what changes with date, process and commit.
+
+    HDF5 and zip hold the times at which they were written, so that checksums differ.
+    """
     files = (path for path in folder.rglob("*") if path.is_file() and "tensorboard" not in path.parts)
-    read = {".h5": arrays_of}
-    content = {path: read.get(path.suffix, Path.read_bytes)(path) for path in files if path.name != "run.json"}
+    read = {".h5": arrays_of, ".keras": network_of}
+    content = {path: read.get(path.suffix, Path.read_bytes)(path) for path in files if path.name not in TIMED}
     identities = {path: RunFolder(path.parent).read_identity() for path in folder.rglob("run.json")}
     return {str(path.relative_to(folder)): held for path, held in {**content, **identities}.items()}
+
+
+def network_of(path):
+    """A network's configuration and weights; a `.keras` file also holds the date."""
+    with ZipFile(path) as file:
+        return file.read("config.json"), arrays_of(io.BytesIO(file.read("model.weights.h5")))
 
 
 def arrays_of(path):
@@ -91,7 +105,7 @@ def arrays_of(path):
 def test_five_kills_at_random_moments_change_nothing(tones, small, tmp_path):
     schedule = replace(small.training, maximum_epochs=2)
     replace(small, training=schedule).save(tmp_path / "preset.yaml")
-    options = ("--corpus", tones, "--preset", tmp_path / "preset.yaml", "--strategies", "S3", "S5", "--only", 1, 2)
+    options = ("--corpus", tones, "--preset", tmp_path / "preset.yaml", "--strategies", "S3", "S5", "--fold", 1, 2)
     lives = subprocess.run(
         [sys.executable, "-c", LIVES, *map(str, (tmp_path, "evaluate", *options))],
         capture_output=True,

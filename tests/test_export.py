@@ -21,10 +21,12 @@ from ser_tf.audio.waveform import read_waveform
 from ser_tf.classifier import Classifier
 from ser_tf.config import Config
 from ser_tf.errors import UserError
-from ser_tf.runs.lock import alone_in
+from ser_tf.runs.lock import LOCK, alone_in
 from ser_tf.serving import export as exporting
 from ser_tf.serving.export import MODEL_CARD, PROVENANCE, export
-from ser_tf.serving.predict import CONFIG, LABELS, PREDICTIONS, UNFINISHED, load, load_run
+from ser_tf.serving.export_folder import CONFIG, LABELS, PREDICTIONS, UNFINISHED
+from ser_tf.serving.loading import load
+from ser_tf.serving.predict import load_run
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
@@ -215,7 +217,7 @@ def test_a_kill_leaves_no_version_and_the_next_export_clears_up(instant, tmp_pat
         [sys.executable, "-c", KILLED, tmp_path / "out"], capture_output=True, text=True, check=False
     )
     assert process.returncode == -signal.SIGKILL
-    (left,) = {path.name for path in (tmp_path / "out").iterdir()} - {"1"}
+    (left,) = {path.name for path in (tmp_path / "out").iterdir()} - {"1", LOCK}
     assert left in process.stdout.split()
     assert left.startswith(UNFINISHED)  # TensorFlow Serving takes only whole numbers for versions
     assert export(tmp_path, tmp_path / "out", CARD).name == "2"
@@ -237,11 +239,11 @@ export(Path(sys.argv[1]), Path(sys.argv[2]), "card")
 def test_a_kill_while_tensorflow_saves_leaves_nothing_that_a_server_loads(finetuned, tmp_path):
     out = tmp_path / "out"
     process = subprocess.Popen([sys.executable, "-c", SAVED, finetuned("S3").path, out], stderr=subprocess.DEVNULL)
-    while process.poll() is None and not any(file.is_file() for file in out.rglob("*")):
+    while process.poll() is None and not any(file.is_file() for file in out.glob("*/**/*")):
         pass
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    (left,) = out.iterdir()
+    (left,) = (path for path in out.iterdir() if path.name != LOCK)
     assert left.name.startswith(UNFINISHED)  # and TensorFlow Serving takes only whole numbers for versions
     for path in (out, left):
         with pytest.raises(
@@ -377,7 +379,10 @@ def test_a_damaged_version_is_refused_by_name(exports, tmp_path, missing):
 
 def test_a_graph_of_tensorflow_needs_keras_on_tensorflow(finetuned, tmp_path, monkeypatch):
     monkeypatch.setattr("keras.backend.backend", lambda: "jax")
-    with pytest.raises(UserError, match=r"export: expected Keras on TensorFlow. Received: KERAS_BACKEND=jax; a run"):
+    with pytest.raises(
+        UserError,
+        match=r"export: expected Keras on TensorFlow. Received: KERAS_BACKEND=jax; set KERAS_BACKEND=tensorflow",
+    ):
         export(finetuned("S3").path, tmp_path / "out", "")
     assert not (tmp_path / "out").exists()
 

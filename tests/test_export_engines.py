@@ -18,11 +18,12 @@ from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import Config
 from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
-from ser_tf.runs.lock import alone_in
+from ser_tf.runs.lock import LOCK, alone_in
 from ser_tf.serving import engines
 from ser_tf.serving.engines import calibration_speech, export_litert, export_onnx
 from ser_tf.serving.export import MODEL_CARD, PROVENANCE
-from ser_tf.serving.predict import LABELS, load_run
+from ser_tf.serving.export_folder import LABELS
+from ser_tf.serving.predict import load_run
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
@@ -189,7 +190,7 @@ from ser_tf.serving import engines
 
 def load_run(run, policy):
     (unfinished,) = Path(sys.argv[1]).parent.iterdir()
-    (unfinished / "network-int8.tflite").write_text("half of")
+    (unfinished / "out" / "network-int8.tflite").write_text("half of")
     os.kill(os.getpid(), signal.SIGKILL)
 
 engines.load_run = load_run
@@ -201,7 +202,7 @@ def test_a_kill_leaves_no_export_and_the_next_one_clears_up(finetuned, tmp_path,
     out = tmp_path / "out"
     process = subprocess.run([sys.executable, "-c", KILLED, out], capture_output=True, check=False)
     assert process.returncode == -signal.SIGKILL
-    assert list(tmp_path.rglob("*.*")) == [tmp_path / "unfinished-out" / "network-int8.tflite"]
+    assert {file.name for file in tmp_path.rglob("*.*")} == {"network-int8.tflite", LOCK}
     monkeypatch.setattr(engines, "_litert", lambda *arguments, **keywords: b"whole")
     assert export_litert(finetuned("S3").path, out, CARD) == out
     assert list(tmp_path.iterdir()) == [out]
@@ -210,11 +211,12 @@ def test_a_kill_leaves_no_export_and_the_next_one_clears_up(finetuned, tmp_path,
 
 def test_two_exports_to_one_folder_are_refused_and_to_others_beside_it_are_not(finetuned, tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "_litert", lambda *arguments, **keywords: b"whole")
-    file = tmp_path / "unfinished-out" / "emotion.tflite"
-    file.parent.mkdir()
+    workplace = tmp_path / "unfinished-out"
+    file = workplace / "out" / "emotion.tflite"
+    file.parent.mkdir(parents=True)
     file.touch()
-    with alone_in(file.parent):
-        with pytest.raises(UserError, match=rf"^{file.parent}: another ser-tf command is at work in it"):
+    with alone_in(workplace):
+        with pytest.raises(UserError, match=rf"^{workplace}: another ser-tf command is at work in it"):
             export_litert(finetuned("S3").path, tmp_path / "out", CARD)
         export_litert(finetuned("S3").path, tmp_path / "other", CARD)
     assert file.exists()

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
+import ser_tf
 from ser_tf.config import Config
 from ser_tf.corpora.folds import load_scheme
 from ser_tf.corpora.opening import open_corpus
@@ -59,9 +61,11 @@ def test_a_run_folder_holds_what_the_run_was_and_what_came_out(finetuned, small,
         "log.csv",
         "tensorboard",
         "embedding.weights.h5",
+        "embedding.keras",
         "classifier.json",
         "predictions.csv",
         "confusion.csv",
+        "checksums.sha256",
         "metrics.json",
     }
     assert list(run.tensorboard.rglob("events.out.tfevents.*"))
@@ -138,6 +142,47 @@ def test_the_confusion_has_counts_and_row_percent(finetuned, strategy):
         assert [float(row[f"{emotion} %"]) for emotion in EMOTIONS] == [
             25.0 * int(row[emotion]) for emotion in EMOTIONS
         ]
+
+
+LOADS_WITH_KERAS = """
+import sys
+import keras, numpy as np
+{registers}
+network = keras.models.load_model(sys.argv[1])
+inputs = {{"spectrogram": np.load(sys.argv[2])[None], "frames": np.array([40], "int32")}}
+print(*network(inputs)["embedding"].numpy()[0].tolist())
+compiled = keras.models.load_model(sys.argv[3])
+print(compiled.loss.get_config()["polarities"], compiled.loss.get_config()["alpha"])
+"""
+
+
+@pytest.mark.parametrize("registers", ["import ser_tf.network", "import ser_tf; ser_tf.TripletLoss"])
+def test_keras_loads_the_network_of_a_run_and_one_with_our_loss(finetuned, tmp_path, rng, registers):
+    run = finetuned("S5")
+    spectrogram = rng.normal(size=(40, 257)).astype("float32")
+    np.save(tmp_path / "spectrogram.npy", spectrogram)
+    foreign = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.UnitNormalization()])
+    foreign.compile(loss=ser_tf.EmotionTripletLoss(["negative", "positive"], alpha=0.25))
+    foreign.save(tmp_path / "foreign.keras")
+    command = [sys.executable, "-c", LOADS_WITH_KERAS.format(registers=registers), run.network]
+    command += [tmp_path / "spectrogram.npy", tmp_path / "foreign.keras"]
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    embedding, loss = process.stdout.splitlines()
+    inputs = {"spectrogram": spectrogram[None], "frames": np.array([40], "int32")}
+    expected = ser_tf.load(run.path).embedding(inputs)["embedding"][0]
+    np.testing.assert_allclose(np.array(embedding.split(), float), expected, atol=1e-6)
+    assert loss == "['negative', 'positive'] 0.25"
+
+
+def test_the_network_of_a_run_is_little_more_than_its_weights(finetuned):
+    run = finetuned("S5")
+    assert run.network.stat().st_size < run.weights.stat().st_size + 100_000  # its configuration
+
+
+def test_a_run_of_an_older_version_has_no_network_file(finetuned, tmp_path):
+    older = shutil.copytree(finetuned("S3").path, tmp_path / "older")
+    (older / "embedding.keras").unlink()
+    assert ser_tf.load(older).emotions == tuple(EMOTIONS)
 
 
 def test_tones_are_learnt(finetuned):

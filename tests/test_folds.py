@@ -20,7 +20,7 @@ SCHEMES = [
 
 
 def corpus_of(name: str, speakers: Iterable[str] = ()) -> Corpus:
-    """A corpus with one utterance of each speaker; of RAVDESS and CREMA-D all actors unless told."""
+    """A corpus with one utterance of each speaker; by default all actors of RAVDESS or CREMA-D."""
     empty = Corpus(name, Path("recordings"), (), (), (), ())
     speakers = tuple(speakers) or known_speakers(empty)
     utterances = tuple(Utterance(speaker, Path(f"{speaker}.wav"), speaker, "sad") for speaker in speakers)
@@ -161,7 +161,7 @@ def test_other_corpora_are_dealt(speakers: int, folds: int) -> None:
 
 
 def spoken(**emotions: str) -> Corpus:
-    """A table whose speakers have an utterance of each of the emotions that their letters name."""
+    """A table; the letters of a speaker are the emotions of the utterances."""
     utterances = tuple(
         Utterance(f"{speaker}-{emotion}", Path(f"{speaker}-{emotion}.wav"), f"table:{speaker}", emotion)
         for speaker, letters in emotions.items()
@@ -197,7 +197,7 @@ def test_speakers_of_one_emotion_each_are_dealt_in_pairs() -> None:
     assert sorted(speaker for fold in scheme.folds for speaker in fold.test) == list(corpus.speakers)
 
 
-def test_an_emotion_of_two_speakers_is_trained_and_validated_where_that_can_be_had() -> None:
+def test_an_emotion_of_two_speakers_is_trained_and_validated_if_possible() -> None:
     corpus = spoken(a="h", b="hs", c="h", d="hs", e="h")
     scheme = load_scheme("complete", corpus)
     assert [fold.test for fold in scheme.folds] == [(f"table:{letter}",) for letter in "abcde"]
@@ -237,7 +237,7 @@ def own_file(tmp_path: Path, scheme: str, corpus: str = "ravdess") -> Path:
     return path
 
 
-def test_own_file_and_its_hash_does_not_depend_on_the_form(tmp_path: Path) -> None:
+def test_the_hash_of_an_own_file_does_not_depend_on_its_form(tmp_path: Path) -> None:
     ravdess = corpus_of("ravdess")
     short = load_scheme("mine", ravdess, own_file(tmp_path, "{folds: {1: {test: 1-3, validation: 4, train: 5-24}}}"))
     long = load_scheme(
@@ -330,7 +330,7 @@ def test_files_without_the_scheme(tmp_path: Path, text: str, message: str) -> No
         load_scheme("mine", corpus_of("ravdess"), path)
 
 
-def test_file_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent.yaml: expected a fold file in YAML; .*No such file"):
         load_scheme("mine", corpus_of("ravdess"), tmp_path / "absent.yaml")
 
@@ -342,10 +342,8 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
         (corpus_of("synthetic", ["a", "b", "c"]), "complete"),
     ],
 )
-def test_unknown_scheme_lists_those_there_are(corpus: Corpus, there: str) -> None:
-    with pytest.raises(
-        UserError, match=f"no scheme 'newest' for corpus {corpus.name}; choose one of those there: {there}$"
-    ):
+def test_an_unknown_scheme_lists_the_known_ones(corpus: Corpus, there: str) -> None:
+    with pytest.raises(UserError, match=f"no scheme 'newest' for corpus {corpus.name}; choose one of: {there}$"):
         load_scheme("newest", corpus)
 
 

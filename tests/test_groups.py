@@ -55,7 +55,7 @@ def test_of_equally_bad_speakers_the_first_is_named(table_of):
 def test_women_and_men_are_pooled_separately(table_of):
     table = table_of({"S1": 0.3}, speakers=7)
     speakers = sorted(table.rows["speaker"].unique())
-    result = group_scores(table, "S1", demographics_of("ravdess", speakers))
+    result = group_scores(table, "S1", demographics_of(speakers))
     assert result.sex.keys() == {"female", "male"}
     for sex, remainder in (("female", 0), ("male", 1)):
         chosen = table.rows["speaker"].str[-2:].astype(int) % 2 == remainder
@@ -64,7 +64,7 @@ def test_women_and_men_are_pooled_separately(table_of):
         )
         assert result.sex[sex] == strategy_scores(table.select(chosen), "S1").pooled
     assert result.age_group == {}
-    assert result.notes == ["no groups of age: RAVDESS does not publish them by actor"]
+    assert result.notes == ["no groups of age: RAVDESS does not publish them by speaker"]
 
 
 def test_a_speaker_of_unknown_age_is_in_no_group(table_of):

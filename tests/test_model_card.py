@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from ser_tf.corpora.facts import KNOWN_FACTS, facts_of
-from ser_tf.corpora.opening import KNOWN_CORPORA
+from ser_tf.corpora.known import KNOWN_CORPORA
 from ser_tf.errors import UserError
 from ser_tf.runs.folder import RunFolder
 from ser_tf.serving.model_card import model_card

@@ -16,7 +16,6 @@ CHECKOUT = Path(__file__).parents[1]
 DATA = {
     "ser_tf/py.typed",
     "ser_tf/corpora/folds.yaml",
-    "ser_tf/corpora/exclusions.yaml",
     "ser_tf/report/page.html",
     "ser_tf/report/style.css",
     "ser_tf/report/timeline.css",
@@ -25,6 +24,9 @@ DATA = {
         for name in ("index.html", "style.css", "page.js", "microphone.js", "recorder.js", "icon.svg")
     ),
 }
+
+MODEL_SUFFIXES = (".onnx", ".json", ".csv")
+LARGEST_MODELS_BYTES = 8_000_000
 
 
 def setup_cfg() -> ConfigParser:
@@ -69,9 +71,17 @@ def test_the_wheel_holds_every_module_and_the_data(wheel):
         inside = archive.read("ser_tf/corpora/folds.yaml")
     modules = {str(file.relative_to(CHECKOUT)) for file in (CHECKOUT / "ser_tf").rglob("*.py")}
     metadata = {name for name in names if ".dist-info/" in name}
-    assert names - metadata == modules | DATA
+    folder = CHECKOUT / "ser_tf" / "models"
+    models = {str(file.relative_to(CHECKOUT)) for file in folder.iterdir() if file.suffix in MODEL_SUFFIXES}
+    assert names - metadata == modules | DATA | models
     assert any(name.endswith("LICENSE") for name in metadata)
     assert inside == (CHECKOUT / "folds.yaml").read_bytes()
+
+
+def test_the_models_take_at_most_8_mb_of_the_wheel(wheel):
+    with ZipFile(wheel) as archive:
+        sizes = [file.compress_size for file in archive.infolist() if file.filename.startswith("ser_tf/models/")]
+    assert 0 < sum(sizes) <= LARGEST_MODELS_BYTES
 
 
 def test_there_is_one_file_of_folds():
@@ -83,7 +93,7 @@ def test_the_wheel_works_outside_the_checkout(unpacked):
     code = """
 from pathlib import Path
 import ser_tf, ser_tf.config, ser_tf.corpora, ser_tf.corpora.folds as folds
-from ser_tf.corpora import ravdess
+from ser_tf.corpora.known import ravdess
 from ser_tf.corpora.corpus import Corpus, Utterance
 print(Path(ser_tf.__file__).parents[1])
 print(*ser_tf.config.PRESETS)

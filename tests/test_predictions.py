@@ -213,9 +213,9 @@ def test_a_strategy_with_two_configurations_or_starts_is_refused(run_of, changed
         ),
         (ROWS.replace("test,", "train,"), "no row of the test side"),
         (ROWS.replace("0.750000", "much"), "could not convert string to float: 'much'"),
-        (ROWS.replace("0.750000", "nan"), "probabilities that are no distribution in row 3"),
-        (ROWS.replace("0.750000", "0.750010"), "probabilities that are no distribution in row 3"),
-        (ROWS.replace("0.500000,0.500000", "1.500000,-0.500000"), "probabilities that are no distribution in row 4"),
+        (ROWS.replace("0.750000", "nan"), "probabilities that are not a distribution in row 3"),
+        (ROWS.replace("0.750000", "0.750010"), "probabilities that are not a distribution in row 3"),
+        (ROWS.replace("0.500000,0.500000", "1.500000,-0.500000"), "probabilities that are not a distribution in row 4"),
         (
             ROWS.replace("happy,neutral,0.5", "sad,neutral,0.5"),
             "a truth or prediction without a column of its own in row 4",
@@ -232,7 +232,7 @@ def test_damaged_predictions_are_refused(run_of, rows, received):
     folder = run_of(rows=rows)
     start = (
         f"{folder / 'predictions.csv'}: expected the predictions of a run: side, file, speaker, truth, prediction, and "
-        f"a column of probabilities per emotion. Received: {received}"
+        f"a column of probabilities for each emotion. Received: {received}"
     )
     end = "; restore the file or train the run again"
     with pytest.raises(UserError, match=f"^{re.escape(start)}.*{end}$"):

@@ -303,6 +303,13 @@ def test_m4a_without_its_decoder_is_said_before_anything_is_done(voices_copy, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_pyarrow_that_is_missing_is_said_before_anything_is_done(voices, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UserError, match=r"^the manifest of shards needs pyarrow; install the extra: .*\[pretraining\]"):
+        prepare(voices, tmp_path / "out", Config(), report=print)
+    assert not (tmp_path / "out").exists()
+
+
 def test_ray_that_is_missing_is_said(voices, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(

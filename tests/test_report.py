@@ -16,9 +16,9 @@ from noise_measurement import SPEAKERS, always, write_measurement
 
 from ser_tf.cli import door
 from ser_tf.config import PRESETS, Config
-from ser_tf.corpora import ravdess
 from ser_tf.corpora.corpus import Corpus
 from ser_tf.corpora.folds import CROSS_CORPUS, RANDOM_SPLIT
+from ser_tf.corpora.known import ravdess
 from ser_tf.errors import UserError
 from ser_tf.report import paper
 from ser_tf.report.compose import compose
@@ -253,7 +253,7 @@ def test_networks_with_and_without_pre_training_are_compared_over_their_common_f
         "S5 from S3 from random weights": (1, 2, 3),
     }
     without_s5 = replace(evaluation, lines=evaluation.lines[:4])
-    scored = scored_evaluation(without_s5, root=None)
+    scored = scored_evaluation(without_s5)
     assert scored.compared_folds == (1, 2)
     sentences = {(one.first, one.second): one.sentence for one in scored.comparisons}
     speakers = sum(len(scheme.fold(fold).test) for fold in (1, 2))
@@ -388,13 +388,13 @@ def test_runs_tell_how_many_folds_a_scheme_of_the_users_own_has(run_of, tmp_path
         metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"folds": 5}))
     document = composed(tmp_path)
     (notice,) = (block for block in document.lead if isinstance(block, Notice))
-    assert "partial evaluation, not the whole: S1 2 of 5 folds" in notice.text
+    assert "This evaluation is partial: S1 2 of 5 folds" in notice.text
     assert "ravdess, mine: S1 lacks folds 3, 4, 5" in text_of(document)
 
 
 def test_comparisons_are_over_the_folds_that_all_have_finished(partial):
     (evaluation,) = find_sources([partial]).evaluations
-    scored = scored_evaluation(evaluation, None)
+    scored = scored_evaluation(evaluation)
     tested = {speaker for fold in (1, 2) for speaker in evaluation.folds.fold(fold).test}
     assert scored.compared_folds == (1, 2)
     assert [(one.first, one.second, one.speakers) for one in scored.comparisons] == [("S1", "S3", len(tested))]
@@ -574,6 +574,42 @@ def test_a_sweep_names_layers_that_start_afresh_and_folds_that_test_its_validati
     assert set(scheme.fold(2).validation) == set(scheme.fold(3).test)
     table = table_of(document, "UAR on validation")
     assert table.caption.endswith("the validation speakers are tested in folds 2, 3.")
+
+
+def ablation_in(folder: Path, *changes: tuple[float, str, int, float]) -> Document:
+    """The report of an ablation: label smoothing, schedule, fold and UAR of each training."""
+    about = {"corpus": "ravdess", "scheme": "complete", "strategy": "S1", "start": "random weights", "afresh": []}
+    names = ["training.label_smoothing", "training.schedule"]
+    parameters = dict(zip(names, ([0.1, 0], ["cosine", "step"]), strict=True))
+    about |= {"epochs": 8, "parameters": parameters, "one_at_a_time": True}
+    (folder / "sweep.json").write_text(json.dumps(about))
+    columns = [*names, "fold", "best_validation_uar"]
+    pd.DataFrame(changes, columns=columns).assign(seed=0).to_csv(folder / "sweep.csv", index=False)
+    return composed(folder)
+
+
+def test_an_ablation_names_each_change_and_its_difference(tmp_path):
+    means = {(0.1, "cosine"): 0.6, (0, "cosine"): 0.55, (0.1, "step"): 0.4}
+    document = ablation_in(
+        tmp_path,
+        *((*point, fold, mean + above) for fold, above in ((1, -0.01), (5, 0.01)) for point, mean in means.items()),
+    )
+    table = table_of(document, "S1 from random weights, 8 epochs, complete folds: UAR on validation speakers")
+    assert table.columns == ["change", "mean", "difference", "fold 1", "fold 5"]
+    assert table.rows == [
+        ["none", "60.0", "+0.0", "59.0", "61.0"],
+        ["training.label_smoothing 0", "55.0", "-5.0", "54.0", "56.0"],
+        ["training.schedule step", "40.0", "-20.0", "39.0", "41.0"],
+    ]
+    assert "Ablation, RAVDESS" in [section.title for section in document.sections]
+    assert "Some changes lack" not in text_of(document)
+
+
+def test_an_unfinished_ablation_shows_folds_that_every_change_has_finished(tmp_path):
+    finished = [(0.1, "cosine", 1, 0.6), (0, "cosine", 1, 0.5), (0.1, "step", 1, 0.4), (0.1, "cosine", 5, 0.7)]
+    document = ablation_in(tmp_path, *finished)
+    assert table_of(document, "S1 from random").columns == ["change", "mean", "difference", "fold 1"]
+    assert "Some changes lack folds or seeds" in text_of(document)
 
 
 @pytest.mark.parametrize("rows", [slice(-1), slice(-2)])
@@ -763,7 +799,7 @@ def test_missing_weights_are_reported(partial, tmp_path):
     missing: list[str] = []
     (evaluation,) = find_sources([partial]).evaluations
 
-    assert spaces(scored_evaluation(evaluation, None), Corpus("ravdess", tmp_path, (), (), (), ()), missing) is None
+    assert spaces(scored_evaluation(evaluation), Corpus("ravdess", tmp_path, (), (), (), ()), missing) is None
     assert "need the weights (`embedding.weights.h5`)" in missing[0]
 
 

@@ -31,9 +31,11 @@ MAY_KNOW: dict[str, set[str]] = {
     "errors": set(),
     "interruption": set(),
     "documents": {"errors"},
+    "ray_cluster": {"errors"},
     "config": {"errors", "documents"},
     "spelling": set(),
     "strategies": GROUND,
+    "models": set(),
     "runs": GROUND | {"spelling"},
     "audio": GROUND,
     "corpora": GROUND | {"spelling", "audio"},
@@ -43,20 +45,20 @@ MAY_KNOW: dict[str, set[str]] = {
     "pairwise_svm": {"documents"},
     "classifier": GROUND | {"metrics", "pairwise_svm"},
     "training": GROUND | LINE,
-    "pretraining": GROUND | LINE | {"training"},
+    "pretraining": GROUND | LINE | {"training", "ray_cluster"},
     "statistics": GROUND | {"runs", "strategies", "corpora", "metrics"},
     "serving": GROUND | LINE | {"statistics"},
     "server": GROUND | {"audio", "serving"},
     "report": GROUND | {"runs", "strategies", "corpora", "metrics", "statistics", "serving"},
-    "experiments": GROUND | LINE | {"training", "statistics", "serving"},
+    "experiments": GROUND | LINE | {"training", "statistics", "serving", "ray_cluster"},
     "cli": GROUND
     | LINE
     | {"training", "pretraining", "statistics", "serving", "server", "report", "experiments", "interruption"},
     "__main__": {"cli", "interruption"},
-    "__init__": {"errors", "serving"},  # what `import ser_tf` offers
+    "__init__": {"errors", "network", "serving"},  # what `import ser_tf` offers
 }
 
-SAME_IN_EVERY_CORPUS = {"parse", "speaker_of", "published_names"}
+SAME_IN_EVERY_CORPUS = {"parse", "name_of", "speaker_of", "published_names"}
 """Functions that each module of a corpus offers."""
 FUSED_KERNEL = "ser_tf/network/batch_normalisation.py"
 """Calls TensorFlow on TensorFlow, and Keras's own layer on every other backend."""
@@ -163,7 +165,7 @@ def test_no_import_leads_back_to_where_it_started():
 
 def test_a_package_says_what_it_is_and_no_more():
     for file in PACKAGE.rglob("__init__.py"):
-        assert len(file.read_text().splitlines()) <= 40, file
+        assert len(file.read_text().splitlines()) <= 60, file
 
 
 def test_no_public_name_stands_twice():

@@ -37,7 +37,7 @@ def found(root: Path) -> set[tuple[str, str, bool]]:
         ("x/id00012/21Uxsk56VDQ/00001.m4a", "voxceleb2:id00012"),
     ],
 )
-def test_a_file_name_tells_the_speaker(path, speaker):
+def test_a_file_name_gives_the_speaker(path, speaker):
     assert recognise(Path(path))[0] == speaker
 
 
@@ -54,7 +54,7 @@ def test_a_file_name_tells_the_speaker(path, speaker):
         "00001.wav",
     ],
 )
-def test_other_names_tell_nothing(path):
+def test_other_names_give_no_speaker(path):
     assert recognise(Path(path)) is None
 
 
@@ -80,7 +80,7 @@ def test_a_known_corpus_is_recognised_before_the_layout(tmp_path):
     }
 
 
-def test_dates_leave_the_speakers_to_their_folders(tmp_path):
+def test_a_date_as_file_name_leaves_the_speaker_to_the_folder(tmp_path):
     root = write(tmp_path / "diary", "anna/12-31-2023.wav", "bert/12-31-2023.wav", "bert/walk.wav")
     assert found(root) == {
         ("diary:anna", "anna/12-31-2023", False),
@@ -89,7 +89,7 @@ def test_dates_leave_the_speakers_to_their_folders(tmp_path):
     }
 
 
-def test_a_path_within_the_speakers_folder_tells_as_much(tmp_path, monkeypatch):
+def test_a_path_inside_the_speakers_folder_gives_the_speaker_too(tmp_path, monkeypatch):
     write(tmp_path, "19/198/19-198-0000.flac")
     monkeypatch.chdir(tmp_path / "19" / "198")
     assert recognise(Path("19-198-0000.flac")) == ("librispeech:19", "19-198-0000")
@@ -109,13 +109,13 @@ def test_a_table_gives_its_speakers_and_known_names_keep_theirs(tmp_path):
     }
 
 
-def test_a_speaker_of_a_table_goes_by_both_names():
+def test_a_renamed_speaker_of_a_table_has_both_names():
     actor = Utterance("x", Path("x/03-01-05-01-02-01-12.wav"), "table:bert", "happy")
     assert identities(actor) == {"table:bert", "ravdess:12"}
     assert identities(Utterance("x", Path("x.wav"), "table:bert", "happy")) == {"table:bert"}
 
 
-def test_librispeechs_list_tells_the_sex(tmp_path):
+def test_librispeechs_list_gives_the_sex(tmp_path):
     (tmp_path / "SPEAKERS.TXT").write_text(
         "; Some pipe(|) separated metadata\n;ID  |SEX| SUBSET           |MINUTES| NAME\n"
         "14   | F | train-clean-360  | 25.03 | Kristin LeMoine\n19   | M | train-clean-5    | 25.19 | A | B\n"
@@ -129,7 +129,7 @@ def test_librispeechs_list_tells_the_sex(tmp_path):
 VOX1_LIST = "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\nid10003\tA.J._Buckley\tm\tIreland\tdev\n"
 
 
-def test_voxcelebs_lists_tell_sex_and_the_ids_of_the_first_release(tmp_path):
+def test_voxcelebs_lists_give_sex_and_the_ids_of_the_first_release(tmp_path):
     (tmp_path / "vox1_meta.csv").write_text(VOX1_LIST)
     (tmp_path / "vox2_meta.csv").write_text("VoxCeleb2 ID ,VGGFace2 ID ,Gender ,Set \nid00012 ,n000012 ,f ,dev \n")
     root = write(tmp_path / "vox1" / "dev" / "wav", "A.J._Buckley/1zcIwhmdeo4/0000001.wav")
@@ -150,7 +150,7 @@ def test_voxcelebs_first_release_without_its_list_is_refused(tmp_path):
     root = write(tmp_path / "wav", "A.J._Buckley/1zcIwhmdeo4/0000001.wav")
     refused = (
         rf"^{root}/A\.J\._Buckley: expected an id such as id10003 over VoxCeleb's video 1zcIwhmdeo4\. Received: a name "
-        r"whose id no list tells; put vox1_meta\.csv beside it or, if .* rename the folder 1zcIwhmdeo4$"
+        r"whose id is in no list; put vox1_meta\.csv beside it or, if .* rename the folder 1zcIwhmdeo4$"
     )
     with pytest.raises(UserError, match=refused):
         found(root)
@@ -160,14 +160,14 @@ def test_voxcelebs_first_release_without_its_list_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("session", ["field-notes", "session-one", "recordings1", "Interview-8", "monday-20th"])
-def test_other_folders_of_eleven_letters_are_no_videos(session, tmp_path):
+def test_other_folders_of_eleven_letters_are_not_videos(session, tmp_path):
     root = write(tmp_path / "choir", f"anna/{session}/00001.wav")
     assert found(root) == {("choir:anna", f"anna/{session}/00001", False)}
 
 
 @pytest.mark.parametrize("name", ["vox1_meta.csv", "vox2_meta.csv", "SPEAKERS.TXT"])
 @pytest.mark.parametrize("content", ["", "14 | ? | x\n", "a\tb\n", "\xff\n"])
-def test_a_damaged_list_is_said(name, content, tmp_path):
+def test_a_damaged_list_is_reported(name, content, tmp_path):
     (tmp_path / name).write_text(content, encoding="latin-1")
     if name == "SPEAKERS.TXT" and not content:
         assert not read_lists(tmp_path).sex
@@ -176,7 +176,7 @@ def test_a_damaged_list_is_said(name, content, tmp_path):
         read_lists(tmp_path)
 
 
-def test_a_root_that_is_none_is_said(tmp_path):
+def test_a_root_that_is_not_a_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"absent: expected a directory of recordings or a CSV table.*nothing there"):
         found(tmp_path / "absent")
     (tmp_path / "file").touch()
@@ -185,7 +185,7 @@ def test_a_root_that_is_none_is_said(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_cannot_be_read_is_said(tmp_path):
+def test_an_unreadable_folder_is_reported(tmp_path):
     locked = write(tmp_path / "choir", "anna/a.wav") / "anna"
     locked.chmod(0)
     with pytest.raises(UserError, match=f"{locked}: expected a readable directory. Received: Permission denied"):

@@ -12,7 +12,7 @@ from ser_tf.statistics.summary import summarise
 
 def test_a_summary_holds_everything_and_can_be_written_as_json(table_of):
     table = table_of({"S1": 0.2, "S5": 0.5}, seeds=2)
-    demographics = demographics_of(table.corpus, sorted(table.rows["speaker"].unique()))
+    demographics = demographics_of(sorted(table.rows["speaker"].unique()))
     summary = summarise(table, demographics)
     assert summary.strategies.keys() == {"S1", "S5"}
     assert summary.strategies["S5"].scores == strategy_scores(table, "S5")
@@ -28,4 +28,4 @@ def test_a_summary_refuses_what_cannot_be_compared(table_of):
     table = table_of({"S1": 0.2, "S5": 0.5})
     part = table.select((table.rows["strategy"] == "S1") | (table.rows["fold"] < 3))
     with pytest.raises(UserError, match=r"^S5, seed 0: expected the same utterances"):
-        summarise(part, demographics_of("table", []))
+        summarise(part, demographics_of([]))

@@ -105,7 +105,7 @@ def test_calls_with_different_folds_share_a_table(sweep_of, untrained, tmp_path)
 
 def test_the_command_trains_each_point_and_prints_the_table(tones, small, start, tmp_path, monkeypatch, capsys):
     small.save(tmp_path / "small.yaml")
-    options = ["--preset", tmp_path / "small.yaml", "--training.maximum-epochs", 1, "--strategy", "S3", "--only", 1]
+    options = ["--preset", tmp_path / "small.yaml", "--training.maximum-epochs", 1, "--strategy", "S3", "--fold", 1]
     grid = ["--over", "network.clusters=3", "--start-from", start, "--run", tmp_path / "sweep"]
     monkeypatch.setattr(sys, "argv", list(map(str, ["ser-tf", "sweep", "--corpus", tones, *options, *grid])))
     door.main()
@@ -156,6 +156,28 @@ def test_only_folds_that_every_point_has_finished_are_compared(sweep_of, untrain
     _, heading, *_, left_out, _ = sweep_of().table().splitlines()
     assert heading.split() == ["fold", "1", "mean", "range"]
     assert left_out == "Not shown until every point has finished: fold 2."
+
+
+def test_an_ablation_changes_one_parameter_at_a_time(sweep_of, untrained, tmp_path):
+    grid = {"network.clusters": (3, 2, 4), "loss.alpha": (0.1, 0.2)}
+    ablation = replace(sweep_of(grid), one_at_a_time=True)
+    ablation.run(print)
+    assert [(task.config.network.clusters, task.config.loss.alpha) for task in untrained] == [
+        (3, 0.1),
+        (2, 0.1),
+        (4, 0.1),
+        (3, 0.2),
+    ]
+    # 10 for each cluster, 10 or 20 from alpha, 1 from the fold.
+    assert [line.split()[:2] for line in ablation.table().splitlines()[2:6]] == [
+        ["unchanged", "41.0"],
+        ["network.clusters=2", "31.0"],
+        ["network.clusters=4", "51.0"],
+        ["loss.alpha=0.2", "51.0"],
+    ]
+    assert (tmp_path / "sweep/fold1-seed0-loss.alpha=0.2").is_dir()
+    with pytest.raises(UserError, match="holds a sweep with another one_at_a_time; choose another --run"):
+        sweep_of(grid).run(print)
 
 
 def test_several_seeds_are_named_in_the_table(sweep_of, untrained, small):

@@ -23,7 +23,7 @@ from ser_tf.errors import UserError
 from ser_tf.report.timeline import clock, timeline_page
 from ser_tf.serving import segmentation
 from ser_tf.serving.abstention import Abstention, Outcome
-from ser_tf.serving.predict import Prediction
+from ser_tf.serving.recognition import Prediction
 from ser_tf.serving.segmentation import Segment, Timeline, cut, name_segments, write_timeline
 
 RATE_HZ = 16_000

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 import webrtcvad
 
-from ser_tf.audio import vad, vad_graph
+from ser_tf.audio import vad, vad_background, vad_filters, vad_loudness
 from ser_tf.audio.vad_graph import remove_silence_in_graph, voiced_frames
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import VadConfig
@@ -14,7 +14,7 @@ LOUDEST = 2**15
 
 @pytest.fixture
 def sounds(rng) -> dict[str, np.ndarray]:
-    """Waveforms int16 [24000] that lead the detector into its corners."""
+    """Waveforms int16 [24000] that reach the edge cases of the detector."""
     time = np.arange(SAMPLES) / 16_000
     noise = rng.standard_normal(SAMPLES)
     voice = sum(np.sin(2 * np.pi * 120 * k * time) / k for k in range(1, 30))
@@ -50,7 +50,7 @@ def wrapped(number: int, bits: int = 16) -> int:
 
 
 def decimated(samples: list[int]) -> list[int]:
-    """The pair of all-pass filters sample by sample, as WebRTC's source tells."""
+    """The pair of all-pass filters sample by sample, as in WebRTC.s source."""
     states, outputs = [0, 0], []
     for number in range(0, len(samples), 2):
         both = 0
@@ -87,12 +87,12 @@ def high_passed(samples: list[int]) -> list[int]:
     return outputs[2:]
 
 
-@pytest.mark.parametrize("most_passes", [vad_graph.MOST_PASSES, 1])
-def test_filters_beside_one_another_equal_the_sequential_ones(sounds, monkeypatch, most_passes):
-    monkeypatch.setattr(vad_graph, "MOST_PASSES", most_passes)  # after one, hardly a piece starts where it should
+@pytest.mark.parametrize("most_passes", [vad_filters.MOST_PASSES, 1])
+def test_parallel_filters_equal_sequential_ones(sounds, monkeypatch, most_passes):
+    monkeypatch.setattr(vad_filters, "MOST_PASSES", most_passes)  # after one, hardly a piece starts where it should
     samples = np.stack(list(sounds.values()))[:, :9600]  # 20 frames of 30 ms
-    narrow = vad_graph._decimated(tf.constant(samples, tf.int32))
-    bands = vad_graph._bands(narrow, VadConfig())
+    narrow = vad_filters.decimated(tf.constant(samples, tf.int32))
+    bands = vad_filters.bands_of(narrow, VadConfig())
     for row, name in enumerate(sounds):
         expected = decimated(samples[row].tolist())
         assert narrow[0, row].numpy().tolist() == expected, name
@@ -109,18 +109,18 @@ def test_loudness_is_in_sixteenths_of_a_decibel():
     # logarithm's fraction is a straight line, at most 0.086 octaves = 4.2 too low; two roundings cost less than 2.
     exponents = np.arange(15)
     band = np.repeat(2**exponents, 60)[None].astype(np.int32)
-    loudness, energy = vad_graph._band_loudness(tf.constant(band), 60)
+    loudness, energy = vad_loudness._band_loudness(tf.constant(band), 60)
     difference = 160 * np.log10(60.0 * 4.0**exponents) - loudness[0].numpy()
     assert (difference >= 0).all()
     assert (difference < 4.2 + 2).all()
-    assert energy[0, 0] > vad_graph.LEAST_ENERGY
+    assert energy[0, 0] > vad_loudness.LEAST_ENERGY
 
 
 @pytest.mark.parametrize(("ones", "is_sound"), [(10, False), (11, True)])
 def test_an_energy_of_more_than_ten_is_a_sound(ones, is_sound):
     bands = [np.zeros((1, 1, samples), np.int32) for samples in (15, 15, 30, 60, 60, 60)]  # one frame of 30 ms
     bands[3][..., :ones] = 1
-    _, sound = vad_graph._loudness([tf.constant(band) for band in bands], VadConfig())
+    _, sound = vad_loudness.loudness_of([tf.constant(band) for band in bands], VadConfig())
     assert sound.numpy().tolist() == [[is_sound]]
 
 
@@ -130,7 +130,7 @@ def test_the_background_is_the_third_lowest_of_100_frames():
         [300, 310, 320], [3, 1, 1]
     )  # 320 is the third lowest in frames 7 to 104, then 300 is forgotten
     loudness = tf.constant(loudness)
-    background = vad_graph._background(loudness, tf.ones([150, 1], tf.bool))[:, 0, 0].numpy()
+    background = vad_background.background_of(loudness, tf.ones([150, 1], tf.bool))[:, 0, 0].numpy()
     assert background[0] == 1600
     # Each frame keeps 0.2 of the distance to a lower value: 1600, 0.2 * 1100 + 500 = 720, 544, 509, 502 ...
     np.testing.assert_allclose(background[1:5], [720, 544, 509, 502], atol=1)
@@ -142,11 +142,13 @@ def test_the_background_is_the_third_lowest_of_100_frames():
 def test_what_follows_a_forgotten_value_is_passed_over():
     # 1, 2 and 3 come in consecutive frames and lie side by side. When 1 is forgotten, 2 grows no older, so that 2 and 3
     # are old in the same frame; then 2 is forgotten and 3 passed over, and a frame later 3 is forgotten.
-    memory = vad_graph._Memory(tf.fill([1, 6, 16], 10_000), tf.zeros([1, 6, 16], tf.int32), tf.zeros([1, 6], tf.int32))
+    memory = vad_background._Memory(
+        tf.fill([1, 6, 16], 10_000), tf.zeros([1, 6, 16], tf.int32), tf.zeros([1, 6], tf.int32)
+    )
     alive = []
     for frame in range(105):
         loudness = tf.fill([1, 6], frame + 1 if frame < 3 else 20_000)
-        memory = vad_graph._Memory(*vad_graph._remember(memory, loudness), memory.background)
+        memory = vad_background._Memory(*vad_background._remember(memory, loudness), memory.background)
         alive.append([value for value in memory.values[0, 0].numpy().tolist() if value < 10_000])
     assert alive[:4] == [[1], [1, 2], [1, 2, 3], [1, 2, 3]]
     assert alive[99:105] == [[1, 2, 3], [2, 3], [2, 3], [3], [], []]
@@ -174,7 +176,7 @@ def test_a_shape_may_be_known_when_the_graph_is_built(sounds):
 
 @pytest.fixture(scope="module")
 def in_graph():
-    """`remove_silence` with the default configuration, as it is exported."""
+    """`remove_silence` with the default configuration, as exported."""
     signature = [tf.TensorSpec([None, None], tf.int16), tf.TensorSpec([None], tf.int32)]
     return tf.function(lambda *batch: remove_silence_in_graph(*batch, VadConfig()), input_signature=signature)
 
@@ -184,10 +186,10 @@ def same_speech(samples: np.ndarray, config: VadConfig, speech: np.ndarray, leng
     return np.array_equal(speech[:length], expected.samples) and bool(kept_whole) == expected.kept_whole
 
 
-def test_each_row_is_as_it_would_be_alone(in_graph, sounds, rng):
+def test_a_row_does_not_depend_on_the_batch(in_graph, sounds, rng):
     rows = list(sounds.values())
     lengths = [SAMPLES - 977 * number for number in range(len(rows))]
-    batch = rng.integers(-LOUDEST, LOUDEST, (len(rows), SAMPLES)).astype(np.int16)  # what stands beyond an end is noise
+    batch = rng.integers(-LOUDEST, LOUDEST, (len(rows), SAMPLES)).astype(np.int16)  # padding is noise
     for filled, row, length in zip(batch, rows, lengths, strict=True):
         filled[:length] = row[:length]
     speech, speech_lengths, kept_whole = (each.numpy() for each in in_graph(batch, lengths))
@@ -203,7 +205,7 @@ def test_each_row_is_as_it_would_be_alone(in_graph, sounds, rng):
 
 @pytest.fixture
 def after_a_burst(rng) -> dict[str, np.ndarray]:
-    """What a converter may make of silence, int16 [24000], after a third of noise."""
+    """Silence as converters may write it, int16 [24000], after a third of noise."""
     number = np.arange(SAMPLES)
     silences = {"-1": -np.ones(SAMPLES), "7": np.full(SAMPLES, 7), "0 and 1 by turns of two": number // 2 % 2}
     burst = 6000 * rng.standard_normal(SAMPLES)
@@ -213,22 +215,22 @@ def after_a_burst(rng) -> dict[str, np.ndarray]:
     }
 
 
-def test_silence_that_is_not_zero_is_no_other(in_graph, after_a_burst):
+def test_constant_silence_gives_the_same_speech(in_graph, after_a_burst):
     for name, samples in after_a_burst.items():
         results = in_graph(samples[None], [SAMPLES])
         assert same_speech(samples, VadConfig(), *(each.numpy()[0] for each in results)), name
 
 
 @pytest.mark.parametrize("silence", ["-1", "7"])
-def test_a_signal_that_stands_still_needs_few_passes(after_a_burst, monkeypatch, silence):
-    further, passes = vad_graph._further, []
+def test_a_constant_signal_needs_few_passes(after_a_burst, monkeypatch, silence):
+    further, passes = vad_filters._further, []
 
     def counted(*arguments):
         passes.append(arguments)
         return further(*arguments)
 
-    monkeypatch.setattr(vad_graph, "_further", counted)
-    vad_graph._decimated(tf.constant(after_a_burst[silence][None], tf.int32))
+    monkeypatch.setattr(vad_filters, "_further", counted)
+    vad_filters.decimated(tf.constant(after_a_burst[silence][None], tf.int32))
     assert len(passes) < 10  # and the silence has 400 pieces
 
 
@@ -259,14 +261,14 @@ def test_frames_beyond_a_length_are_not_speech(sounds):
         VadConfig(minimum_speech_seconds=1000),
     ],
 )
-def test_padding_and_the_least_speech_are_those_of_the_present_line(sounds, config):
+def test_padding_and_minimum_speech_match_the_live_line(sounds, config):
     rows = [sounds["voice in bursts"][:-100], sounds["a click"][:-100]]
     results = remove_silence_in_graph(tf.constant(np.stack(rows)), tf.fill([2], SAMPLES - 100), config)
     for samples, *result in zip(rows, *(each.numpy() for each in results), strict=True):
         assert same_speech(samples, config, *result)
 
 
-def test_real_speech_is_that_of_the_present_line(in_graph, shared_data):
+def test_real_speech_matches_the_live_line(in_graph, shared_data):
     for path in sorted((shared_data / "ravdess").rglob("*.flac"))[::240]:
         waveform = read_waveform(path)
         samples = vad.as_int16(waveform)

@@ -20,8 +20,8 @@ from ser_tf.audio.vad import remove_silence
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.classifier import SLOPE
 from ser_tf.config import Config
-from ser_tf.corpora import crema_d
 from ser_tf.corpora.folds import load_scheme
+from ser_tf.corpora.known import crema_d
 from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
 from ser_tf.experiments.splits import RANDOM_SPLIT, SPEAKER_INDEPENDENT, random_splits

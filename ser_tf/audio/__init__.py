@@ -1,1 +1,1 @@
-"""Signal line: file -> waveform -> speech -> spectrogram."""
+"""Recordings: file -> waveform -> speech -> spectrogram."""

@@ -1,12 +1,15 @@
-"""What a recording's file guarantees, before its sound is decoded.
+"""Checks of a recording's container before decoding.
 
-libsndfile guesses the length of an MP3 without Xing header, hears the first of several recordings in a row only, and
-takes a WAV at its header's word. Here the container's own units, chunks, pages and frames, are counted.
+libsndfile guesses the length of an MP3 without a Xing header, reads only the first of several concatenated recordings,
+and trusts the header of a WAV. This module counts the container's own units: chunks, pages and frames.
 """
 
 import io
+import math
+import re
 import shlex
 import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
@@ -16,7 +19,7 @@ from ser_tf.errors import UserError
 
 LFS_SIGNATURE = b"version https://git-lfs"
 HEAD_BYTES = 512
-"""Enough to tell what a file is."""
+"""Enough to recognise the kind of a file."""
 
 _OTHER_KINDS = (
     (LFS_SIGNATURE, "a git-LFS pointer; fetch the audio with `git lfs pull`"),
@@ -31,16 +34,23 @@ _OTHER_KINDS = (
     (b"\x89PNG", "a picture (PNG); give a recording"),
     (b"\xff\xd8\xff", "a picture (JPEG); give a recording"),
 )
+FORMATS = "wav, flac, ogg (Vorbis, Opus), mp3, aiff, au, caf or NIST sphere"
+_SIGNATURES = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b".snd", b"dns.", b"caff", b"NIST_1A")
+"""Beginnings of files that libsndfile reads, beside MP3 and AIFF, and that tell whether they are whole."""
 _STREAMED_SIZE = b"\xff\xff\xff\xff"
-"""Of a WAV chunk whose length nobody knew: to the end of the file."""
+"""Size of a WAV chunk of unknown length: it extends to the end of the file."""
+_GSM = b"\x31\x00"
+"""Number of the codec GSM 6.10 in a WAV file."""
+_SPHERE_HEADER_BYTES = 1024
+_SPHERE_COUNTS = (b"sample_count", b"channel_count", b"sample_n_bytes")
 
 
 def refuse_other_kinds(head: bytes, name: str) -> None:
-    """Refuse what is surely no recording.
+    """Refuse files that are certainly not recordings.
 
     Args:
         head: the first `HEAD_BYTES` of the file.
-        name: what an error message calls it.
+        name: its name in error messages.
 
     Raises:
         UserError: the file is empty, a git-LFS pointer, a web page, an archive, a picture or a text.
@@ -61,15 +71,16 @@ def needs_pyav(head: bytes) -> bool:
 
 
 def mend(file: BinaryIO, name: str, maximum_seconds: int = MAXIMUM_RECORDING_SECONDS) -> BinaryIO:
-    """The file as libsndfile reads all of it: headers that it would misunderstand are replaced.
+    """The file with a header that makes libsndfile read all of it.
 
     Args:
         file: the recording.
-        name: what an error message calls it.
-        maximum_seconds: no more of an MP3 is counted.
+        name: its name in error messages.
+        maximum_seconds: a longer MP3 is refused.
 
     Raises:
-        UserError: the file is truncated, too long, or holds recordings in a row that cannot be heard as one.
+        UserError: the file has a different format, is truncated or too long, or holds concatenated recordings that
+            cannot be read as one.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -78,20 +89,26 @@ def mend(file: BinaryIO, name: str, maximum_seconds: int = MAXIMUM_RECORDING_SEC
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
         mended = _mend_wav(file, size)
     elif head[:4] == b"OggS":
-        _check_ogg(file, size, name)
+        mended = _mend_ogg(file, size, name)
+    elif head[:4] == b"caff":
+        _check_caf(file, size, name)
+    elif head.startswith(b"NIST_1A"):
+        _check_sphere(file, size, name)
     elif head[:3] == b"ID3" or _frame(head):
         mended = _mend_mp3(file, size, name, maximum_seconds)
+    elif not head.startswith(_SIGNATURES) and not (head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC")):
+        raise UserError(f"{name}: expected {FORMATS}. Received: a file of another format; {conversion(name)}")
     mended.seek(0)
     return mended
 
 
 def conversion(name: str) -> str:
-    """The remedy for a format that is not read."""
+    """The remedy for a format that cannot be read."""
     return f"convert it, for example with `ffmpeg -i {shlex.quote(name)} converted.wav`"
 
 
 class _Pieces(io.RawIOBase):
-    """A file of pieces: bytes, or a range (start, end) of another file."""
+    """A file made of pieces: bytes, or a range (start, end) of a different file."""
 
     def __init__(self, file: BinaryIO, pieces: list[bytes | tuple[int, int]]) -> None:
         self._file, self._pieces, self._place = file, pieces, 0
@@ -135,27 +152,61 @@ def _length(piece: bytes | tuple[int, int]) -> int:
 
 def _is_utf8(head: bytes) -> bool:
     try:
-        head[:-3].decode()  # the last letter may be cut
+        head[:-3].decode()  # the last character may be cut
     except UnicodeDecodeError:
         return False
     return True
 
 
 def _mend_wav(file: BinaryIO, size: int) -> BinaryIO:
-    """A recorder that was killed left the size 0 of `data`, and none of RIFF: its samples go on to the file's end."""
+    """Give `data` a size that libsndfile understands.
+
+    A recorder that was killed leaves the size 0 and a wrong RIFF size: the samples reach the file's end. After an odd
+    number of GSM blocks libsndfile reads the padding byte as another block; a size one byte smaller prevents that.
+    """
     file.seek(4)
     riff_end = 8 + int.from_bytes(file.read(4), "little")
-    place = 12
+    place, codec = 12, b""
     while place + 8 < size:
         file.seek(place)
-        chunk = file.read(8)
-        length = int.from_bytes(chunk[4:], "little")
+        chunk = file.read(10)
+        length = int.from_bytes(chunk[4:8], "little")
+        if chunk[:4] == b"fmt ":
+            codec = chunk[8:]
         if chunk[:4] == b"data":
-            if length or riff_end in (size, size - 1):  # where RIFF has the right size, other chunks follow
-                return file
-            return _Pieces(file, [(0, place + 4), _STREAMED_SIZE, (place + 8, size)])  # type: ignore[return-value]
+            mended = chunk[4:8]
+            if codec == _GSM and length % 2 and place + 8 + length <= size:
+                mended = (length - 1).to_bytes(4, "little")
+            elif not length and riff_end not in (size, size - 1):  # where RIFF has the right size, other chunks follow
+                mended = _STREAMED_SIZE
+            return _Pieces(file, [(0, place + 4), mended, (place + 8, size)])  # type: ignore[return-value]
         place += 8 + length + length % 2
     return file
+
+
+def _check_caf(file: BinaryIO, size: int, name: str) -> None:
+    """Refuse a CAF file that ends inside a chunk; the size -1 of `data` reaches to the end."""
+    place = 8
+    while place + 12 <= size:  # less is filling
+        file.seek(place)
+        header = file.read(12)
+        length = int.from_bytes(header[4:], "big", signed=True)
+        if header[:4] == b"data" and length == -1:
+            return
+        place += 12 + max(length, 0)
+    if place > size:
+        raise TruncatedRecording(name, "it ends inside a CAF chunk")
+
+
+def _check_sphere(file: BinaryIO, size: int, name: str) -> None:
+    """Refuse a NIST sphere file with fewer samples than its header says."""
+    file.seek(0)
+    header = file.read(_SPHERE_HEADER_BYTES)
+    counts = [re.search(rb"\n%s -i (\d{1,12})\s" % field, header) for field in _SPHERE_COUNTS]
+    if all(counts):
+        promised, there = math.prod(int(count[1]) for count in counts if count), max(size - _SPHERE_HEADER_BYTES, 0)
+        if there < promised:
+            raise TruncatedRecording(name, f"it holds {there} of {promised} bytes of sound")
 
 
 _OGG_HEADER_BYTES = 27
@@ -163,10 +214,14 @@ _OGG_FIRST, _OGG_LAST = 2, 4
 """Flags of a page."""
 
 
-def _check_ogg(file: BinaryIO, size: int, name: str) -> None:
-    """Refuse an Ogg file that ends inside a page; one that ends between two is warned of."""
-    place, streams, body = 0, set[bytes](), False
+_BITS_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _mend_ogg(file: BinaryIO, size: int, name: str) -> BinaryIO:
+    """Refuse an Ogg file that ends inside a page; mark the last page as the last where it is not, and warn of it."""
+    start, place, streams, body = 0, 0, set[bytes](), False
     while place < size:
+        start = place
         file.seek(place)
         header = file.read(_OGG_HEADER_BYTES)
         if not header.startswith(b"OggS") and not b"OggS".startswith(header):
@@ -179,7 +234,7 @@ def _check_ogg(file: BinaryIO, size: int, name: str) -> None:
         if flags & _OGG_FIRST and body:
             raise UserError(
                 f"{name}: expected one recording. Received: several Ogg recordings in a row, of which only the first "
-                f"would be heard; {conversion(name)}"
+                f"would be read; {conversion(name)}"
             )
         body = body or not flags & _OGG_FIRST
         if flags & _OGG_FIRST:
@@ -188,15 +243,30 @@ def _check_ogg(file: BinaryIO, size: int, name: str) -> None:
             streams.discard(stream)
     if streams and place < size:
         raise TruncatedRecording(name, f"after {place} bytes no Ogg page follows")
-    if streams:
-        warnings.warn(f"{name}: its last Ogg page is not marked as the last; it may have been cut", stacklevel=1)
+    if not streams:
+        return file
+    warnings.warn(f"{name}: its last Ogg page is not marked as the last; it may have been cut", stacklevel=1)
+    file.seek(start)
+    page = file.read(place - start)
+    # Without the mark libsndfile refuses the last page of Opus, which promises fewer samples than its packets hold.
+    marked = page[:5] + bytes([page[5] | _OGG_LAST]) + page[6:]
+    if page != _with_checksum(page):  # damaged, which libsndfile says
+        return file
+    return _Pieces(file, [(0, start), _with_checksum(marked)])  # type: ignore[return-value]
+
+
+def _with_checksum(page: bytes) -> bytes:
+    """An Ogg page with its CRC: that of zlib, but with the bits in the other order, and begun at 0."""
+    blank = page[:22] + bytes(4) + page[26:]
+    reversed_checksum = zlib.crc32(blank.translate(_BITS_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return page[:22] + int(f"{reversed_checksum:032b}"[::-1], 2).to_bytes(4, "little") + page[26:]
 
 
 class _Frame(NamedTuple):
-    """What the header of an MPEG audio frame says; frames of one stream have the same `stream`."""
+    """The header of an MPEG audio frame; frames of one stream have the same `stream`."""
 
     stream: tuple[int, int, int, bool]
-    """Version, layer and rate as the header's bits, and whether it is mono."""
+    """Version, layer and rate as in the header's bits, and whether it is mono."""
     rate_hz: int
     samples: int
     length: int
@@ -213,15 +283,15 @@ _KBPS = {
     (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (False, 1): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-"""By whether it is MPEG 1, and the layer's bits (3 is layer I); ISO 11172-3 and 13818-3."""
+"""Keys: whether it is MPEG 1, and the layer's bits (3 is layer I); ISO 11172-3 and 13818-3."""
 _MOST_JUNK_BYTES = 1 << 20
-"""Between two frames; tags are no junk."""
+"""Between two frames; tags do not count."""
 _XING_KBPS_CODE = {True: 5, False: 8}
 """64 kbit/s: a frame of at least 192 bytes."""
 
 
 def _frame(header: bytes) -> _Frame | None:
-    """Read the four bytes that begin a frame of known length; None where they are something else."""
+    """Read the first four bytes of a frame of known length; None if they are something else."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
     version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
@@ -245,10 +315,10 @@ class _Mp3:
 
     Attributes:
         first: the first frame, and its four bytes.
-        frames: how many hold sound.
-        runs: where they are, start and end.
-        promised: frames by the Xing header; None where there is none.
-        recordings: Xing headers that were met.
+        frames: number of frames with sound.
+        runs: their positions, start and end.
+        promised: number of frames in the Xing header; None without one.
+        recordings: number of Xing headers.
         ends_inside: whether the last frame is cut.
     """
 
@@ -260,7 +330,7 @@ class _Mp3:
     ends_inside: bool = False
 
     def add(self, place: int, frame: _Frame, content: bytes) -> None:
-        """Count a whole frame."""
+        """Count a complete frame."""
         if self.first is None:
             self.first = frame, content[:4]
         is_header, promised = _xing(frame, content)
@@ -276,7 +346,7 @@ class _Mp3:
 
 
 def _mend_mp3(file: BinaryIO, size: int, name: str, maximum_seconds: int) -> BinaryIO:
-    """Give an MP3 a header with the number of its frames, unless it has a true one."""
+    """Give an MP3 a header with its number of frames, unless it has a correct one."""
     mp3 = _count_frames(file, size, name, maximum_seconds)
     if mp3.first is None or mp3.first[0].stream[1] != _LAYER_3:
         return file
@@ -308,7 +378,7 @@ def _count_frames(file: BinaryIO, size: int, name: str, maximum_seconds: int) ->
 
 
 def _frames(file: BinaryIO, size: int, name: str) -> Iterator[tuple[int, _Frame, bytes]]:
-    """Place, header and first bytes of every frame; tags are passed over, and junk is, too."""
+    """Position, header and first bytes of every frame; tags and junk are skipped."""
     place, is_sure, begun = 0, False, False
     while place < size:
         file.seek(place)
@@ -330,7 +400,7 @@ def _frames(file: BinaryIO, size: int, name: str) -> Iterator[tuple[int, _Frame,
 
 
 def _is_followed(file: BinaryIO, place: int, frame: _Frame, size: int) -> bool:
-    """Whether another frame of the stream, a tag or the end comes right after, so that it is no chance."""
+    """Whether a frame of the same stream, a tag or the end follows directly, so it is no coincidence."""
     file.seek(place + frame.length)
     content = file.read(64)
     following = _frame(content)
@@ -340,7 +410,7 @@ def _is_followed(file: BinaryIO, place: int, frame: _Frame, size: int) -> bool:
 
 
 def _next_frame(file: BinaryIO, place: int, size: int) -> int | None:
-    """Where the next frame begins; `size` where none does before the end, and None where there is too much junk."""
+    """Start of the next frame; `size` if none follows before the end, None if there is too much junk."""
     end = min(size, place + _MOST_JUNK_BYTES)
     file.seek(place)
     content = file.read(end - place + 4)
@@ -354,7 +424,7 @@ def _next_frame(file: BinaryIO, place: int, size: int) -> int | None:
 
 
 def _tag_bytes(content: bytes) -> int:
-    """Length of the tag that begins here (ID3v2, ID3v1, APE); 0 where none does."""
+    """Length of the tag that starts here (ID3v2, ID3v1, APE); 0 without one."""
     if content[:3] == b"ID3" and len(content) >= 10:
         size = 0
         for byte in content[6:10]:
@@ -368,7 +438,7 @@ def _tag_bytes(content: bytes) -> int:
 
 
 def _side_bytes(frame: _Frame) -> int:
-    """Bytes of side information, after which a Xing header stands."""
+    """Bytes of side information before a Xing header."""
     version, _, _, is_mono = frame.stream
     if version == _MPEG1:
         return 17 if is_mono else 32
@@ -376,7 +446,7 @@ def _side_bytes(frame: _Frame) -> int:
 
 
 def _xing(frame: _Frame, content: bytes) -> tuple[bool, int | None]:
-    """Whether a frame is a header in place of sound, and how many frames it promises."""
+    """Whether a frame is a header instead of sound, and how many frames it promises."""
     if content[36:40] == b"VBRI":
         return True, int.from_bytes(content[50:54], "big")
     start = 4 + _side_bytes(frame)
@@ -387,7 +457,7 @@ def _xing(frame: _Frame, content: bytes) -> tuple[bool, int | None]:
 
 
 def _xing_frame(header: bytes, frames: int) -> bytes:
-    """A frame that promises so many others of the same stream."""
+    """A header frame that promises this many frames of the same stream."""
     is_mpeg1 = header[1] >> 3 & 3 == _MPEG1
     third = _XING_KBPS_CODE[is_mpeg1] << 4 | header[2] & 0x0C
     start = bytes([0xFF, header[1] | 1, third, header[3]])  # without checksum

@@ -1,4 +1,4 @@
-"""file -> blocks of samples: the one decoder of recordings, short or long, for training, audit and prediction."""
+"""file -> blocks of samples: the only decoder of recordings, short or long, for training, audit and prediction."""
 
 import io
 import re
@@ -12,33 +12,33 @@ import numpy as np
 import soundfile
 
 from ser_tf.audio.checks import MAXIMUM_RECORDING_SECONDS, TruncatedRecording, check_rate, check_recording_length
-from ser_tf.audio.containers import HEAD_BYTES, conversion, mend, needs_pyav, refuse_other_kinds
+from ser_tf.audio.containers import FORMATS, HEAD_BYTES, conversion, mend, needs_pyav, refuse_other_kinds
 from ser_tf.errors import UserError
 
 LARGEST_CONTENT_BYTES = 1 << 30
-"""Of a file that is read whole."""
+"""Of a file read at once."""
 LARGEST_FILE_BYTES = 8 << 30
-"""Of a file that is read block by block: 10 minutes of the most samples that are taken, as float64."""
+"""Of a file read block by block: 10 minutes with the maximum number of samples, as float64."""
 BLOCK_VALUES = 1 << 19
-"""Samples of all channels that are decoded at once."""
+"""Samples of all channels decoded at once."""
 
 _UNKNOWN_LENGTH = 2**63 - 1
-_FORMATS = "wav, flac, ogg (Vorbis, Opus), mp3, aiff or au"
 _DECLARED_AND_FOUND = re.compile(r"\b(?:data|SSND|Data Size|Riff size|riff)\s*: (\d+) \(should be (\d+)\)")
-_CUT = "data chunk seems to be truncated"
+_NO_FILE = "File does not exist"
+"""What libsndfile says of content that begins like an MP3 and is none."""
 _LOST_PAGE = "looking for the next page. Corrupted bitstream"
 _STREAMED = 0x7FFF0000
-"""Programs that write to a pipe cannot know the length: they declare at least this many bytes."""
+"""Programs that write to a pipe do not know the length and declare at least this many bytes."""
 
 
 class Sound(NamedTuple):
-    """A recording that is being decoded.
+    """A recording being decoded.
 
     Attributes:
         rate_hz: its rate.
-        subtype: how its samples are written, in libsndfile's words: "PCM_16", "VORBIS" ...
-        blocks: float32 [n, channels] each, full scale 1, none of them empty; the last is followed by an error where the
-            recording is truncated.
+        subtype: its encoding, as libsndfile names it: "PCM_16", "VORBIS" ...
+        blocks: float32 [n, channels] each, full scale 1, none empty; a truncated recording raises an error after the
+            last.
     """
 
     rate_hz: int
@@ -61,7 +61,7 @@ def open_content(path: Path, maximum_bytes: int = LARGEST_FILE_BYTES) -> Iterato
     """The file of a recording.
 
     Raises:
-        UserError: there is no such file, it is a device or a pipe, it is too large, or it cannot be read.
+        UserError: the file does not exist, is a device or a pipe, is too large, or cannot be read.
     """
     try:
         status = path.stat()
@@ -84,22 +84,22 @@ def open_content(path: Path, maximum_bytes: int = LARGEST_FILE_BYTES) -> Iterato
 
 @contextmanager
 def open_sound(file: BinaryIO, name: str, maximum_seconds: int = MAXIMUM_RECORDING_SECONDS) -> Iterator[Sound]:
-    """Begin to decode a recording, with libsndfile or, from MP4 and WebM, with PyAV.
+    """Start decoding a recording, with libsndfile or, for MP4 and WebM, with PyAV.
 
     Args:
-        file: the recording, of which no more is read than is asked for.
-        name: what an error message calls it.
+        file: the recording; it is read only as far as blocks are requested.
+        name: its name in error messages.
         maximum_seconds: longer recordings are refused.
 
     Raises:
-        UserError: the file is no recording, damaged, truncated or longer than `maximum_seconds`; or MP4 or WebM where
-            PyAV is missing.
+        UserError: the file is not a recording, is damaged, truncated or longer than `maximum_seconds`, or is MP4 or
+            WebM and PyAV is missing.
     """
     head = file.read(HEAD_BYTES)
     file.seek(0)
     refuse_other_kinds(head, name)
     if needs_pyav(head):
-        from ser_tf.audio import m4a_backend  # an extra: only who has such files needs it
+        from ser_tf.audio import m4a_backend  # an extra
 
         with m4a_backend.opened(file, name, maximum_seconds) as (rate_hz, blocks):
             yield Sound(rate_hz, "AAC", blocks)
@@ -112,23 +112,23 @@ def open_sound(file: BinaryIO, name: str, maximum_seconds: int = MAXIMUM_RECORDI
 def open_recording(
     file: BinaryIO, name: str, maximum_seconds: int = MAXIMUM_RECORDING_SECONDS
 ) -> Iterator[soundfile.SoundFile]:
-    """Read the header of a recording; what libsndfile raises inside becomes a `UserError`.
+    """Read the header of a recording; errors of libsndfile inside the context become a `UserError`.
 
     Args:
         file: the recording, mended.
-        name: what an error message calls it.
+        name: its name in error messages.
         maximum_seconds: longer recordings are refused.
 
     Raises:
-        UserError: the file is no audio, damaged, or longer than `maximum_seconds`.
+        UserError: the file is not audio, is damaged, or is longer than `maximum_seconds`.
     """
     try:
         recording = soundfile.SoundFile(file)
     except soundfile.LibsndfileError as error:
-        raise UserError(f"{name}: expected {_FORMATS}. Received: {_reason(error)}; {conversion(name)}") from error
+        raise UserError(f"{name}: expected {FORMATS}. Received: {_reason(error)}; {conversion(name)}") from error
     with recording:
         if recording.frames == _UNKNOWN_LENGTH:
-            raise UserError(f"{name}: expected a header that says how long it is; write it anew, not through a pipe")
+            raise UserError(f"{name}: expected a header that gives its length; write it again, not through a pipe")
         check_rate(recording.samplerate, name)
         check_recording_length(recording.frames, recording.samplerate, name, maximum_seconds, recording.channels)
         try:
@@ -138,22 +138,22 @@ def open_recording(
 
 
 def check_is_whole(samples: int, recording: soundfile.SoundFile, name: str) -> None:
-    """Refuse a recording that holds less than its header promised.
+    """Refuse a recording that holds less than its header promises.
 
     Raises:
-        UserError: `samples` were decoded, and there should have been more.
+        UserError: fewer `samples` were decoded than promised.
     """
     log = recording.extra_info
     if samples < recording.frames or _is_truncated(log):
         raise TruncatedRecording(name, f"it stops after {samples} samples, before its end")
     if _LOST_PAGE in log:
-        raise UserError(f"{name}: damaged: pages of it cannot be read; fetch it again")
+        raise UserError(f"{name}: damaged: some of its pages cannot be read; fetch it again")
 
 
 def _blocks(recording: soundfile.SoundFile, name: str) -> Iterator[np.ndarray]:
     samples = 0
     most = max(BLOCK_VALUES // recording.channels, 1)
-    # A number is asked for, since some codecs (GSM 6.10, G.72x) cannot tell how many are left.
+    # Always pass a number: some codecs (GSM 6.10, G.72x) do not know how many samples are left.
     while len(block := recording.read(most, dtype="float32", always_2d=True)):
         samples += len(block)
         yield block
@@ -161,10 +161,11 @@ def _blocks(recording: soundfile.SoundFile, name: str) -> Iterator[np.ndarray]:
 
 
 def _is_truncated(log: str) -> bool:
-    """Whether libsndfile, which reads what is there, noted that the header had promised more."""
+    """Whether libsndfile's log says that the header promised more than the file holds."""
     sizes = [(int(declared), int(found)) for declared, found in _DECLARED_AND_FOUND.findall(log)]
-    return any(found < declared < _STREAMED for declared, found in sizes) or (not sizes and _CUT in log)
+    return any(found < declared < _STREAMED for declared, found in sizes)
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:
-    return error.error_string.removeprefix("Error : ").strip().rstrip(".") or "data that cannot be decoded"
+    reason = error.error_string.removeprefix("Error : ").strip().rstrip(".")
+    return "data that cannot be decoded" if not reason or reason.startswith(_NO_FILE) else reason

@@ -1,7 +1,7 @@
-"""recording -> eGeMAPSv02 (Eyben et al. 2016): one vector per utterance, by openSMILE, which is an extra.
+"""recording -> eGeMAPSv02 (Eyben et al. 2016): one vector per utterance, computed by openSMILE, an extra.
 
-openSMILE is not safe among threads (audeering/opensmile#20), and version 2.6 corrupts the heap of a process that has
-loaded TensorFlow 2.21. So the recordings are dealt to fresh processes, and nothing here imports TensorFlow.
+openSMILE is not thread-safe (audeering/opensmile#20), and version 2.6 corrupts the heap of a process that has loaded
+TensorFlow 2.21. So recordings go to new processes, and this module does not import TensorFlow.
 """
 
 from collections.abc import Sequence
@@ -16,27 +16,27 @@ from ser_tf.config import SAMPLE_RATE_HZ
 from ser_tf.errors import import_extra
 
 SHORTEST_SAMPLES = 960
-"""60 ms, openSMILE's longest window: it describes nothing shorter."""
+"""60 ms, openSMILE's longest window; shorter recordings are padded."""
 
 
 def require_opensmile() -> str:
-    """Make sure that openSMILE is there, and tell its version.
+    """The version of openSMILE.
 
     Raises:
-        UserError: it is not; the line names the extra.
+        UserError: it is not installed; the message names the extra.
     """
     return import_extra("opensmile", "eGeMAPS needs openSMILE", "opensmile").__version__
 
 
 def egemaps(paths: Sequence[Path]) -> list[np.ndarray]:
-    """The 88 functionals of each whole recording, float32 [88]; in parallel, one process per core.
+    """The 88 functionals of each recording, float32 [88], in parallel: one process per core.
 
     Raises:
         UserError: a recording cannot be read.
     """
     from joblib import Parallel, cpu_count, delayed
 
-    processes = max(2, cpu_count())  # one would be this process, which openSMILE aborts where TensorFlow is loaded
+    processes = max(2, cpu_count())  # one would be this process, which openSMILE aborts if TensorFlow is loaded
     return Parallel(n_jobs=processes, backend="loky")(delayed(_egemaps_of)(path) for path in paths)
 
 

@@ -1,4 +1,4 @@
-"""Decoding of MP4 (m4a) and WebM, which libsndfile does not read: by FFmpeg's libraries in PyAV, the extra `[m4a]`."""
+"""Decoding of MP4 (m4a) and WebM, which libsndfile does not read, with PyAV (FFmpeg), the extra `[m4a]`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,32 +10,32 @@ from ser_tf.audio.checks import TruncatedRecording, check_rate, check_recording_
 from ser_tf.errors import UserError, import_extra
 
 LARGEST_DEFICIT_SAMPLES = 4096
-"""An encoder's delay and the filling of its last block, by which the header's length may differ from what comes out."""
+"""The header's length may exceed the decoded samples by an encoder's delay and the padding of its last block."""
 
 
 def require_av() -> None:
-    """Make sure that PyAV is there.
+    """Require PyAV.
 
     Raises:
-        UserError: it is not; the line names the extra.
+        UserError: it is not installed; the message names the extra.
     """
     import_extra("av", "m4a (AAC) needs PyAV", "m4a")
 
 
 @contextmanager
 def opened(file: BinaryIO, name: str, maximum_seconds: int) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
-    """Begin to decode the sound of an MP4 or WebM file.
+    """Start decoding the sound of an MP4 or WebM file.
 
     Args:
         file: the recording.
-        name: what an error message calls it.
+        name: its name in error messages.
         maximum_seconds: longer recordings are refused.
 
     Yields:
         The rate in Hz, and the samples as blocks float32 [n, channels], full scale 1.
 
     Raises:
-        UserError: PyAV is missing, or the file is no whole recording of at most `maximum_seconds`.
+        UserError: PyAV is missing, or the file is not a complete recording of at most `maximum_seconds`.
     """
     try:
         require_av()
@@ -62,13 +62,13 @@ def _explained(name: str) -> Iterator[None]:
 
     try:
         yield
-    except (av.error.FFmpegError, AttributeError, ValueError, TypeError) as error:  # PyAV stumbles over damaged headers
+    except (av.error.FFmpegError, AttributeError, ValueError, TypeError) as error:  # PyAV fails on damaged headers
         reason = getattr(error, "strerror", error)
         raise UserError(f"{name}: damaged or truncated: {reason}; fetch it again") from error
 
 
 def _declared_seconds(container: Any, stream: Any) -> float:
-    """What the header says of the sound's length; 0 where it says nothing of it."""
+    """Length of the sound in the header; 0 if the header does not give it."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     if container.duration and len(container.streams) == 1:  # WebM has one length for all streams

@@ -1,4 +1,4 @@
-"""speech -> MFCC statistics: one vector per utterance, for the yardstick that needs no network."""
+"""speech -> MFCC statistics: one vector per utterance, for a yardstick without a network."""
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +11,7 @@ MEL_BANDS = 40
 MEL_RANGE_HZ = (20.0, 8000.0)
 POWER_FLOOR = 1e-6
 DELTA_FRAMES = 9
-"""A delta is the slope of the regression line over this many frames."""
+"""A delta is the slope of a regression line over this many frames."""
 
 
 def mfcc_statistics(speech: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""recording -> speech, in the one step that the speech cache and the shards share."""
+"""recording -> speech: the step that the speech cache and the shards share."""
 
 import dataclasses
 import hashlib
@@ -13,19 +13,19 @@ from ser_tf.audio.waveform import read_waveform, to_waveform
 from ser_tf.config import SAMPLE_RATE_HZ, Config
 
 FORMAT_VERSION = 2
-"""To be raised when the same recording and configuration give other speech than before, or caches another header."""
+"""Raise this when a recording and configuration give different speech than before, or cached files a new header."""
 
 Decode = Callable[[bytes, str], np.ndarray]
 """Content of a file and its name for messages -> waveform, as `read_waveform` does."""
 
 
 class Recording(NamedTuple):
-    """What is kept of a recording.
+    """The speech of a recording.
 
     Attributes:
         speech: its samples without silence.
-        sample_hash: names what was heard, see `sample_hash`.
-        seconds: its length with the silence.
+        sample_hash: identifies the recording, see `sample_hash`.
+        seconds: its length with silence.
     """
 
     speech: Speech
@@ -38,12 +38,12 @@ def speech_of(content: bytes, name: str, config: Config, decode: Decode) -> Reco
 
     Args:
         content: the bytes of the file.
-        name: what an error message calls the recording.
+        name: name of the recording in error messages.
         config: the silence removal.
-        decode: what `decoder_of` gave.
+        decode: from `decoder_of`.
 
     Raises:
-        UserError: the recording cannot be used; the line says why.
+        UserError: the recording cannot be used; the message says why.
     """
     waveform = decode(content, name)
     speech = remove_silence(waveform, config.vad, name)
@@ -51,11 +51,11 @@ def speech_of(content: bytes, name: str, config: Config, decode: Decode) -> Reco
 
 
 def sample_hash(waveform: np.ndarray) -> int:
-    """64 bits that name a recording by what is heard in it, whatever file holds it.
+    """64 bits that identify a recording by its sound, independent of its file.
 
-    They are the BLAKE2b digest of the whole waveform, silence included, mono at 16 kHz and rounded to 16 bit, little
-    endian. So a wav and its flac agree, at any rate; a lossy copy (ogg, mp3, m4a), a cut one, and one that another
-    program resampled do not. That two of ten million recordings agree by chance has a probability of 3e-6.
+    They are the BLAKE2b digest of the whole waveform, silence included, mono at 16 kHz, rounded to 16 bit, little
+    endian. A wav and its flac agree, at any rate. Lossy copies (ogg, mp3, m4a), cut copies and copies resampled by a
+    different program do not. Among ten million recordings, two agree by chance with a probability of 3e-6.
 
     Args:
         waveform: float32 [N] mono 16 kHz in [-1, 1].
@@ -65,20 +65,20 @@ def sample_hash(waveform: np.ndarray) -> int:
 
 
 def decoder_of(config: Config) -> Decode:
-    """The decoder that the configuration names.
+    """The decoder chosen in the configuration.
 
     Raises:
-        UserError: it is the `tfio` backend, and that does not work here.
+        UserError: it is `tfio`, which does not work here.
     """
     if config.audio.backend == "soundfile":
         return read_waveform
-    from ser_tf.audio import tfio_backend  # an extra: only who chooses it needs it
+    from ser_tf.audio import tfio_backend  # an extra
 
     tfio_backend.require_tfio()
     return lambda content, name: to_waveform(*tfio_backend.decode(content, name), name)
 
 
 def speech_key(config: Config) -> str:
-    """16 hex digits that name what the speech depends on, beside the recording."""
+    """16 hex digits that identify everything the speech depends on except the recording."""
     line = [FORMAT_VERSION, SAMPLE_RATE_HZ, config.audio.backend, dataclasses.asdict(config.vad)]
     return hashlib.sha256(json.dumps(line, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,6 +1,6 @@
-"""speech -> spectrogram: the one code for training, evaluation, prediction and export.
+"""speech -> spectrogram: the same code for training, evaluation, prediction and export.
 
-TensorFlow operations only, so that it runs in a tf.data graph and is exported with the network.
+It uses only TensorFlow operations, so it runs in a tf.data graph and is exported with the network.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from ser_tf.config import SpectrogramConfig
 POWER = 0.3
 LOG_FLOOR = 1e-3
 SMALLEST_DEVIATION = 1e-6
-"""Divisor of a spectrogram (or bin, or frame) that does not vary; far below the deviation of any audible speech."""
+"""Divisor of a constant spectrogram (or bin, or frame); far below the deviation of any audible speech."""
 
 
 def spectrogram(
@@ -20,19 +20,18 @@ def spectrogram(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Normalised short-time spectra of a batch of utterances (paper, section 3.1).
 
-    What stands in `speech` after an utterance's true end has no influence: no frame reads it, and mean and deviation
-    are taken over true frames alone.
+    Padding in `speech` has no influence: no frame reads it, and mean and deviation use only true frames.
 
     Args:
         speech: float32 [B, N], in [-1, 1] at 16 kHz, padded with anything to a common N.
         samples: int32 [B], the true length of each utterance.
         config: window, hop, FFT, compression and normalisation.
-        portable: keep to operations that ONNX and LiteRT have too: the Fourier transform is a matrix product, and the
-            same but for rounding.
+        portable: use only operations that ONNX and LiteRT have: the Fourier transform becomes a matrix product, equal
+            up to rounding.
 
     Returns:
         The spectrogram, float32 [B, T, bins] with T = `config.frames(N)`, zero after the true end; and the true number
-        of frames, int32 [B], by the same formula: 1 + (N - window) // hop where all frames lie inside.
+        of frames, int32 [B], by the same formula: 1 + (N - window) // hop if all frames lie inside.
     """
     magnitude, frames = magnitudes(speech, samples, config, portable=portable)
     return compressed_and_normalised(magnitude, frames, config, portable=portable), frames
@@ -51,7 +50,7 @@ def magnitudes(
 def compressed_and_normalised(
     magnitude: tf.Tensor, frames: tf.Tensor, config: SpectrogramConfig, *, portable: bool = False
 ) -> tf.Tensor:
-    """The second half of `spectrogram`: from magnitudes [B, T, bins] to what the network takes, of the same shape."""
+    """The second half of `spectrogram`: magnitudes [B, T, bins] -> network input of the same shape."""
     return _normalised(_compressed(magnitude, config, portable), frames, config)
 
 
@@ -68,7 +67,7 @@ def _magnitude(speech: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
 
 
 def _portable_magnitude(speech: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
-    """The real and the imaginary part as one matrix product: ONNX has no magnitude of complex numbers."""
+    """Real and imaginary part from one matrix product: ONNX has no magnitude of complex numbers."""
     is_even = config.window_samples % 2 == 0
     window = get_window(config.window, config.window_samples, fftbins=is_even)  # tf.signal's are periodic if even
     places = np.outer(np.arange(config.window_samples), np.arange(config.bins))
@@ -80,7 +79,7 @@ def _portable_magnitude(speech: tf.Tensor, config: SpectrogramConfig) -> tf.Tens
 
 
 def _extended(speech: tf.Tensor, samples: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
-    """The speech [B, N] as the frames read it, each utterance extended at its own true ends."""
+    """The speech [B, N] that the frames read, each utterance extended at its true ends."""
     if config.framing == "inside" and config.reversal == "none":
         return speech
     repeats = 2 if config.reversal == "appended" else 1
@@ -105,7 +104,7 @@ def _compressed(magnitude: tf.Tensor, config: SpectrogramConfig, portable: bool)
 
 
 def _normalised(values: tf.Tensor, frames: tf.Tensor, config: SpectrogramConfig) -> tf.Tensor:
-    """Zero mean and unit deviation over the true frames [B], zero beyond; [B, T, bins] -> [B, T, bins]."""
+    """Zero mean and unit deviation over the true frames [B], zero after them; [B, T, bins] -> [B, T, bins]."""
     is_true = tf.expand_dims(tf.sequence_mask(frames, tf.shape(values)[1]), -1)  # [B, T, 1]
     true_frames = tf.reshape(tf.cast(tf.maximum(frames, 1), tf.float32), [-1, 1, 1])
     axes, count = {

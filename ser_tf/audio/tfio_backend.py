@@ -1,6 +1,6 @@
-"""Decoding with tensorflow-io, inside the TensorFlow graph: the alternative to libsndfile, under the extra `[tfio]`.
+"""Decoding with tensorflow-io inside the TensorFlow graph: an alternative to libsndfile, the extra `[tfio]`.
 
-PCM and float samples equal libsndfile's bit for bit; Vorbis and mp3, whose decoders round differently, to 1e-6.
+PCM and float samples equal libsndfile's bit for bit. Vorbis and mp3 decoders round differently and agree to 1e-6.
 """
 
 import io
@@ -25,14 +25,14 @@ _OPERATIONS = {
     ("OGG", "VORBIS"): ("decode_vorbis", tf.float32),
     ("MP3", "MPEG_LAYER_III"): ("decode_mp3", tf.float32),
 }
-"""Native operation and the type it fills, per format and subtype as libsndfile names them; 24 bit come as int32."""
+"""Native operation and its output type, per format and subtype as libsndfile names them; 24 bit become int32."""
 
 
 def require_tfio() -> None:
-    """Make sure that the native library works; its import succeeds even where it does not.
+    """Require a working native library; its import succeeds even if it does not work.
 
     Raises:
-        UserError: it does not.
+        UserError: it does not work.
     """
     try:
         decode_in_graph(tf.audio.encode_wav(tf.zeros([1, 1]), 16_000), "WAV", "PCM_16")
@@ -45,12 +45,12 @@ def require_tfio() -> None:
 
 
 def decode_in_graph(content: tf.Tensor, file_format: str, subtype: str) -> tf.Tensor:
-    """Decode a recording by TensorFlow operations alone, for example in `tf.data.Dataset.map`.
+    """Decode a recording with TensorFlow operations only, for example in `tf.data.Dataset.map`.
 
     Args:
         content: string [], the bytes of the file.
         file_format: "WAV", "FLAC", "OGG" or "MP3".
-        subtype: how samples are written, in libsndfile's words: "PCM_16", "FLOAT", "VORBIS" ...
+        subtype: the encoding, as libsndfile names it: "PCM_16", "FLOAT", "VORBIS" ...
 
     Returns:
         float32 [N, channels], full scale 1.
@@ -70,19 +70,19 @@ def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
 
     Args:
         content: the bytes of the file.
-        name: what an error message calls the recording.
+        name: name of the recording in error messages.
 
     Returns:
         The samples as float32 [N, channels], full scale 1, and their rate in Hz.
 
     Raises:
-        UserError: the content is no whole recording of at most 10 minutes, or in a format that tfio does not decode.
+        UserError: the content is not a complete recording of at most 10 minutes, or tfio does not decode its format.
     """
     refuse_other_kinds(content[:HEAD_BYTES], name)
     mended = mend(io.BytesIO(content), name)
     content = mended.read()
     mended.seek(0)
-    with open_recording(mended, name) as file:  # the operations give samples but no rate: that is read from the header
+    with open_recording(mended, name) as file:  # the operations give no rate: it is read from the header
         encoding = file.format.replace("WAVEX", "WAV"), file.subtype
         if encoding not in _OPERATIONS:
             raise UserError(
@@ -98,7 +98,7 @@ def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
 
 
 def _bare_wav(content: bytes) -> bytes:
-    """A wav of the chunks `fmt ` and `data` alone: tfio stumbles over the odd-sized others of RAVDESS's own files."""
+    """A wav with only the chunks `fmt ` and `data`: tfio fails on odd-sized others in RAVDESS's original files."""
     chunks = b""
     start = 12  # after "RIFF", the size, "WAVE"
     while start + 8 <= len(content):

@@ -19,7 +19,7 @@ class Speech:
 
     Attributes:
         samples: int16 [N] at 16 kHz.
-        kept_whole: the detector found too little speech, so that nothing was removed.
+        kept_whole: the detector found too little speech, so nothing was removed.
     """
 
     samples: np.ndarray
@@ -27,7 +27,7 @@ class Speech:
 
     @property
     def waveform(self) -> np.ndarray:
-        """The samples as float32 [N] in [-1, 1], exactly as the training pipeline sees them."""
+        """The samples as float32 [N] in [-1, 1], with exactly the numbers of the training pipeline."""
         return self.samples.astype(np.float32) / np.float32(INT16_SCALE)
 
 
@@ -36,11 +36,11 @@ def remove_silence(waveform: np.ndarray, config: VadConfig, name: str = "recordi
 
     Args:
         waveform: float32 [N] mono 16 kHz in [-1, 1].
-        config: the detector's mode, frame length, padding, and the least speech worth keeping alone.
-        name: what an error message calls the recording.
+        config: mode, frame length, padding and minimum speech.
+        name: name of the recording in error messages.
 
     Returns:
-        The voiced samples in order; all samples when there are fewer than `minimum_speech_seconds` of them.
+        The voiced samples in order; all samples if the voiced ones last less than `minimum_speech_seconds`.
 
     Raises:
         UserError: more than 60 s of speech.
@@ -56,19 +56,19 @@ def remove_silence(waveform: np.ndarray, config: VadConfig, name: str = "recordi
 
 
 def voiced(waveform: np.ndarray, config: VadConfig) -> np.ndarray:
-    """Which samples the detector takes for speech, bool [N], of a waveform float32 [N] mono 16 kHz in [-1, 1]."""
+    """Samples that the detector classifies as speech, bool [N], in a waveform float32 [N] mono 16 kHz in [-1, 1]."""
     return voiced_samples(as_int16(waveform), config)
 
 
 def voiced_samples(samples: np.ndarray, config: VadConfig) -> np.ndarray:
-    """Which samples the detector takes for speech, bool [N], of samples int16 [N] at 16 kHz."""
-    frame_samples = SAMPLE_RATE_HZ * config.frame_milliseconds // 1000
+    """Samples that the detector classifies as speech, bool [N], in samples int16 [N] at 16 kHz."""
+    frame_samples = config.frame_samples()
     is_speech = _dilated(_decisions(samples, frame_samples, config.mode), config.padding_frames)
     return np.repeat(is_speech, frame_samples)[: len(samples)]
 
 
 def check_speech_length(samples: int, name: str) -> None:
-    """Refuse what is too long to be one utterance.
+    """Refuse speech that is too long for one utterance.
 
     Raises:
         UserError: `samples` at 16 kHz last more than 60 s.
@@ -81,19 +81,19 @@ def check_speech_length(samples: int, name: str) -> None:
 
 
 def as_int16(waveform: np.ndarray) -> np.ndarray:
-    """The samples that the detector hears, int16 [N], of a waveform float32 [N] in [-1, 1]."""
+    """The detector's input, int16 [N], from a waveform float32 [N] in [-1, 1]."""
     return np.clip(np.rint(waveform * INT16_SCALE), -32_768, 32_767).astype(np.int16)
 
 
 def _decisions(samples: np.ndarray, frame_samples: int, mode: int) -> np.ndarray:
     """Whether each frame is speech, bool [frames]; the last one is filled up with zeros."""
-    detector = webrtcvad.Vad(mode)  # it adapts to what it hears, so each utterance gets its own
+    detector = webrtcvad.Vad(mode)  # it adapts to its input, so each utterance gets a new one
     frames = np.pad(samples, (0, -len(samples) % frame_samples)).reshape(-1, frame_samples)
     return np.array([detector.is_speech(frame.tobytes(), SAMPLE_RATE_HZ) for frame in frames])
 
 
 def _dilated(is_speech: np.ndarray, frames: int) -> np.ndarray:
-    """`is_speech` with that many more frames on each side of every voiced one."""
+    """`is_speech` with `frames` more on each side of every voiced frame."""
     dilated = is_speech.copy()
     for shift in range(1, frames + 1):
         dilated[shift:] |= is_speech[:-shift]

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 import soxr
 
-from ser_tf.audio.checks import LARGEST_LEVEL, check_is_audible, check_rate, check_recording_length
+from ser_tf.audio.checks import LARGEST_LEVEL, check_channels, check_is_audible, check_rate, check_recording_length
 from ser_tf.audio.decoding import open_content, open_sound
 from ser_tf.config import SAMPLE_RATE_HZ
 from ser_tf.errors import UserError
@@ -21,12 +21,12 @@ QUALITY = "HQ"
 
 
 def read_waveform(recording: Source, name: str = "") -> np.ndarray:
-    """Decode a recording and bring it to the project's form.
+    """Decode a recording and convert it to the project's form.
 
     Args:
         recording: a file's path, its content, or the open file; any rate and channels, 8 to 32 bit or float, in any
             format that libsndfile reads, or MP4 (m4a) or WebM.
-        name: what an error message calls it; by default the path, or "recording".
+        name: its name in error messages; by default the path, or "recording".
 
     Returns:
         float32 [N], the mean of the channels, at 16 kHz in [-1, 1].
@@ -44,19 +44,19 @@ def read_waveform(recording: Source, name: str = "") -> np.ndarray:
 
 
 def to_waveform(samples: np.ndarray, rate_hz: int, name: str = "samples") -> np.ndarray:
-    """Bring samples to the project's form: the mean of the channels, resampled to 16 kHz.
+    """Convert samples to the project's form: the mean of the channels, resampled to 16 kHz.
 
     Args:
         samples: [N] or [N, channels]; signed 8, 16 or 32 bit, unsigned 8 bit, or float in [-1, 1].
         rate_hz: their rate.
-        name: what an error message calls the recording.
+        name: name of the recording in error messages.
 
     Returns:
         float32 [N] at 16 kHz in [-1, 1].
 
     Raises:
-        UserError: another shape or type, a rate that is no whole number up to 1 MHz, or samples that are no audible
-            sound of at least 32 ms.
+        UserError: a different shape or type, a rate that is not a whole number up to 1 MHz, or less than 32 ms of
+            audible sound.
     """
     rate_hz = check_rate(rate_hz, name)
     try:
@@ -78,37 +78,37 @@ class Mixdown:
     """The mean of a recording's channels at 16 kHz, block by block, float32.
 
     Args:
-        blocks: [n] or [n, channels] each, samples as `to_waveform` takes them.
+        blocks: [n] or [n, channels] each, samples of the types that `to_waveform` accepts.
         rate_hz: their rate.
-        name: what an error message calls the recording.
-
-    Attributes:
-        channel_level: of the loudest sample in any channel so far.
+        name: name of the recording in error messages.
 
     Raises:
-        UserError: samples of another type, not finite, or not scaled.
+        UserError: samples of an unknown type, not finite, or not scaled; or, after the last block, channels that cancel
+            each other.
     """
 
     def __init__(self, blocks: Iterable[np.ndarray], rate_hz: int, name: str) -> None:
-        self.channel_level = 0.0
         self._blocks, self._rate_hz, self._name = blocks, rate_hz, name
 
     def __iter__(self) -> Iterator[np.ndarray]:
         resampler = None
         if self._rate_hz != SAMPLE_RATE_HZ:
             resampler = soxr.ResampleStream(self._rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality=QUALITY)
+        channel_level = mean_level = 0.0
         for block in self._blocks:
             scaled = _full_scale_one(block, self._name)
-            self.channel_level = max(self.channel_level, float(np.abs(scaled).max()))
             several = scaled.ndim == 2 and scaled.shape[1] > 1
             mono = scaled.mean(axis=1, dtype=np.float32) if several else scaled.reshape(-1)
+            channel_level = max(channel_level, float(np.abs(scaled).max()))
+            mean_level = max(mean_level, float(np.abs(mono).max()))
             yield mono if resampler is None else resampler.resample_chunk(mono)
         if resampler is not None:
             yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
+        check_channels(mean_level, channel_level, self._name)
 
 
 def _content(recording: object, name: str) -> bytes:
-    """The bytes of a recording that is in memory or open."""
+    """The bytes of a recording in memory or of an open file."""
     content = recording.read() if hasattr(recording, "read") else recording
     if not isinstance(content, bytes | bytearray | memoryview):
         raise UserError(
@@ -125,7 +125,7 @@ def _read(file: BinaryIO, name: str) -> np.ndarray:
 
 def _join(mixdown: Mixdown, name: str) -> np.ndarray:
     waveform = np.concatenate([np.empty(0, np.float32), *mixdown])
-    check_is_audible(waveform, name, mixdown.channel_level)
+    check_is_audible(waveform, name)
     return np.clip(waveform, -1.0, 1.0)
 
 
@@ -137,7 +137,7 @@ def _full_scale_one(samples: np.ndarray, name: str) -> np.ndarray:
         return samples.astype(np.float32) / np.float32(2.0 ** (8 * samples.itemsize - 1))
     if not np.issubdtype(samples.dtype, np.floating):
         raise UserError(f"{name}: expected int8, int16, int32, uint8 or float. Received: dtype={samples.dtype}")
-    with np.errstate(over="ignore"):  # it becomes infinite, and is refused
+    with np.errstate(over="ignore"):  # overflow becomes infinite and is refused
         scaled = samples.astype(np.float32)
     if not np.isfinite(scaled).all():
         raise UserError(

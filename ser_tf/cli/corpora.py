@@ -1,4 +1,4 @@
-"""Commands about recordings: audit a corpus, write the synthetic one."""
+"""Commands that audit a corpus and write the synthetic one."""
 
 import sys
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class Audit:
     """Read every file of a corpus, and report its defects."""
 
     directory: tyro.conf.Positional[Path]
-    """Folder of RAVDESS, CREMA-D or the synthetic corpus, or a table (CSV: path, speaker, emotion)."""
+    """Folder of a known corpus (docs/corpora.md), or a table (CSV: path, speaker, emotion)."""
     json: Path | None = None
     """Also write the report to this file."""
 
@@ -31,7 +31,7 @@ class Synthesise:
     """Write the synthetic corpus: speech-like utterances of several speakers and emotions."""
 
     directory: tyro.conf.Positional[Path]
-    """Folder to write; a complete one is left as it is."""
+    """Folder to write; a complete corpus is left as it is."""
     speakers: int = 12
     takes: int = 4
     """Utterances per speaker and emotion."""

@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -12,16 +13,19 @@ import tyro
 from ser_tf import interruption
 from ser_tf.cli.corpora import Audit, Synthesise
 from ser_tf.cli.experiments import CrossCorpus, Noise, Report, Sweep, Yardsticks
+from ser_tf.cli.models import Models, Pack
 from ser_tf.cli.options import TrainingOptions
 from ser_tf.cli.preparation import Prepare
 from ser_tf.cli.recognise import Describe, Predict
-from ser_tf.cli.serving import Export, Serve
+from ser_tf.cli.serving import Export, Push, Serve
 from ser_tf.cli.training import Evaluate, Finetune, Pretrain
 from ser_tf.cli.weights import ImportVggvox
 from ser_tf.config import Config, preset
 from ser_tf.errors import UserError, printable
 
-DESCRIPTION = "Speech emotion recognition: SE-ResNet-34, GhostVLAD and emotion metric learning."
+DESCRIPTION = (
+    "Speech emotion recognition: SE-ResNet-34, GhostVLAD and emotion metric learning. --version prints the version."
+)
 GOES_ON: dict[type, str] = {
     **dict.fromkeys((Finetune, Evaluate, Sweep, CrossCorpus, Pretrain), "its last finished epoch"),
     **dict.fromkeys((Yardsticks, Noise), "its finished runs"),
@@ -38,6 +42,9 @@ def main() -> None:
     warnings.filterwarnings("always", module="ser_tf")  # despite PYTHONWARNINGS: these name recordings left out
     command = None
     try:
+        if sys.argv[1:] == ["--version"]:
+            print(f"ser-tf {metadata.version('ser_tf')}")
+            return
         command = _parse(sys.argv[1:])
         command.run()
     except UserError as error:
@@ -57,6 +64,11 @@ def main() -> None:
 
 
 def _parse(arguments: list[str]) -> Any:
+    arguments = _respelled(arguments)
+    for name in ("--corpus", "--emotions"):
+        times = sum(argument.partition("=")[0] == name for argument in arguments)
+        if times > 1:  # only the last would count
+            raise UserError(f"{name}: expected all values after one {name}. Received: {name} {times} times")
     config = _preset(arguments)
     corpus: Any = tyro.MISSING
     command = (
@@ -75,11 +87,27 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Noise, tyro.conf.subcommand("noise")]
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
+        | Annotated[Models, tyro.conf.subcommand("models")]
         | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Serve, tyro.conf.subcommand("serve")]
+        | Annotated[Push, tyro.conf.subcommand("push")]
+        | Annotated[Pack, tyro.conf.subcommand("pack")]
         | Annotated[Describe, tyro.conf.subcommand("describe", default=Describe(config=config))]
     )
     return tyro.cli(command, args=arguments, prog="ser-tf", description=DESCRIPTION)
+
+
+def _respelled(arguments: list[str]) -> list[str]:
+    """The arguments with older spellings renewed: `--only 1 2`, and `--folds` for numbers or for a file."""
+    respelled = []
+    for argument, following in pairwise([*arguments, ""]):
+        name, equals, joined = argument.partition("=")
+        if name == "--only" or (name == "--folds" and (joined or following).isdecimal()):
+            name = "--fold"
+        elif name == "--folds":
+            name = "--scheme-file"
+        respelled.append(name + equals + joined)
+    return respelled
 
 
 def _preset(arguments: list[str]) -> Config:

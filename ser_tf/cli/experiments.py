@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ser_tf.cli.options import FoldOptions, Method, TrainingOptions, import_tensorflow, open_folds
+from ser_tf.cli.options import Engine, FoldOptions, Method, TrainingOptions, import_tensorflow, open_folds, run_name
 from ser_tf.cli.training import summary_of
 from ser_tf.config import Config
 
@@ -21,6 +21,9 @@ class Yardsticks(FoldOptions):
     """majority, mfcc_svm, egemaps_svm, human; by default all that are possible here."""
     protocol: Literal["honest", "random"] = "honest"
     """random: also a random split, which trains on test speakers, to show the effect of this leak."""
+    engine: Engine = "local"
+    """ray: every method and fold is a task on a Ray cluster whose nodes share corpus and runs; needs the extra
+    `[ray]`."""
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
     """Folder of the runs; by default runs/CORPUS-SCHEME-yardsticks. Finished runs are kept."""
 
@@ -28,13 +31,15 @@ class Yardsticks(FoldOptions):
         """Test them and print the table."""
         corpus, scheme = open_folds(self)
         import_tensorflow()
-        from ser_tf.experiments.yardsticks import choose, compare
+        from ser_tf.experiments.yardsticks import choose, compare, spread
         from ser_tf.pipeline import prepare_speech
 
         yardsticks = choose(self.methods, corpus)
         prepared = prepare_speech(corpus.utterances, Config())
-        folder = self.run_folder or Path("runs") / f"{corpus.name}-{scheme.name}-yardsticks"
-        print(compare(yardsticks, corpus, scheme, prepared, protocol=self.protocol, folder=folder, report=print))
+        folder = self.run_folder or Path("runs") / f"{run_name(corpus)}-{scheme.name}-yardsticks"
+        for step in (spread, compare) if self.engine == "ray" else (compare,):
+            table = step(yardsticks, corpus, scheme, prepared, protocol=self.protocol, folder=folder, report=print)
+        print(table)
 
 
 @dataclass(frozen=True)
@@ -72,14 +77,18 @@ class Sweep(TrainingOptions):
 
     over: tuple[str, ...] = ()
     """Parameters and their values, such as `loss.alpha=0.05,0.1 loss.beta=0.1,0.15`; the grid is their product."""
+    one_at_a_time: bool = False
+    """An ablation: take the first value of every parameter, and change one of them at a time, not their product."""
     strategy: str = "S5"
     """S1 to S5 of the paper."""
-    only: tuple[int, ...] = ()
-    """Only these folds."""
+    fold: tuple[int, ...] = ()
+    """Numbers of the folds, from 1; by default all."""
     seeds: tuple[int, ...] = ()
     """Train each fold once per seed; by default with training.seed."""
     start_from: Path | None = None
     """FOLDER/STRATEGY of an evaluate command: each training starts from its run of the same fold and seed."""
+    engine: Engine = "local"
+    """ray: every training is a task on a Ray cluster whose nodes share corpus and sweep; needs the extra `[ray]`."""
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
     """Folder of the sweep; by default runs/CORPUS-SCHEME-PRESET-sweep-STRATEGY-PARAMETERS."""
 
@@ -90,20 +99,24 @@ class Sweep(TrainingOptions):
         from ser_tf.experiments import sweep
 
         grid = sweep.parse_grid(self.over, self.config)
-        name = f"{corpus.name}-{self.scheme}-{Path(self.preset).stem}-sweep-{self.strategy}-{'-'.join(grid)}"
+        name = f"{run_name(corpus)}-{self.scheme}-{Path(self.preset).stem}-sweep-{self.strategy}-{'-'.join(grid)}"
         trainings = sweep.Sweep(
             corpus,
             scheme,
             self.config,
             self.strategy,
             grid,
-            folds=self.only or tuple(fold.number for fold in scheme.folds),
+            folds=self.fold or tuple(fold.number for fold in scheme.folds),
             seeds=self.seeds or (self.config.training.seed,),
             weights=self.weights,
             start_from=self.start_from,
             folder=self.run_folder or Path("runs") / name,
+            one_at_a_time=self.one_at_a_time,
         )
-        trainings.run(report=partial(print, flush=True))
+        report = partial(print, flush=True)
+        if self.engine == "ray":
+            trainings.spread(report)
+        trainings.run(report)
         print(trainings.table())
 
 

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ser_tf.corpora.corpus import Corpus
     from ser_tf.corpora.folds import Scheme
 
+Engine = Literal["local", "ray"]
+
 Method = Annotated[Config, tyro.conf.arg(name="")]
 
 
@@ -21,12 +23,14 @@ Method = Annotated[Config, tyro.conf.arg(name="")]
 class FoldOptions:
     """Options of every command that uses folds."""
 
-    corpus: Path
-    """Folder of RAVDESS, CREMA-D or the synthetic corpus, or a table (CSV: path, speaker, emotion)."""
+    corpus: tuple[Path, ...]
+    """Folders of known corpora (docs/corpora.md), or tables (CSV: path, speaker, emotion). Several are joined."""
+    emotions: tuple[str, ...] = ()
+    """Use only utterances of these emotions; by default of all emotions that one of the corpora has."""
     scheme: str = "complete"
-    """Scheme of folds: published, corrected, complete, emobox (RAVDESS), or one of --folds."""
-    folds: Path | None = None
-    """Your own file of folds, in the format of folds.yaml."""
+    """Scheme of folds: published, corrected, complete, emobox (RAVDESS), or one of --scheme-file."""
+    scheme_file: Path | None = None
+    """Your own file of schemes, in the format of folds.yaml."""
     keep_excluded: bool = False
     """Keep the silent and contradictory recordings, which are left out by default."""
 
@@ -43,12 +47,19 @@ class TrainingOptions(FoldOptions):
 
 
 def open_folds(options: FoldOptions) -> tuple["Corpus", "Scheme"]:
-    """Open the corpus and the folds that the options name."""
+    """Open the corpora and the folds that the options name; print what `emotions` leaves out."""
     from ser_tf.corpora.folds import load_scheme
-    from ser_tf.corpora.opening import open_corpus
+    from ser_tf.corpora.joined import open_corpora
 
-    corpus = open_corpus(options.corpus, keep_excluded=options.keep_excluded)
-    return corpus, load_scheme(options.scheme, corpus, options.folds)
+    corpus = open_corpora(options.corpus, options.emotions, keep_excluded=options.keep_excluded)
+    if corpus.left_out:
+        print(f"left out: {', '.join(f'{count} {emotion}' for emotion, count in corpus.left_out.items())}", flush=True)
+    return corpus, load_scheme(options.scheme, corpus, options.scheme_file)
+
+
+def run_name(corpus: "Corpus") -> str:
+    """The corpus in the default name of a run folder, with the emotions if only some are used."""
+    return "-".join([corpus.name, *(corpus.emotions if corpus.left_out else ())]).replace("/", "-")
 
 
 def import_tensorflow() -> None:

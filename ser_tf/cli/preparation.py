@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from ser_tf.cli.options import import_tensorflow
+from ser_tf.cli.options import Engine, import_tensorflow
 from ser_tf.config import AudioConfig, Config, VadConfig
 from ser_tf.errors import UserError
 
@@ -20,7 +19,7 @@ class Prepare:
     """Folder of the shards."""
     workers: int | None = None
     """Number of shards written at the same time; by default one per core."""
-    engine: Literal["local", "ray"] = "local"
+    engine: Engine = "local"
     """ray: a Ray cluster whose nodes share the file system of both folders; needs the extra `[ray]`."""
     audio: AudioConfig = field(default_factory=AudioConfig)
     vad: VadConfig = field(default_factory=VadConfig)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
@@ -18,7 +18,7 @@ from ser_tf.errors import UserError, printable
 
 if TYPE_CHECKING:
     from ser_tf.serving.abstention import Abstention
-    from ser_tf.serving.predict import ExportedRecogniser, Prediction, Recogniser
+    from ser_tf.serving.recognition import AnyRecogniser, Prediction
 
 
 MOST_SECONDS = 600
@@ -27,42 +27,41 @@ MOST_SECONDS = 600
 
 @dataclass(frozen=True)
 class Predict:
-    """Name the emotion of recordings with a finished run or its export."""
+    """Name the emotion of recordings with the packaged model, or with another one."""
 
-    run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(name="run")]
-    """Folder of a finished run or of its export."""
     recordings: tyro.conf.Positional[tuple[Path, ...]]
-    """Files, or folders of them."""
+    """Files, or folders of them. A run or an export in the first place is taken as --model."""
+    model: Path | None = None
+    """A packaged model (see `ser-tf models`), a packed one (NAME.onnx), or the folder of a run or its export."""
     format: Literal["table", "csv", "json"] = "table"
     """json: one object per line."""
     risk: float | None = None
     """Abstain at low probability: below the lowest threshold at which no more than this share of the answers was wrong
-    on the run's validation speakers."""
+    on the model's validation speakers."""
     timeline: Path | None = None
     """Cut one recording of up to 6 hours into utterances at its pauses; write timeline.csv, timeline.json and the page
     timeline.html to this folder."""
 
     def run(self) -> None:
         """Print one line per recording or utterance; report unreadable recordings and continue."""
-        if not self.recordings:
+        from ser_tf.serving.loading import load, needs_tensorflow
+
+        model, recordings = self._model_and_recordings()
+        if not recordings:
             raise UserError("recordings: expected at least one file or folder")
-        files = list(_audio_files(self.recordings))
+        files = list(_audio_files(recordings))
         if self.timeline is not None and len(files) != 1:
             raise UserError(f"timeline: expected one recording. Received: {len(files)}")
         if self.timeline is not None and self.format != "table":
             raise UserError(
                 f"timeline: expected no --format, since the folder gets CSV and JSON. Received: {self.format}"
             )
-        import_tensorflow()
-        from ser_tf.serving.abstention import Abstention
-        from ser_tf.serving.predict import load
-
-        recogniser = load(self.run_folder)
-        abstention = None if self.risk is None else Abstention.for_risk(self.run_folder, self.risk)
-        if abstention is not None:
-            print(f"ser-tf: {abstention}", file=sys.stderr)
+        if needs_tensorflow(model):
+            import_tensorflow()
+        recogniser = load(model)
+        abstention = None if self.risk is None else self._abstention(model)
         if self.timeline is not None:
-            _write_timeline(recogniser, files[0], abstention, self.timeline, self.run_folder)
+            _write_timeline(recogniser, files[0], abstention, self.timeline)
             return
         failed: list[Path] = []
         predictions = _predictions(recogniser, files, failed)
@@ -71,6 +70,22 @@ class Predict:
             print(line, flush=True)
         if failed:
             raise UserError(f"{len(failed)} of {len(files)} recordings could not be read; see above")
+
+    def _model_and_recordings(self) -> tuple[Path | None, tuple[Path, ...]]:
+        from ser_tf.serving.loading import is_model_folder
+
+        first, *others = self.recordings or (None,)
+        if self.model is None and first is not None and is_model_folder(first):
+            return first, tuple(others)
+        return self.model, self.recordings
+
+    def _abstention(self, model: Path | None) -> "Abstention":
+        from ser_tf.serving.abstention import Abstention
+
+        assert self.risk is not None
+        abstention = Abstention.for_risk(model, self.risk)
+        print(f"ser-tf: {abstention}", file=sys.stderr)
+        return abstention
 
 
 @dataclass(frozen=True)
@@ -117,7 +132,7 @@ def _audio_files(given: Sequence[Path]) -> Iterator[Path]:
 
 
 def _predictions(
-    recogniser: "Recogniser | ExportedRecogniser", files: Sequence[Path], failed: list[Path]
+    recogniser: "AnyRecogniser", files: Sequence[Path], failed: list[Path]
 ) -> Iterator[tuple[Path, "Prediction"]]:
     """Predict every readable recording; report the others on stderr and add them to `failed`."""
     for file in files:
@@ -133,11 +148,10 @@ def _predictions(
 
 
 def _write_timeline(
-    recogniser: "Recogniser | ExportedRecogniser",
+    recogniser: "AnyRecogniser",
     file: Path,
     abstention: "Abstention | None",
     folder: Path,
-    source: Path,
 ) -> None:
     """Print each utterance as soon as it is named, and write all of them to the folder."""
     from ser_tf.audio.long_recording import read_long_recording
@@ -158,7 +172,7 @@ def _write_timeline(
     timeline = Timeline.of(file.name, recogniser.emotions, samples, cuts, segments, abstention)
     with alone_in(folder):
         write_timeline(timeline, folder)
-        write_text(folder / "timeline.html", timeline_page(timeline, samples, str(source)))
+        write_text(folder / "timeline.html", timeline_page(timeline, samples, recogniser.name))
     print(f"{len(segments)} utterances; too short to name: {len(cuts.too_short)}")
     print(f"written to {folder / 'timeline.html'}, {folder / 'timeline.csv'} and {folder / 'timeline.json'}")
 

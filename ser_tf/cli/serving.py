@@ -1,4 +1,4 @@
-"""The commands that export a run, and that answer over HTTP."""
+"""Commands that pass a run on: as an export, over HTTP, or on the hub."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,18 +98,29 @@ class Serve:
 
     def _loaded(self) -> "tuple[Any, Abstention | None]":
         """The recogniser, and its threshold where a risk is stated."""
-        if self.model is None and self.risk is not None:
-            raise UserError("risk: expected a MODEL, whose validation speakers choose the threshold. Received: none")
-        given = () if self.model is None else (self.model,)
-        if given:
-            import_tensorflow()
         from ser_tf.serving.abstention import Abstention
-        from ser_tf.serving.predict import load
+        from ser_tf.serving.loading import load, needs_tensorflow
 
-        recogniser = load(*given)
-        if self.model is None or self.risk is None:
-            return recogniser, None
-        return recogniser, Abstention.for_risk(self.model, self.risk)
+        if needs_tensorflow(self.model):
+            import_tensorflow()
+        return load(self.model), None if self.risk is None else Abstention.for_risk(self.model, self.risk)
+
+
+@dataclass(frozen=True)
+class Push:
+    """Push a finished run with its model card to the Hugging Face Hub, for `ser_tf.load("hf://OWNER/NAME")`."""
+
+    run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(name="run")]
+    """Folder of a finished run."""
+    name: tyro.conf.Positional[str]
+    """OWNER/NAME of the model; it is made if it does not exist. Needs the extra `[hub]`, and `hf auth login`."""
+
+    def run(self) -> None:
+        """Push, and print the commit's address."""
+        import_tensorflow()
+        from ser_tf.serving.hub import push
+
+        print(push(self.run_folder, self.name))
 
 
 def _megabytes(*paths: Path) -> float:

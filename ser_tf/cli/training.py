@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from ser_tf.cli.options import Method, TrainingOptions, import_tensorflow, open_folds
+from ser_tf.cli.options import Engine, Method, TrainingOptions, import_tensorflow, open_folds, run_name
 from ser_tf.config import Config, PretrainingConfig
 from ser_tf.errors import UserError
 
@@ -37,7 +37,7 @@ class Finetune(TrainingOptions):
         from ser_tf.training.finetune import finetune
         from ser_tf.training.fold_task import FoldTask
 
-        name = f"{corpus.name}-{self.scheme}-fold{self.fold}-{self.strategy}-{Path(self.preset).stem}"
+        name = f"{run_name(corpus)}-{self.scheme}-fold{self.fold}-{self.strategy}-{Path(self.preset).stem}"
         folder = self.run_folder or Path("runs") / f"{name}-seed{self.config.training.seed}"
         start = self.weights or "random weights"
         print(f"{folder}: {corpus.name}, {self.scheme} fold {self.fold}, {self.strategy} from {start}", flush=True)
@@ -51,12 +51,14 @@ class Evaluate(TrainingOptions):
 
     strategies: tuple[str, ...] = ("S5",)
     """S1 to S5 of the paper."""
-    only: tuple[int, ...] = ()
-    """Only these folds."""
+    fold: tuple[int, ...] = ()
+    """Numbers of the folds, from 1; by default all."""
     seeds: tuple[int, ...] = ()
     """Train each fold once per seed; by default with training.seed."""
     start_from: str | None = None
     """Start each run from the weights of this strategy's run of the same fold and seed, in the same folder."""
+    engine: Engine = "local"
+    """ray: every run is a task on a Ray cluster whose nodes share corpus and runs; needs the extra `[ray]`."""
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
     """Folder of the runs; by default runs/CORPUS-SCHEME-PRESET."""
 
@@ -71,13 +73,15 @@ class Evaluate(TrainingOptions):
             scheme,
             self.config,
             self.strategies,
-            folds=self.only or tuple(fold.number for fold in scheme.folds),
+            folds=self.fold or tuple(fold.number for fold in scheme.folds),
             seeds=self.seeds or (self.config.training.seed,),
             weights=self.weights,
             start_from=self.start_from,
-            folder=self.run_folder or Path("runs") / f"{corpus.name}-{self.scheme}-{Path(self.preset).stem}",
+            folder=self.run_folder or Path("runs") / f"{run_name(corpus)}-{self.scheme}-{Path(self.preset).stem}",
         )
         tasks = cross_validation.tasks()
+        if self.engine == "ray":
+            cross_validation.spread(tasks, report=partial(print, flush=True))
         for result in cross_validation.run(tasks, report=partial(print, flush=True)):
             print(summary_of(result), flush=True)
         summary = cross_validation.summarise()

@@ -1,4 +1,4 @@
-"""What is wrong with the files of a corpus: every recording read, every oddity named."""
+"""Read every recording of a corpus and list its defects."""
 
 import hashlib
 import json
@@ -16,7 +16,9 @@ from ser_tf.audio.checks import TruncatedRecording
 from ser_tf.audio.containers import LFS_SIGNATURE
 from ser_tf.audio.decoding import Sound, open_content, open_sound
 from ser_tf.corpora.corpus import Exclusion, Utterance, contradictions, is_table
-from ser_tf.corpora.opening import CorpusKind, Listing, exclusions_among, list_corpus
+from ser_tf.corpora.facts import facts_of
+from ser_tf.corpora.kind import CorpusKind
+from ser_tf.corpora.opening import Listing, exclusions_among, list_corpus
 from ser_tf.corpora.table import read_table
 from ser_tf.errors import UserError, printable
 
@@ -38,11 +40,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class IdenticalGroup:
-    """Utterances that hold one and the same recording."""
+    """Utterances that hold the same recording."""
 
     names: tuple[str, ...]
     same: Literal["bytes", "samples"]
-    """Whether the files are equal, or only what they decode to."""
+    """Whether the files are equal, or only their samples."""
     labels: tuple[str, ...]
     """Speaker and emotion of each, as in "crema_d:1006 happy"."""
     contradicting: bool
@@ -56,29 +58,29 @@ class AuditReport:
     corpus: str
     root: str
     files: int
-    """Recordings of the corpus that were read, copies included."""
+    """Recordings of the corpus, including copies."""
     utterances: int
     seconds: float
-    """Length of all utterances together."""
+    """Total length of the utterances."""
     counts: dict[str, dict[str, int]]
-    """Speaker -> emotion -> utterances that are there."""
+    """Speaker -> emotion -> utterances found."""
     expected: dict[str, dict[str, int]]
-    """The same as published; empty for a corpus without fixed content."""
+    """The same for the complete corpus; empty if its content is not known."""
     missing: tuple[str, ...]
-    """Published names that are not there."""
+    """Published names without a file."""
     unpublished: tuple[str, ...]
-    """Names that fit the corpus and were never published."""
+    """Names that fit the corpus but were never published."""
     foreign: tuple[str, ...]
     """Audio files that are no utterance of the corpus."""
     unknown_emotions: tuple[Problem, ...]
     copies: tuple[str, ...]
-    """Further files of an utterance, which are not used."""
+    """Unused further files of an utterance."""
     differing_copies: tuple[tuple[str, ...], ...]
     """Files of one utterance, in one format, that differ in content."""
     lfs_pointers: tuple[str, ...]
     undecodable: tuple[Problem, ...]
     truncated: tuple[Problem, ...]
-    """Shorter than the container promises."""
+    """Shorter than the file header states."""
     empty: tuple[str, ...]
     """No bytes or no samples."""
     silent: tuple[str, ...]
@@ -93,19 +95,21 @@ class AuditReport:
     rates: dict[str, int]
     """Sampling rate in Hz -> files."""
     usual_rate_hz: int | None
-    """The published rate; without one, the most frequent."""
+    """The published rate; if unknown, the most frequent."""
     odd_rates: dict[str, list[str]]
-    """Every other sampling rate in Hz -> files."""
+    """Any other sampling rate in Hz -> files."""
     identical: tuple[IdenticalGroup, ...]
     excluded: tuple[Exclusion, ...]
-    """What is left out by default, and why."""
+    """Utterances left out by default, and why."""
+    known_faults: tuple[str, ...]
+    """Other known faults of the published files and of copies in circulation, whether found here or not."""
 
     def to_json(self) -> str:
         """The report as a JSON object whose keys are the attributes."""
         return json.dumps(asdict(self), indent=2)
 
     def to_text(self) -> str:
-        """The report as a page to read; long lists are cut short."""
+        """The report as text; long lists are cut short."""
         hours = self.seconds / 3600
         rates = ", ".join(f"{files} at {hz} Hz" for hz, files in self.rates.items()) or "none decoded"
         lines = [
@@ -123,6 +127,12 @@ class AuditReport:
             lines += [f"    {line}" for line in found[:_LISTED_IN_TEXT]]
             if len(found) > _LISTED_IN_TEXT:
                 lines.append(f"    and {len(found) - _LISTED_IN_TEXT} more; the JSON report names all")
+        if self.known_faults:
+            lines += [
+                "",
+                "known faults of this corpus and its copies:",
+                *(f"    {fault}" for fault in self.known_faults),
+            ]
         return "\n".join(lines)
 
     def _count_table(self) -> list[str]:
@@ -171,7 +181,7 @@ class AuditReport:
 
 
 def audit(root: Path, *, progress: bool = False) -> AuditReport:
-    """Read every recording of a corpus and report what is wrong; broken files are findings, never errors.
+    """Read every recording of a corpus and report its defects; a broken file is a finding, not an error.
 
     Args:
         root: directory or CSV table, as for `ser_tf.corpora.opening.open_corpus`.
@@ -181,7 +191,7 @@ def audit(root: Path, *, progress: bool = False) -> AuditReport:
         The report.
 
     Raises:
-        UserError: there is no corpus, or there are two.
+        UserError: there is no corpus, or two.
     """
     root = Path(root)
     listing = _list(root)
@@ -192,14 +202,14 @@ def audit(root: Path, *, progress: bool = False) -> AuditReport:
 
 @dataclass(frozen=True)
 class _Recording:
-    """What reading one file showed."""
+    """The findings in one file."""
 
     bytes_hash: str = ""
     samples_hash: str = ""
-    """Of rate, channels and samples; empty when nothing was decoded."""
+    """Of rate, channels and samples; empty if nothing was decoded."""
     is_lfs_pointer: bool = False
     undecodable: str = ""
-    """Why."""
+    """The reason."""
     truncated: str = ""
     samples: int = 0
     """Per channel."""
@@ -227,7 +237,7 @@ def _list(root: Path) -> Listing:
     if not is_table(root):
         return list_corpus(root)
     table = read_table(root)
-    kind = CorpusKind(table.name, table.emotions, parse=lambda stem: None, speaker_of=lambda stem: None)
+    kind = CorpusKind(table.name, table.name, facts_of(table.name), table.emotions, parse=lambda name: None)
     return Listing(kind, {utterance.name: (utterance,) for utterance in table.utterances}, (), {})
 
 
@@ -256,14 +266,14 @@ def _read(path: Path) -> _Recording:
             if head == LFS_SIGNATURE:
                 return _Recording(bytes_hash, is_lfs_pointer=True)
             with open_sound(file, str(path)) as sound:
-                return _heard(sound, bytes_hash, path)
+                return _decoded(sound, bytes_hash, path)
     except TruncatedRecording as error:
         return _Recording(bytes_hash, truncated=_reason(error, path))
     except UserError as error:
         return _Recording(bytes_hash, undecodable=_reason(error, path))
 
 
-def _heard(sound: Sound, bytes_hash: str, path: Path) -> _Recording:
+def _decoded(sound: Sound, bytes_hash: str, path: Path) -> _Recording:
     """Decode one recording.
 
     Raises:
@@ -283,7 +293,7 @@ def _heard(sound: Sound, bytes_hash: str, path: Path) -> _Recording:
             samples_hash.update(block.tobytes())
             is_silent = is_silent and not block.any()
             is_finite = is_finite and bool(np.isfinite(block).all())
-            # [samples, 2 * channels]: at the upper end, at the lower end; two samples of the last block go before.
+            # [samples, 2 * channels]: at the upper end, at the lower end; two samples of the last block come first.
             extremes = np.vstack([last_extremes, np.hstack([block >= full_scale, block <= -full_scale])])
             is_clipped = is_clipped or bool((extremes[:-2] & extremes[1:-1] & extremes[2:]).any())
             last_extremes = extremes[-2:]
@@ -303,7 +313,7 @@ def _heard(sound: Sound, bytes_hash: str, path: Path) -> _Recording:
 
 
 def _reason(error: UserError, path: Path) -> str:
-    """What is wrong, without the name of the file."""
+    """The problem, without the name of the file."""
     return str(error).removeprefix(f"{printable(path)}: ")
 
 
@@ -356,6 +366,7 @@ def _report(root: Path, listing: Listing, recordings: dict[Path, _Recording]) ->
         odd_rates={str(hz): of_rate[hz] for hz in sorted(of_rate) if hz != usual_rate_hz},
         identical=_identical_groups(used, recordings),
         excluded=_left_out(kind, used, recordings),
+        known_faults=kind.known_faults,
     )
 
 
@@ -385,7 +396,7 @@ def _left_out(kind: CorpusKind, used: list[Utterance], recordings: dict[Path, _R
 
 
 def _by_content(used: list[Utterance], recordings: dict[Path, _Recording]) -> list[list[Utterance]]:
-    """The utterances that hold one and the same recording, for each."""
+    """For each recording, the utterances that hold it."""
     with_content: dict[str, list[Utterance]] = defaultdict(list)
     for utterance in used:
         recording = recordings[utterance.path]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,11 @@ AUDIO_SUFFIXES = (
     *(".wav", ".flac", ".aiff", ".aif", ".aifc", ".au", ".caf", ".w64", ".sph", ".ogg", ".oga", ".opus", ".mp3"),
     *PYAV_SUFFIXES,
 )
-"""Formats that are read; when an utterance is there in several, the earlier one is taken."""
+"""Formats that are read; of several files of an utterance, the one in the earlier format is used."""
 
 
 UNREAD_SUFFIXES = (".aac", ".amr", ".ape", ".dss", ".ra", ".wma", ".wv")
-"""Formats of audio that are not read: where a folder holds some, they are named."""
+"""Audio formats that are not read; an error message names such files."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Utterance:
     """One recording of one sentence."""
 
     name: str
-    """Unique in its corpus: the file name without suffix ("03-01-05-01-02-01-12"), or a table's path without suffix."""
+    """Unique in its corpus: usually the file name without suffix, "03-01-05-01-02-01-12"; in a table the path without
+    suffix."""
     path: Path
     speaker: str
     """Corpus and speaker, as in "ravdess:12", "crema_d:1001", "synthetic:03", "table:anna"."""
@@ -54,7 +55,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Exclusion:
-    """An utterance that the default exclusion list takes out."""
+    """An utterance that is left out by default."""
 
     name: str
     reason: str
@@ -62,12 +63,12 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The utterances of one corpus, with what its labels mean."""
+    """The utterances of one corpus, or of several joined ones, and the meaning of their labels."""
 
     name: str
-    """"ravdess", "crema_d", "synthetic" or "table"."""
+    """That of a known corpus, such as "ravdess", or "table"; joined with "+"."""
     root: Path
-    """The directory, or the table's CSV file."""
+    """The directory, or the table's CSV file; for joined corpora the directory above all of them."""
     utterances: tuple[Utterance, ...]
     """Sorted by name."""
     emotions: tuple[str, ...]
@@ -75,17 +76,33 @@ class Corpus:
     polarities: tuple[str, ...]
     """Per emotion "negative", "positive" or "neutral"; "" where a table's own word has none."""
     exclusions: tuple[Exclusion, ...]
-    """What is left out by default; already absent from `utterances`."""
+    """Utterances left out by default; `utterances` lacks them."""
     keep_excluded: bool = False
-    """Whether the user asked for what would be left out by default."""
+    """Whether the user asked to keep utterances that are left out by default."""
+    parts: tuple["Corpus", ...] = ()
+    """The corpora that it joins; empty for a single one."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Emotion that the user did not choose -> number of utterances; `utterances` lacks them."""
 
     @property
     def speakers(self) -> tuple[str, ...]:
         """Names of the speakers, sorted."""
         return tuple(sorted({utterance.speaker for utterance in self.utterances}))
 
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """Root of each corpus in it."""
+        return tuple(part.root for part in self.parts) or (self.root,)
+
+    @property
+    def composition(self) -> dict[str, Any]:
+        """What a result records about joined corpora and chosen emotions; empty for one whole corpus."""
+        corpora = {"corpora": {part.name: part.counts() for part in self.parts}} if self.parts else {}
+        left_out = {"left_out_emotions": dict(self.left_out)} if self.left_out else {}
+        return corpora | left_out
+
     def counts(self) -> dict[str, Any]:
-        """Numbers for a result: utterances, speakers, utterances of each emotion, and excluded ones."""
+        """Numbers of utterances, speakers, utterances of each emotion, and excluded utterances."""
         per_emotion = Counter(utterance.emotion for utterance in self.utterances)
         return {
             "utterances": len(self.utterances),
@@ -101,24 +118,24 @@ def is_table(root: Path) -> bool:
 
 
 def contradictions(groups: Iterable[Sequence[Utterance]]) -> tuple[Exclusion, ...]:
-    """What has two emotions, so that neither label can be trusted; sorted by name.
+    """Recordings with two emotions, of which neither can be trusted; sorted by name.
 
     Args:
-        groups: the utterances that hold one and the same recording, for each recording.
+        groups: for each recording, the utterances that hold it.
     """
     found = []
     for group in groups:
         if len({utterance.emotion for utterance in group}) > 1:
-            said = " and ".join(f"{utterance.name} is {utterance.emotion}" for utterance in group)
-            found += [Exclusion(utterance.name, f"one recording under two emotions: {said}") for utterance in group]
+            labels = " and ".join(f"{utterance.name} is {utterance.emotion}" for utterance in group)
+            found += [Exclusion(utterance.name, f"one recording under two emotions: {labels}") for utterance in group]
     return tuple(sorted(found, key=lambda exclusion: exclusion.name))
 
 
 def check_variety(corpus: Corpus) -> Corpus:
-    """Return the corpus when it has at least two emotions and two speakers.
+    """Return the corpus if it has at least two emotions and two speakers.
 
     Raises:
-        UserError: it has not, so nothing could be learnt or held out.
+        UserError: it has fewer, so nothing can be learnt or held out.
     """
     emotions = sorted({utterance.emotion for utterance in corpus.utterances})
     for what, values in (("emotions", emotions), ("speakers", corpus.speakers)):

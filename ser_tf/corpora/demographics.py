@@ -1,11 +1,11 @@
-"""Sex and age of the speakers, as far as a corpus's publisher tells them."""
+"""Sex and age of speakers, as far as the publishers of their corpora state them."""
 
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ser_tf.corpora import crema_d, ravdess
+from ser_tf.corpora.known import KNOWN_CORPORA, crema_d
 from ser_tf.errors import UserError
 
 CREMA_D_FILE = "VideoDemographics.csv"
@@ -19,53 +19,71 @@ _SEXES = ("female", "male")
 
 @dataclass(frozen=True)
 class Demographics:
-    """What is known of the speakers; one of whom nothing is known is in no group."""
+    """Sex and age of speakers. Speakers of unknown sex or age are in no group."""
 
     sex: dict[str, str]
     """Speaker -> "female" or "male"."""
     age_group: dict[str, str]
     """Speaker -> a decade, as in "30-39"."""
     notes: tuple[str, ...]
-    """What is not known, and why."""
+    """What is unknown, and why."""
 
 
-def demographics_of(corpus: str, speakers: Sequence[str], root: Path | None = None) -> Demographics:
-    """Group speakers by sex and age.
+def demographics_of(speakers: Sequence[str], roots: Sequence[Path] = ()) -> Demographics:
+    """Group speakers by sex and age, as far as the publishers of their corpora state them.
 
-    RAVDESS's odd actors are men; its ages are not published by actor. CREMA-D's are in `VideoDemographics.csv`, which
-    is looked for in `root` and in the folder that holds it. Of other corpora nothing is known.
+    CREMA-D states them in `VideoDemographics.csv`, in a root or in the folder above it. For other corpora see
+    `CorpusKind.sex_of` and `CorpusKind.ages`.
 
     Args:
-        corpus: its name, as in `Corpus.name`.
-        speakers: their names, as in "ravdess:12".
-        root: the directory of the corpus; None where it is not at hand.
+        speakers: names, as in "ravdess:12".
+        roots: directories of the corpora; empty if they are not available.
 
     Raises:
         UserError: CREMA-D's file is damaged.
     """
-    if corpus == ravdess.NAME:
-        actors = {speaker: speaker.partition(":")[2] for speaker in speakers}
-        sex = {speaker: _SEXES[int(actor[-1]) % 2] for speaker, actor in actors.items() if actor.isdecimal()}
-        return Demographics(sex, {}, ("no groups of age: RAVDESS does not publish them by actor",))
-    if corpus != crema_d.NAME:
+    of_corpus: dict[str, list[str]] = {}
+    for speaker in speakers:
+        of_corpus.setdefault(speaker.partition(":")[0], []).append(speaker)
+    found = [_of_corpus(corpus, names, roots) for corpus, names in of_corpus.items()]
+    return Demographics(
+        sex={speaker: sex for part in found for speaker, sex in part.sex.items()},
+        age_group={speaker: group for part in found for speaker, group in part.age_group.items()},
+        notes=tuple(note for part in found for note in part.notes),
+    )
+
+
+def _of_corpus(corpus: str, speakers: Sequence[str], roots: Sequence[Path]) -> Demographics:
+    if corpus == crema_d.NAME:
+        return _of_crema_d(speakers, roots)
+    kind = next((kind for kind in KNOWN_CORPORA if kind.name == corpus), None)
+    ids = {speaker: speaker.partition(":")[2] for speaker in speakers}
+    sex = {speaker: sex for speaker, name in ids.items() if kind and (sex := kind.sex_of(name))}
+    ages = {speaker: age_group(kind.ages[name]) for speaker, name in ids.items() if kind and name in kind.ages}
+    if not (kind and sex):
         return Demographics({}, {}, (f"no groups of sex and age: nothing is known of the speakers of {corpus}",))
-    places = () if root is None else (root / CREMA_D_FILE, root.parent / CREMA_D_FILE)
+    notes = () if ages else (f"no groups of age: {kind.written} does not publish them by speaker",)
+    return Demographics(sex, ages, notes)
+
+
+def _of_crema_d(speakers: Sequence[str], roots: Sequence[Path]) -> Demographics:
+    places = [folder / CREMA_D_FILE for root in roots for folder in (root, root.parent)]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
-        remedy = f"no groups of sex and age: {CREMA_D_FILE} does not lie in the folder of CREMA-D or above it"
-        return Demographics({}, {}, (remedy,))
-    told = read_actors(path)
-    known = [speaker for speaker in speakers if speaker in told]
-    unknown = [speaker for speaker in speakers if speaker not in told]
+        note = f"no groups of sex and age: {CREMA_D_FILE} is not in the folder of CREMA-D or above it"
+        return Demographics({}, {}, (note,))
+    stated = read_actors(path)
+    known = [speaker for speaker in speakers if speaker in stated]
+    unknown = [speaker for speaker in speakers if speaker not in stated]
     return Demographics(
-        sex={speaker: told[speaker][0] for speaker in known},
-        age_group={speaker: age_group(told[speaker][1]) for speaker in known},
+        sex={speaker: stated[speaker][0] for speaker in known},
+        age_group={speaker: age_group(stated[speaker][1]) for speaker in known},
         notes=(f"in no group of sex or age, since {path} lacks them: {', '.join(unknown)}",) if unknown else (),
     )
 
 
 def age_group(years: int) -> str:
-    """The decade of an age; everybody of 60 and over is in one group.
+    """The decade of an age; one group holds all of 60 and over.
 
     Example:
         >>> age_group(29), age_group(74)

@@ -1,7 +1,8 @@
-"""Which speakers a fold trains on, validates on and tests on: schemes from `folds.yaml`, or from a user's own file."""
+"""Speakers on the training, validation and test side of each fold: schemes from `folds.yaml` or the user's own file."""
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -11,7 +12,7 @@ from typing import Any
 import yaml
 
 from ser_tf.corpora.corpus import Corpus
-from ser_tf.corpora.opening import KNOWN_CORPORA
+from ser_tf.corpora.known import KNOWN_CORPORA
 from ser_tf.documents import BaseLoader, read_yaml
 from ser_tf.errors import UserError
 
@@ -19,15 +20,15 @@ SIDES = ("train", "validation", "test")
 SPEAKER_INDEPENDENT = "speaker-independent"
 """The protocol of every fold here."""
 RANDOM_SPLIT = "random split, speaker-dependent: not comparable"
-"""The protocol of a split that hears the test speakers in training; its name is the mark that it carries everywhere."""
+"""The protocol of a split that trains on test speakers; the name warns wherever it appears."""
 CROSS_CORPUS = "cross-corpus"
 """The protocol of training on one corpus and testing on another."""
 
 DEALT_FOLDS = 10
-"""Folds of scheme `complete` where the file has none for a corpus; fewer where that would leave a side without an
-emotion, or there are fewer speakers."""
+"""Folds of scheme `complete` for a corpus that the file lacks; fewer if it has fewer speakers, or if a side would lack
+an emotion."""
 _LONGEST_NUMBER = 18
-"""Digits; Python takes no numbers of thousands."""
+"""Digits; Python refuses to read numbers of thousands of digits."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +44,20 @@ class Fold:
 
 @dataclass(frozen=True)
 class Scheme:
-    """Folds of one corpus, holding only speakers who are in its folder."""
+    """Folds of a corpus, with only the speakers in its folder."""
 
     name: str
     corpus: str
     folds: tuple[Fold, ...]
     notes: tuple[str, ...]
     speakers: tuple[str, ...]
-    """The speakers in the folder, whether the folds use them or not."""
+    """All speakers in the folder, including those in no fold."""
     missing_speakers: tuple[str, ...]
-    """Speakers named by the folds whom the folder lacks."""
+    """Speakers of the folds who are not in the folder."""
 
     @property
     def hash(self) -> str:
-        """Sixteen hex digits that change when, and only when, the speakers on a side of a fold change."""
+        """Sixteen hex digits that depend only on the speakers on each side of each fold."""
         sides = [[fold.train, fold.validation, fold.test] for fold in self.folds]
         return hashlib.sha256(json.dumps(sides, separators=(",", ":")).encode()).hexdigest()[:16]
 
@@ -85,13 +86,18 @@ class Scheme:
 
 
 def load_scheme(name: str, corpus: Corpus, path: Path | None = None) -> Scheme:
-    """The folds of that scheme for that corpus.
+    """The folds of a scheme.
+
+    Joined corpora have as many folds as the scheme has for the corpus with the fewest, K. Fold i tests the folds i,
+    i + K, i + 2K, ... of each corpus. It validates on their validation speakers who are not tested, and trains on their
+    other speakers. A corpus with fewer than three speakers cannot be on all sides: it is always trained on, with a
+    warning.
 
     Args:
-        name: `published`, `corrected`, `complete`, `emobox`, or a scheme of the user's own file. A corpus that the
-            project's file does not name has one scheme, `complete`, dealt from its speakers.
-        corpus: its name picks the schemes; its speakers say who is there.
-        path: a fold file of the user's own, in the form that the head of `folds.yaml` explains.
+        name: `published`, `corrected`, `complete`, `emobox`, or a scheme of the user's own file. A corpus that
+            `folds.yaml` lacks has only `complete`, dealt from its speakers.
+        corpus: its name selects the schemes, its speakers restrict them.
+        path: a fold file of the user's own; the head of `folds.yaml` explains the form.
 
     Returns:
         The scheme, restricted to the speakers in the folder; `missing_speakers` lists the others.
@@ -100,6 +106,8 @@ def load_scheme(name: str, corpus: Corpus, path: Path | None = None) -> Scheme:
         UserError: no such scheme, a malformed file, an unknown speaker, a speaker on two sides of a fold, or a side
             without speakers.
     """
+    if corpus.parts:
+        return _joined(name, corpus, path)
     where = str(path) if path else "folds.yaml"
     corpora = _read(path)
     if path is None and corpus.name not in corpora:
@@ -111,7 +119,7 @@ def load_scheme(name: str, corpus: Corpus, path: Path | None = None) -> Scheme:
         raise UserError(f"{where}: {corpus.name}: expected a mapping of schemes. Received: {schemes!r}")
     if name not in schemes:
         there = ", ".join(schemes) or "none"
-        raise UserError(f"{where}: no scheme {name!r} for corpus {corpus.name}; choose one of those there: {there}")
+        raise UserError(f"{where}: no scheme {name!r} for corpus {corpus.name}; choose one of: {there}")
     where = f"{where}: {corpus.name}: {name}"
     notes, sides = _parse(name, schemes, where)
     folds = _resolve(sides, known_speakers(corpus), where)
@@ -130,7 +138,7 @@ def load_scheme(name: str, corpus: Corpus, path: Path | None = None) -> Scheme:
 
 
 def known_speakers(corpus: Corpus) -> tuple[str, ...]:
-    """Sorted speakers of the complete corpus; where its content is not fixed, those who are there."""
+    """Sorted speakers of the complete corpus; if its content is not known, those in the folder."""
     published = {
         parsed[0]
         for kind in KNOWN_CORPORA
@@ -146,12 +154,46 @@ def deal_folds(speakers: Sequence[str], folds: int) -> list[list[str]]:
     return [list(speakers[first::folds]) for first in range(folds)]
 
 
+def _joined(name: str, corpus: Corpus, path: Path | None) -> Scheme:
+    always = [part for part in corpus.parts if path is None and len(known_speakers(part)) < len(SIDES)]
+    reasons = [f"{part.name}: always trained on, never tested: it has {len(part.speakers)} speakers" for part in always]
+    schemes = [load_scheme(name, part, path) for part in corpus.parts if part not in always]
+    if not schemes:
+        raise UserError(
+            f"{corpus.root}: expected a corpus with at least {len(SIDES)} speakers, to train, validate and test on "
+            f"different ones. Received: {corpus.name}; add one"
+        )
+    count = min(len(scheme.folds) for scheme in schemes)
+    untested = {speaker for part in always for speaker in part.speakers}
+    folds = []
+    for number in range(1, count + 1):
+        own = [fold for scheme in schemes for fold in scheme.folds[number - 1 :: count]]
+        test = {speaker for fold in own for speaker in fold.test}
+        validation = {speaker for fold in own for speaker in fold.validation} - test
+        train = {speaker for fold in own for speaker in fold.train} - validation - test | untested
+        folds.append(Fold(number, tuple(sorted(train)), tuple(sorted(validation)), tuple(sorted(test))))
+    notes = [f"{scheme.corpus}: {note}" for scheme in schemes for note in scheme.notes]
+    merged = [f"{scheme.corpus} ({len(scheme.folds)})" for scheme in schemes if len(scheme.folds) > count]
+    if merged:
+        notes.append(f"Fold i tests the folds i, i + {count}, ... of {' and '.join(merged)}.")
+    for reason in reasons:
+        warnings.warn(reason, stacklevel=1)
+    return Scheme(
+        name=name,
+        corpus=corpus.name,
+        folds=tuple(folds),
+        notes=(*notes, *reasons),
+        speakers=corpus.speakers,
+        missing_speakers=tuple(speaker for scheme in schemes for speaker in scheme.missing_speakers),
+    )
+
+
 def _dealt(corpus: Corpus) -> dict[str, Any]:
     speakers = corpus.speakers
     if len(speakers) < len(SIDES):
         raise UserError(
             f"{corpus.root}: expected at least {len(SIDES)} speakers, to train, validate and test on different ones. "
-            f"Received: {len(speakers)} ({', '.join(speakers)}); add recordings of other speakers"
+            f"Received: {len(speakers)} ({', '.join(speakers)}); add recordings of other speakers, or another corpus"
         )
     spoken = {speaker: set[str]() for speaker in speakers}
     for utterance in corpus.utterances:
@@ -179,20 +221,20 @@ def _dealt(corpus: Corpus) -> dict[str, Any]:
 def _spread(spoken: Mapping[str, set[str]], count: int) -> list[list[str]]:
     """Speakers dealt to test sets so that each set soon has every emotion.
 
-    Those with most emotions come first, then in the given order; each goes where most of them are new, and there to the
-    smallest set.
+    Speakers with most emotions come first, then in the given order. Each goes to the set where most of their emotions
+    are new, and of equals to the smallest.
     """
     sets: list[list[str]] = [[] for _ in range(count)]
-    heard: list[set[str]] = [set() for _ in range(count)]
+    present: list[set[str]] = [set() for _ in range(count)]
     for speaker in sorted(spoken, key=lambda speaker: -len(spoken[speaker])):
-        place = min(range(count), key=lambda place: (-len(spoken[speaker] - heard[place]), len(sets[place])))
+        place = min(range(count), key=lambda place: (-len(spoken[speaker] - present[place]), len(sets[place])))
         sets[place].append(speaker)
-        heard[place] |= spoken[speaker]
+        present[place] |= spoken[speaker]
     return sets
 
 
 class _Loader(BaseLoader):
-    """Every scalar stays a string (so `no` is a name, `1:30` no number), and no key may be written twice."""
+    """Keeps every scalar a string (`no` is a name, `1:30` is not a number) and refuses a key that is written twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping = super().construct_mapping(node, deep)
@@ -219,7 +261,7 @@ def _mapping(data: Any, allowed: Sequence[str], where: str) -> dict[str, Any]:
 
 
 def _parse(name: str, schemes: dict[str, Any], where: str) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
-    """Notes of the scheme, and per fold its sides as written, with `same_as` followed."""
+    """Notes of the scheme, and the sides of each fold as written; `same_as` is resolved."""
     scheme = _mapping(schemes[name], ("notes", "same_as", "folds"), where)
     folds = scheme.get("folds", {})
     if "same_as" in scheme:
@@ -244,7 +286,7 @@ def _items(side: Any, where: str) -> list[str]:
 
 
 def _resolve(folds: list[dict[str, Any]], known: Sequence[str], where: str) -> list[Fold]:
-    """Folds with speaker names in place of numbers and ranges, and the sides that were left out filled in."""
+    """Folds with speaker names in place of numbers and ranges; omitted sides are filled in."""
 
     def named(fold: int, side: str) -> list[str]:
         here = f"{where}: fold {fold + 1}: {side}"
@@ -263,7 +305,7 @@ def _resolve(folds: list[dict[str, Any]], known: Sequence[str], where: str) -> l
 
 
 def _speakers(item: str, known: Sequence[str], where: str) -> list[str]:
-    """Speakers meant by a full name, a name or number without its corpus, or a range of numbers."""
+    """The speakers of a full name, a name or number without its corpus, or a range of numbers."""
     names = {speaker.partition(":")[2]: speaker for speaker in known}
     numbers = {int(name): speaker for name, speaker in names.items() if _is_number(name)}
     if item in known:

@@ -1,18 +1,14 @@
-"""Opens a corpus: which utterance, speaker and emotion a file is.
+"""Open a corpus: find the utterance, speaker and emotion of each file.
 
-A corpus is recognised by its file names alone: any audio format, any nesting. A new corpus is one module that knows its
-names (like `ravdess.py`) and one line in `KNOWN_CORPORA`.
+File names identify a corpus, in any audio format and at any depth; see `ser_tf.corpora.known`.
 """
 
 import os
-from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-import yaml
-
-from ser_tf.corpora import crema_d, emovo, nemo, ravdess, synthetic
 from ser_tf.corpora.corpus import (
     AUDIO_SUFFIXES,
     POLARITIES,
@@ -23,74 +19,40 @@ from ser_tf.corpora.corpus import (
     check_variety,
     is_table,
 )
+from ser_tf.corpora.kind import CorpusKind
+from ser_tf.corpora.known import KNOWN_CORPORA
 from ser_tf.errors import UserError
 
 
 @dataclass(frozen=True)
-class CorpusKind:
-    """How one corpus is recognised, and what its publisher put into it."""
-
-    name: str
-    emotions: tuple[str, ...]
-    """Label order."""
-    parse: Callable[[str], tuple[str, str] | None]
-    """File name without suffix -> speaker and emotion; None when the name is none of the corpus's utterances;
-    UserError when it is built like one and its emotion is unknown."""
-    speaker_of: Callable[[str], str | None]
-    """File name without suffix -> speaker of any recording of the publisher's, also one that `parse` leaves out."""
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    """Names of older releases -> today's."""
-    published_names: Callable[[], frozenset[str]] = frozenset
-    """Names of all utterances of the complete corpus; empty when it has no fixed content."""
-    published_rate_hz: int | None = None
-
-
-KNOWN_CORPORA: tuple[CorpusKind, ...] = (
-    CorpusKind(ravdess.NAME, ravdess.EMOTIONS, ravdess.parse, ravdess.speaker_of, {}, ravdess.published_names, 48_000),
-    CorpusKind(
-        crema_d.NAME,
-        crema_d.EMOTIONS,
-        crema_d.parse,
-        crema_d.speaker_of,
-        crema_d.RENAMED,
-        crema_d.published_names,
-        16_000,
-    ),
-    CorpusKind(emovo.NAME, emovo.EMOTIONS, emovo.parse, emovo.speaker_of, published_rate_hz=48_000),
-    CorpusKind(nemo.NAME, nemo.EMOTIONS, nemo.parse, nemo.speaker_of, published_rate_hz=24_000),
-    CorpusKind(synthetic.NAME, synthetic.EMOTIONS, synthetic.parse, synthetic.speaker_of),
-)
-
-
-@dataclass(frozen=True)
 class Listing:
-    """What the file names in a directory say."""
+    """The files of a directory, by their names."""
 
     kind: CorpusKind
     files_of: Mapping[str, tuple[Utterance, ...]]
-    """Utterance name -> it in each file that holds it; the first is the one that is used."""
+    """Name -> the utterance in each of its files; the first file is used."""
     foreign: tuple[Path, ...]
-    """Audio files that are no utterance of the corpus, or in a format that is not read."""
+    """Audio files that are no utterance of the corpus, or have a format that is not read."""
     unknown: Mapping[Path, str]
-    """Audio files named like an utterance but with an unknown emotion -> what is wrong."""
+    """Audio file named like an utterance but with an unknown emotion -> the problem."""
 
 
 def open_corpus(root: Path, *, keep_excluded: bool = False) -> Corpus:
     """Recognise the corpus in a directory, or read a table.
 
-    Only names are looked at, so that opening is quick; `ser_tf.corpora.audit` reads the files.
+    This is quick, since it reads only names; `ser_tf.corpora.audit` reads the files.
 
     Args:
         root: directory of recordings at any depth, or a CSV table (see `ser_tf.corpora.table`).
-        keep_excluded: keep the utterances on the default exclusion list (`exclusions.yaml`), and in training those
-            that the corpus has under two emotions.
+        keep_excluded: keep utterances that are left out by default (`CorpusKind.exclusions`) and, in training,
+            recordings with two emotions.
 
     Returns:
-        The corpus. An utterance stored several times counts once: of its files the first in the order of
-        `AUDIO_SUFFIXES`, then the least nested, then the first by path.
+        The corpus. An utterance with several files counts once: by the first file in the order of `AUDIO_SUFFIXES`,
+        then the least nested, then the first by path.
 
     Raises:
-        UserError: nothing there, no known corpus or two of them, an unknown emotion, or a single speaker or emotion.
+        UserError: no recordings, no known corpus or two of them, an unknown emotion, or a single speaker or emotion.
     """
     root = Path(root)
     if is_table(root):
@@ -107,7 +69,7 @@ def open_corpus(root: Path, *, keep_excluded: bool = False) -> Corpus:
         root=root,
         utterances=tuple(copies[0] for name, copies in listing.files_of.items() if name not in excluded),
         emotions=listing.kind.emotions,
-        polarities=tuple(POLARITIES[emotion] for emotion in listing.kind.emotions),
+        polarities=tuple({**POLARITIES, **listing.kind.polarities}[emotion] for emotion in listing.kind.emotions),
         exclusions=exclusions,
         keep_excluded=keep_excluded,
     )
@@ -121,7 +83,7 @@ def list_corpus(root: Path) -> Listing:
         root: directory of recordings at any depth.
 
     Returns:
-        The corpus, its files by utterance name (sorted), and the files that are none.
+        The corpus, its files by utterance name (sorted), and all other audio files.
 
     Raises:
         UserError: not a directory, no audio in it, no known corpus or more than one.
@@ -135,15 +97,15 @@ def list_corpus(root: Path) -> Listing:
     found: dict[str, dict[str, list[Utterance]]] = {}
     unknown: dict[str, dict[Path, str]] = {}
     for path, kind in product(readable, KNOWN_CORPORA):
+        name = kind.name_of(path)
         try:
-            parsed = kind.parse(path.stem)
+            parsed = kind.parse(name)
         except UserError as error:
             unknown.setdefault(kind.name, {})[path] = str(error)
             continue
         if parsed is not None:
             speaker, emotion = parsed
-            utterance = Utterance(kind.renamed.get(path.stem, path.stem), path, speaker, emotion)
-            found.setdefault(kind.name, {}).setdefault(utterance.name, []).append(utterance)
+            found.setdefault(kind.name, {}).setdefault(name, []).append(Utterance(name, path, speaker, emotion))
     present = [kind for kind in KNOWN_CORPORA if kind.name in (found or unknown)]
     known = ", ".join(kind.name for kind in KNOWN_CORPORA)
     if not present:
@@ -153,7 +115,10 @@ def list_corpus(root: Path) -> Listing:
         )
     if len(present) > 1:
         names = " and ".join(kind.name for kind in present)
-        raise UserError(f"{root}: the directory holds both {names}; give one of them")
+        raise UserError(
+            f"{root}: expected files of one corpus. Received: files of {names}; put each corpus into its own folder, "
+            "or describe the files in a CSV table (columns path, speaker, emotion)"
+        )
     kind = present[0]
     files_of = {name: tuple(utterances) for name, utterances in sorted(found.get(kind.name, {}).items())}
     problems = unknown.get(kind.name, {})
@@ -162,14 +127,14 @@ def list_corpus(root: Path) -> Listing:
 
 
 def exclusions_among(corpus: str, names: Container[str]) -> tuple[Exclusion, ...]:
-    """What the default exclusion list takes out of these utterances, sorted by name."""
-    entries = yaml.safe_load(Path(__file__).with_name("exclusions.yaml").read_text()).get(corpus, [])
-    listed = {name: entry["reason"] for entry in entries for name in entry["names"]}
+    """Those of the utterances that are left out by default, sorted by name; for joined corpora of any of them."""
+    kinds = [kind for kind in KNOWN_CORPORA if kind.name in corpus.split("+")]
+    listed = {name: reason for kind in kinds for name, reason in kind.exclusions.items()}
     return tuple(Exclusion(name, listed[name]) for name in sorted(listed) if name in names)
 
 
 def _audio_files(root: Path) -> list[Path]:
-    """Audio files below a directory, in the order in which copies are preferred; last, those that are not read."""
+    """Audio files below a directory: preferred copies first, formats that are not read last."""
     if not root.exists():
         raise UserError(f"{root}: expected a directory of recordings or a CSV table. Received: nothing there")
     if not root.is_dir():

@@ -1,9 +1,9 @@
-"""Whose voice a recording is: any folder of speakers, named `corpus:id`.
+"""Find the speaker of each recording in any folder of speakers, as `corpus:id`.
 
-A file's own name is asked before any layout of folders: recordings of RAVDESS, CREMA-D and the synthetic corpus keep
-their speakers wherever they are copied to, those of LibriSpeech (`19/198/19-198-0000`, or without the chapter's folder)
-and VoxCeleb (`id10270/x6uYqmx31kE/00001`) with their publishers' folders. Where no file has such a name, the layout is
-`root/<speaker>/**/*`, and `corpus` is the name of the root folder.
+The file name comes before the folders. Recordings of a known emotion corpus keep their speaker wherever they are copied
+to. Those of LibriSpeech (`19/198/19-198-0000`, or without the chapter's folder) and VoxCeleb
+(`id10270/x6uYqmx31kE/00001`) need their publishers' folders. All other files have the layout `root/<speaker>/**/*`, and
+`corpus` is the name of the root folder.
 """
 
 import csv
@@ -18,16 +18,16 @@ from typing import NamedTuple
 
 from ser_tf.corpora.corpus import AUDIO_SUFFIXES, Utterance, is_table
 from ser_tf.corpora.demographics import CREMA_D_FILE, read_actors
-from ser_tf.corpora.opening import KNOWN_CORPORA
+from ser_tf.corpora.known import KNOWN_CORPORA
 from ser_tf.errors import UserError
 
 LIBRISPEECH = "librispeech"
 VOXCELEB1 = "voxceleb1"
 VOXCELEB2 = "voxceleb2"
 RECOGNISED = frozenset({*(kind.name for kind in KNOWN_CORPORA), LIBRISPEECH, VOXCELEB1, VOXCELEB2})
-"""Corpora whose speakers have one name everywhere; others are named after whatever folder or table holds them."""
+"""Corpora whose speakers have one name everywhere; others are named after their folder or table."""
 LISTS = ("vox1_meta.csv", "vox2_meta.csv", "SPEAKERS.TXT", CREMA_D_FILE)
-"""The publishers' lists of speakers, looked for in the root and in the folders above it."""
+"""The publishers' lists of speakers, in the root or in a folder above it."""
 _FOLDERS_ABOVE = 3
 """VoxCeleb's root is `vox1/dev/wav`, and its list may lie beside `vox1`."""
 
@@ -43,24 +43,24 @@ _SEXES = {"f": "female", "m": "male"}
 
 
 class SpeakerRecording(NamedTuple):
-    """A file, and whose voice it is."""
+    """A file and its speaker."""
 
     path: Path
     name: str
     """Unique among the recordings of its corpus; equal for copies in several formats."""
     speaker: str
-    """As in "voxceleb1:id10270"; empty when nothing tells."""
+    """As in "voxceleb1:id10270"; empty if unknown."""
     recognised: bool
-    """Whether the file's own name told, or a table; otherwise the folder below the root did."""
+    """Whether the speaker comes from the file name or a table, not from the folder below the root."""
 
 
 @dataclass(frozen=True)
 class SpeakerLists:
-    """What the publishers' lists tell.
+    """The content of the publishers' lists.
 
     Attributes:
         sex: speaker -> "female" or "male".
-        voxceleb1_id: name of a VoxCeleb1 speaker, under which its first release has the folder -> id.
+        voxceleb1_id: name of a VoxCeleb1 speaker, which is the folder in its first release -> id.
     """
 
     sex: dict[str, str] = field(default_factory=dict)
@@ -68,15 +68,15 @@ class SpeakerLists:
 
 
 def recognise(path: Path) -> tuple[str, str] | None:
-    """Speaker and name of a recording by the names of the file and of the two folders above it.
+    """Speaker and name of a recording, from the names of the file and of the two folders above it.
 
-    In VoxCeleb1's first release the folders have the speakers' names; the publisher's list tells their ids.
+    In VoxCeleb1's first release the folders have the speakers' names; the publisher's list gives their ids.
 
     Returns:
-        None when it is named like no recording of a known corpus.
+        None if it is not named like a recording of a known corpus.
 
     Raises:
-        UserError: it is one of VoxCeleb, and no list tells whose.
+        UserError: it is one of VoxCeleb, and no list gives the speaker's id.
 
     Example:
         >>> recognise(Path("anywhere/03-01-05-01-02-01-12.wav"))
@@ -85,8 +85,9 @@ def recognise(path: Path) -> tuple[str, str] | None:
         ('voxceleb2:id00012', 'id00012/21Uxsk56VDQ/00001')
     """
     for kind in KNOWN_CORPORA:
-        if speaker := kind.speaker_of(path.stem):
-            return speaker, kind.renamed.get(path.stem, path.stem)
+        name = kind.name_of(path)
+        if speaker := kind.speaker(name):
+            return speaker, name
     path = path.absolute()
     if (match := _LIBRISPEECH_NAME.fullmatch(path.stem)) and match["reader"] in path.parts[-3:-1]:
         return f"{LIBRISPEECH}:{match['reader']}", path.stem
@@ -94,19 +95,19 @@ def recognise(path: Path) -> tuple[str, str] | None:
 
 
 def identities(utterance: Utterance) -> set[str]:
-    """Every name that the speaker of an utterance goes by: a table may give its own to one of a known corpus."""
+    """All names of an utterance's speaker: a table may rename a speaker of a known corpus."""
     recognised = recognise(utterance.path)
     return {utterance.speaker} | ({recognised[0]} if recognised else set())
 
 
 def find_recordings(root: Path) -> Iterator[SpeakerRecording]:
-    """Go through a folder of speakers; no more than one folder's path is held in memory at a time.
+    """Walk a folder of speakers, holding one folder's paths in memory at a time.
 
     Args:
         root: directory of recordings at any depth, or a CSV table (see `ser_tf.corpora.table`).
 
     Yields:
-        Every audio file, in no order.
+        Every audio file, in no particular order.
 
     Raises:
         UserError: the root is missing or no directory, a directory cannot be read, or a list of speakers is missing.
@@ -134,7 +135,7 @@ def find_recordings(root: Path) -> Iterator[SpeakerRecording]:
 
 
 def read_lists(root: Path) -> SpeakerLists:
-    """Read the publishers' lists of speakers that stand in a root or in one of the three folders above it.
+    """Read the publishers' lists of speakers in a root and in the three folders above it.
 
     Raises:
         UserError: a list is damaged.
@@ -175,7 +176,7 @@ def _recognise_voxceleb(path: Path) -> tuple[str, str] | None:
     if _SURELY_A_VIDEO.fullmatch(video):
         raise UserError(
             f"{path.parents[1]}: expected an id such as id10003 over VoxCeleb's video {video}. Received: a name whose "
-            f"id no list tells; put vox1_meta.csv beside it or, if this is no VoxCeleb, rename the folder {video}"
+            f"id is in no list; put vox1_meta.csv beside it or, if this is no VoxCeleb, rename the folder {video}"
         )
     return None
 

@@ -1,8 +1,8 @@
-"""A corpus that the project synthesises itself, so that everything runs without anybody's recordings.
+"""A corpus that the project synthesises, so that everything runs without recordings.
 
 An utterance is speech-like: glottal pulses and breath noise through the formants of a speaker's vocal tract, syllables
 with consonant bursts, silence at both ends and between two phrases, and background noise. Emotion is expressed in
-pitch, range, tempo, energy and voice quality (`EMOTION_PROFILES`), with strengths that vary so much from utterance to
+pitch, range, tempo, energy and voice quality (`EMOTION_PROFILES`). Its strength varies so much from utterance to
 utterance that the emotions overlap. File names are `syn-SS-EMOTION-TT`: speaker, emotion, take.
 """
 
@@ -21,15 +21,16 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from ser_tf.corpora.kind import CorpusFacts, CorpusKind
 from ser_tf.errors import UserError
 
 NAME = "synthetic"
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 """Label order, as in RAVDESS."""
 MANIFEST = "synthetic.json"
-"""File in the corpus's directory that says how it was made."""
+"""File in the corpus's directory with the parameters of the synthesis."""
 VERSION = 1
-"""Raised whenever the same parameters give other samples."""
+"""Raised whenever the same parameters give different samples."""
 
 RATES_HZ = (16_000, 22_050, 48_000)
 """Speakers 1, 2, 3, 4, ... are written at these rates in turn; every fourth speaker is written in stereo."""
@@ -39,7 +40,7 @@ LEVEL_DBFS = -26.0
 CONSONANT_DB = -14.0
 """Energy of all consonants against that of all vowels."""
 SNR_DB = 30.0
-"""Neutral speech over the background noise, which is as loud in every utterance."""
+"""Neutral speech over the background noise, which has the same level in every utterance."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ EMOTION_PROFILES: dict[str, EmotionProfile] = {
 STRENGTHS = (0.7, 1.3)
 """Range of the strength of an emotion: 0 would be neutral, 1 is the profile."""
 SPREAD = EmotionProfile(1.0, 0.4, 0.8, 0.05, 1.2, 0.6, 2.0, 0.005, 0.02)
-"""Standard deviation from utterance to utterance, whatever the emotion."""
+"""Standard deviation from utterance to utterance, for every emotion."""
 
 _NAME = re.compile(r"syn-(?P<speaker>\d\d)-(?P<emotion>[a-z]+)-\d\d")
 _LARGEST = 99
@@ -102,8 +103,8 @@ _WINDOW_SECONDS = 0.032
 Floats = NDArray[np.float64]
 
 
-def parse(stem: str) -> tuple[str, str] | None:
-    """Speaker and emotion of a file name without suffix; None when it is no utterance of this corpus.
+def parse(name: str) -> tuple[str, str] | None:
+    """Speaker and emotion of an utterance; None if it is not one of this corpus.
 
     Raises:
         UserError: the emotion is none of `EMOTIONS`.
@@ -112,7 +113,7 @@ def parse(stem: str) -> tuple[str, str] | None:
         >>> parse("syn-03-happy-01")
         ('synthetic:03', 'happy')
     """
-    match = _NAME.fullmatch(stem)
+    match = _NAME.fullmatch(name)
     if match is None:
         return None
     if match["emotion"] not in EMOTIONS:
@@ -120,29 +121,44 @@ def parse(stem: str) -> tuple[str, str] | None:
     return f"{NAME}:{match['speaker']}", match["emotion"]
 
 
-def speaker_of(stem: str) -> str | None:
-    """The speaker, whatever the emotion; None when the name is none of this corpus's."""
-    match = _NAME.fullmatch(stem)
+def speaker_of(name: str) -> str | None:
+    """The speaker, even if the emotion is unknown; None if this corpus has no such name."""
+    match = _NAME.fullmatch(name)
     return f"{NAME}:{match['speaker']}" if match else None
+
+
+CORPUS = CorpusKind(
+    name=NAME,
+    written="synthetic corpus",
+    facts=CorpusFacts(
+        title="the synthetic corpus of ser_tf",
+        licence="none: a program made the recordings",
+        terms="nothing",
+        speech="nobody: synthetic voices, which say nothing about human emotion",
+    ),
+    emotions=EMOTIONS,
+    parse=parse,
+    speaker_of=speaker_of,
+)
 
 
 def synthesise(
     root: Path, *, speakers: int = 12, takes: int = 4, emotions: Sequence[str] = EMOTIONS, seed: int = 0
 ) -> Path:
-    """Write the corpus as 16-bit wav files; what is already there stays.
+    """Write the corpus as 16-bit wav files; existing files stay.
 
     Args:
-        root: directory to write to: new, empty, or holding this very corpus, whole or half written.
+        root: directory to write to: new, empty, or with this corpus, complete or not.
         speakers: 1 to 99; men have odd numbers.
         takes: utterances of each speaker and emotion, 1 to 99.
         emotions: some of `EMOTIONS`.
-        seed: the same seed gives the same files, and an utterance does not depend on how many others there are.
+        seed: the same seed gives the same files; an utterance does not depend on the number of others.
 
     Returns:
         `root`.
 
     Raises:
-        UserError: a parameter is out of range, `root` holds something else, or it cannot be written.
+        UserError: a parameter is out of range, `root` contains something else, or it cannot be written.
     """
     root = Path(root)
     for name, value in (("speakers", speakers), ("takes", takes)):
@@ -277,7 +293,7 @@ def _speak(voice: _Voice, manner: EmotionProfile, timing: _Timing, rate_hz: int,
 def _pitch_hz(
     voice: _Voice, manner: EmotionProfile, timing: _Timing, seconds: Floats, rng: np.random.Generator
 ) -> Floats:
-    """Accents of the syllables upon a line that declines by three semitones, and the movement at the end."""
+    """Accents of the syllables on a line that falls by three semitones, and the movement at the end."""
     middles = (timing.vowel + timing.end) / 2
     accents = rng.normal(0, manner.range_semitones, middles.size)
     contour = manner.pitch_semitones + accents - accents.mean() + np.linspace(1.5, -1.5, middles.size)
@@ -326,7 +342,7 @@ def _bursts(timing: _Timing, hz: Floats, at_seconds: Floats, rng: np.random.Gene
 
 
 def _tilt(hz: Floats, db_per_octave: float) -> Floats:
-    """Gains [frequencies, 1] that fall or rise from 200 Hz on."""
+    """Gains [frequencies, 1] with a slope above 200 Hz."""
     return _db(db_per_octave * np.log2(np.maximum(hz, 200.0) / 200.0))[:, None]
 
 
@@ -343,7 +359,7 @@ def _unit(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _claim(root: Path, made_by: dict[str, Any]) -> None:
-    """Take a new or empty directory, or find that it is this corpus; written first, the manifest survives a kill."""
+    """Claim a new or empty directory, or check that it is this corpus. The manifest comes first, to survive a kill."""
     root.mkdir(parents=True, exist_ok=True)
     manifest = root / MANIFEST
     if manifest.exists():
@@ -365,7 +381,7 @@ def _manifest_text(made_by: dict[str, Any]) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, also with two processes at work."""
+    """Write a file atomically, also if two processes write it."""
     partial = path.with_name(f"{path.name}.{os.getpid()}{_PARTIAL}")
     partial.write_bytes(data)
     partial.replace(path)

@@ -1,8 +1,8 @@
 """Any corpus, described in a CSV table.
 
-The columns are `path`, `speaker`, `emotion`, and optionally `polarity` (negative, positive, neutral), in any order and
-beside any others; commas, semicolons or tabs stand between them. Paths are relative to the table. A known emotion has
-its polarity already; for other words the emotion triplet loss needs the column.
+The columns are `path`, `speaker`, `emotion`, and optionally `polarity` (negative, positive, neutral), in any order.
+Other columns are ignored. Commas, semicolons or tabs separate them. Paths are relative to the table. Known emotions
+have a polarity; for other words the emotion triplet loss needs the column.
 """
 
 import csv
@@ -23,32 +23,32 @@ POLARITY = "polarity"
 DELIMITERS = (",", ";", "\t")
 LARGEST_BYTES = 500_000_000
 EMPTY = frozenset({"", "nan", "NaN", "<NA>", "NA", "na", "N/A", "#N/A", "n/a", "null", "NULL", "None", "none"})
-"""What a cell without a value holds: programs write these words."""
+"""Cells without a value, as programs write them."""
 LONGEST_NAME = 100
-"""Characters of a speaker's or an emotion's name; a longer one is a transcript in the wrong column."""
+"""Characters in the name of a speaker or emotion; a longer one is probably a transcript in the wrong column."""
 RESERVED = frozenset({"side", "file", "utterance", "speaker", "truth", "prediction", "strategy", "seed", "fold"})
-"""No emotion may be called so: in a run's tables they are columns beside the emotions."""
+"""Forbidden as emotions: they are columns beside the emotions in a run's tables."""
 _IN_EMOTIONS = " -_'\u2019.,/&+()"
-"""What may stand in an emotion's name beside letters and digits, which it begins with."""
+"""Allowed in an emotion's name after the first letter or digit."""
 _JOINERS = "\u200c\u200d"
-"""They shape letters in Persian and in India's scripts, and are no separators."""
+"""Shape letters in Persian and Indian scripts; not separators."""
 
 
 def read_table(path: Path) -> Corpus:
     """Read a table as a corpus.
 
-    Known emotions come first in the label order, in the order of `EMOTIONS`, then the others by alphabet. White space
-    around a value is dropped and inside it becomes one space, and letters are composed (Unicode's NFC). Two spellings
-    that `voice` takes for one speaker are refused: only the user knows whether they are two people.
+    Label order: known emotions in the order of `EMOTIONS`, then the others alphabetically. White space around a value
+    is dropped, white space inside becomes one space, and letters are composed (Unicode's NFC). Two spellings that
+    `voice` treats as one speaker are refused, since only the user knows whether they are two people.
 
     Args:
-        path: CSV file in UTF-8 whose first row names the columns, in any case.
+        path: CSV file in UTF-8; its first row names the columns, in upper or lower case.
 
     Returns:
-        The corpus; an utterance's name is its path as written, without suffix and without detours (`a/../b`).
+        The corpus; an utterance's name is its path as written, without suffix and normalised (`a/../b` is `b`).
 
     Raises:
-        UserError: the file is not such a table; the message names the row, counted from 1 for the first line.
+        UserError: it is not such a table; the message gives the row, counted from 1 for the first line.
     """
     utterances: dict[str, Utterance] = {}
     polarities: dict[str, str] = {}
@@ -87,7 +87,7 @@ def read_table(path: Path) -> Corpus:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Where each row stands, and its cells by the columns that are needed, without the white space around them."""
+    """Place of each row, and its cells by column, without surrounding white space."""
     expected = f"{path}: expected a readable CSV table in UTF-8"
     try:
         text = read_bounded(path, LARGEST_BYTES).removeprefix("\ufeff")
@@ -95,7 +95,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         raise UserError(f"{expected}. Received: {error}; save it as UTF-8 (in Excel: CSV UTF-8)") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{expected}. Received: {error}") from error
-    # Strict: a quotation mark that is never closed would swallow all rows that follow.
+    # Strict: an unclosed quotation mark would swallow all following rows.
     lines = io.StringIO(text, newline="")
     rows = csv.reader(lines, delimiter=_delimiter(text), skipinitialspace=True, strict=True)
     try:
@@ -122,7 +122,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _delimiter(text: str) -> str:
-    """The one of `DELIMITERS` that separates most of the columns in the first line."""
+    """The delimiter that separates most of the known columns in the first line."""
     first = text.partition("\n")[0].casefold()
 
     def columns(delimiter: str) -> int:
@@ -153,14 +153,14 @@ def _utterance(row: dict[str, str], folder: Path, where: str) -> Utterance:
             )
     if speaker == "*" or not all(letter.isprintable() or letter in _JOINERS for letter in speaker):
         raise UserError(
-            f"{where}: expected a speaker's name of visible characters, and not * alone. Received: {quoted(speaker)}; "
-            "rename the speaker"
+            f"{where}: expected a speaker's name of visible characters other than a single *. "
+            f"Received: {quoted(speaker)}; rename the speaker"
         )
     return Utterance(name, folder / written, f"{NAME}:{speaker}", _emotion(emotion, where))
 
 
 def _path(written: str, folder: Path, where: str) -> str:
-    """The path as written, or with slashes for the backslashes of Windows where the recording is found so."""
+    """The path as written, or with slashes in place of Windows' backslashes if that is a file."""
     for path in (written, PureWindowsPath(written).as_posix()):
         try:
             if (folder / path).is_file():
@@ -180,7 +180,7 @@ def _emotion(written: str, where: str) -> str:
     )
     if not (fits and emotion[:1].isalnum()) or emotion in RESERVED:
         raise UserError(
-            f"{where}: expected an emotion of letters and digits, which begin it, and {_IN_EMOTIONS.strip()}, and none "
+            f"{where}: expected an emotion of letters and digits, then also {_IN_EMOTIONS.strip()}, and none "
             f"of {', '.join(sorted(RESERVED))}. Received: {quoted(written)}; rename the emotion"
         )
     return emotion

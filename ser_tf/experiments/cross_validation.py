@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -15,6 +16,7 @@ from ser_tf.corpora.demographics import demographics_of
 from ser_tf.corpora.folds import Scheme
 from ser_tf.errors import UserError
 from ser_tf.pipeline import prepare_speech
+from ser_tf.ray_cluster import ClusterTask, run_tasks
 from ser_tf.runs.files import write_json
 from ser_tf.runs.folder import RunFolder
 from ser_tf.statistics.summary import Summary, summarise
@@ -94,6 +96,29 @@ class CrossValidation:
             tasks.append(task)
         return tasks
 
+    def spread(self, tasks: Sequence[FoldTask], report: Callable[[str], None]) -> None:
+        """Train and test the unfinished runs on a Ray cluster, a task each; `run` then finds them finished.
+
+        Args:
+            tasks: from `tasks`.
+            report: receives a line per finished or lost run.
+
+        Raises:
+            UserError: a run cannot be trained, or as `ser_tf.ray_cluster.run_tasks`.
+        """
+        runs = [(task.strategy_name, task.fold.number, task.config.training.seed) for task in tasks]
+        unfinished = (
+            ClusterTask(
+                folder.path,
+                dataclasses.replace(self, strategies=[strategy], folds=[fold], seeds=[seed]),
+                partial(getattr, folder, "finished"),
+            )
+            for strategy, fold, seed in runs
+            if not (folder := self.run_folder(strategy, fold, seed)).finished
+        )
+        for name in run_tasks(train_alone, unfinished, report, trains=True):
+            report(f"{name}: finished")
+
     def run(self, tasks: Sequence[FoldTask], report: Callable[[str], None]) -> Iterator[dict[str, Any]]:
         """Train and test the unfinished runs.
 
@@ -131,10 +156,18 @@ class CrossValidation:
             UserError: the runs were tested on different utterances, so that their scores cannot be compared.
         """
         folders = [self.run_folder(*run).path for run in product(self.strategies, self.folds, self.seeds)]
-        demographics = demographics_of(self.corpus.name, self.corpus.speakers, self.corpus.root)
+        demographics = demographics_of(self.corpus.speakers, self.corpus.roots)
         summary = summarise(read_predictions(folders), demographics)
         write_json(self.folder / f"summary-{'-'.join(self.strategies)}.json", dataclasses.asdict(summary))
         return summary
+
+
+def train_alone(one: CrossValidation) -> Path:
+    """Train and test the only run of a cross-validation, on a node of a cluster; its folder."""
+    (task,) = one.tasks()
+    run = one.run_folder(task.strategy_name, task.fold.number, task.config.training.seed)
+    finetune(task, run, report=print)
+    return run.path
 
 
 def time_to_go(remaining: Sequence[str], seconds: dict[str, list[float]]) -> str:

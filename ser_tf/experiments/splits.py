@@ -56,6 +56,7 @@ class Split:
                 for name, side in self.sides.items()
             },
             "weights": None,
+            **corpus.composition,
         }
 
     def folder(self, method: str) -> str:

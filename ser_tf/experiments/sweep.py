@@ -1,4 +1,4 @@
-"""A grid over parameters: a short training per point and fold, evaluated only on validation speakers."""
+"""A grid over parameters, or an ablation: a training per point and fold, evaluated only on validation speakers."""
 
 import csv
 import dataclasses
@@ -22,6 +22,7 @@ from ser_tf.documents import parse_yaml, read_json
 from ser_tf.errors import UserError
 from ser_tf.experiments.cross_validation import time_to_go
 from ser_tf.pipeline import PreparedSpeech, prepare_speech
+from ser_tf.ray_cluster import ClusterTask, run_tasks
 from ser_tf.runs.files import write_json, write_text
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.provenance import environment
@@ -56,19 +57,21 @@ class SweepOutcome:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The product of folds, seeds and the points of a grid, a training each.
+    """The product of folds, seeds and points, a training each.
 
     Attributes:
         corpus: the utterances.
         scheme: its folds.
         config: preset and changes; each of `seeds` replaces its seed.
         strategy: S1 to S5.
-        grid: full name of each parameter -> its values; the points are their product.
+        grid: full name of each parameter -> its values.
         folds: numbers of the folds.
         seeds: of initial weights, batches and crops.
         weights: file that every training starts from; None for random weights or `start_from`.
         start_from: FOLDER/STRATEGY of runs from `evaluate`; each training starts from the run of its fold and seed.
         folder: contains a folder per training, and `sweep.csv` and `sweep.json` about all of them.
+        one_at_a_time: the points are the first value of every parameter, and that point with one value changed; by
+            default they are the product of all values.
     """
 
     corpus: Corpus
@@ -81,11 +84,22 @@ class Sweep:
     weights: Path | None
     start_from: Path | None
     folder: Path
+    one_at_a_time: bool = False
 
     @property
     def points(self) -> list[dict[str, Any]]:
-        """The points of the grid: full name -> value of each parameter."""
-        return [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
+        """Full name -> value of each parameter, for each point."""
+        if not self.one_at_a_time:
+            return [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
+        first = {name: values[0] for name, values in self.grid.items()}
+        return [first, *(first | {name: value} for name, values in self.grid.items() for value in values[1:])]
+
+    def label(self, point: Mapping[str, Any]) -> str:
+        """The point as text that is safe in a folder name; with `one_at_a_time`, the change."""
+        first = _plain(self.points[0])
+        named = {name: value for name, value in point.items() if not self.one_at_a_time or _plain(value) != first[name]}
+        values = {name: re.sub(r"[\s()\[\]]", "", str(value)) for name, value in named.items()}
+        return "-".join(f"{name}={value}" for name, value in values.items()) or "unchanged"
 
     def run(self, report: Callable[[str], None]) -> None:
         """Do the unfinished trainings, fold by fold, so that a table of the first folds is balanced.
@@ -96,10 +110,7 @@ class Sweep:
         Raises:
             UserError: a point, a fold or the weights do not fit together, or the folder holds another sweep.
         """
-        runs = [
-            (RunFolder(self.folder / f"fold{fold}-seed{seed}-{_label(point)}"), task, point)
-            for fold, seed, point, task in self._tasks()
-        ]
+        runs = self._runs()
         self._begin(runs[0][1])
         left = sum(not (run.path / FINISHED).is_file() for run, *_ in runs)
         seconds: dict[str, list[float]] = {"": []}
@@ -111,18 +122,35 @@ class Sweep:
             report(f"{run.path}: run {number} of {len(runs)}{time_to_go([''] * left, seconds)}")
             began = time.monotonic()
             keras.backend.clear_session()
-            with run.alone():
-                _, progress = train_fold(task, run, report)
-                uars = [epoch["validation_uar"] for epoch in progress.epochs]
-                if task.config.training.schedule == "cosine":
-                    uars = uars[-1:]  # only the last epoch may be kept
-                outcome = SweepOutcome(task.fold.number, task.config.training.seed, point, uars)
-                write_json(run.path / FINISHED, dataclasses.asdict(outcome))
-                run.state.unlink()
+            _train(run, task, point, report)
             self._write_table()
             seconds[""].append(time.monotonic() - began)
             left -= 1
         self._write_table()
+
+    def spread(self, report: Callable[[str], None]) -> None:
+        """Do the unfinished trainings on a Ray cluster, a task each; `run` then finds them finished.
+
+        Raises:
+            UserError: as `run` and `ser_tf.ray_cluster.run_tasks`.
+        """
+        runs = self._runs()
+        self._begin(runs[0][1])
+        unfinished = (
+            ClusterTask(
+                run.path,
+                (
+                    dataclasses.replace(self, folds=[task.fold.number], seeds=[task.config.training.seed]),
+                    self.points.index(point),
+                ),
+                (run.path / FINISHED).is_file,
+            )
+            for run, task, point in runs
+            if not (run.path / FINISHED).is_file()
+        )
+        for name in run_tasks(train_point, unfinished, report, trains=True):
+            self._write_table()
+            report(f"{name}: finished")
 
     def outcomes(self) -> list[SweepOutcome]:
         """Every finished training in the folder, also of other calls, sorted by fold, seed and point."""
@@ -144,8 +172,8 @@ class Sweep:
         best: dict[tuple[int, int], dict[str, float]] = {}
         for outcome in self.outcomes():
             place = best.setdefault((outcome.fold, outcome.seed), {})
-            place[_label(outcome.parameters)] = 100 * max(outcome.validation_uar)
-        labels = [_label(point) for point in self.points]
+            place[self.label(outcome.parameters)] = 100 * max(outcome.validation_uar)
+        labels = [self.label(point) for point in self.points]
         several_seeds = len({seed for _, seed in best}) > 1
         names = {place: f"fold {place[0]}" + (f" seed {place[1]}" if several_seeds else "") for place in best}
         whole = {names[place]: uars for place, uars in best.items() if len(uars) == len(labels)}
@@ -163,6 +191,13 @@ class Sweep:
         if partial:
             lines.append(f"Not shown until every point has finished: {', '.join(partial)}.")
         return "\n".join([*lines, OPTIMISTIC])
+
+    def _runs(self) -> list[tuple[RunFolder, FoldTask, dict[str, Any]]]:
+        """Folder, task and point of every training."""
+        return [
+            (RunFolder(self.folder / f"fold{fold}-seed{seed}-{self.label(point)}"), task, point)
+            for fold, seed, point, task in self._tasks()
+        ]
 
     def _tasks(self) -> list[tuple[int, int, dict[str, Any], FoldTask]]:
         """All trainings; impossible ones are refused before the first begins."""
@@ -197,6 +232,7 @@ class Sweep:
         del configuration["training"]["seed"]
         about = {
             "corpus": self.corpus.name,
+            **self.corpus.composition,
             "data_hash": task.prepared.data_hash,
             "scheme": self.scheme.name,
             "scheme_hash": self.scheme.hash,
@@ -204,6 +240,7 @@ class Sweep:
             "start": start,
             "afresh": list(task.afresh),
             "parameters": _plain(dict(self.grid)),
+            "one_at_a_time": self.one_at_a_time,
             "epochs": task.schedule().epochs,
             "judged_on": "validation speakers",
             "configuration": configuration,
@@ -211,6 +248,7 @@ class Sweep:
         path = self.folder / "sweep.json"
         if path.is_file():
             before = read_json(path, "choose another --run", dict)
+            before.setdefault("one_at_a_time", False)
             other = [key for key in about if before.get(key) != about[key] and key != "epochs"]  # vary by fold
             if other:
                 raise UserError(f"{self.folder}: holds a sweep with another {', '.join(other)}; choose another --run")
@@ -231,6 +269,25 @@ class Sweep:
             best = f"{max(uars):.4f}"
             writer.writerow([outcome.fold, outcome.seed, *values, best, 1 + uars.index(max(uars)), per_epoch])
         write_text(self.folder / "sweep.csv", text.getvalue())
+
+
+def train_point(one: tuple[Sweep, int]) -> Path:
+    """Do the training of one point of a sweep with one fold and seed, on a node of a cluster; its folder."""
+    sweep, place = one
+    run, task, point = sweep._runs()[place]
+    _train(run, task, point, print)
+    return run.path
+
+
+def _train(run: RunFolder, task: FoldTask, point: dict[str, Any], report: Callable[[str], None]) -> None:
+    with run.alone():
+        _, progress = train_fold(task, run, report)
+        uars = [epoch["validation_uar"] for epoch in progress.epochs]
+        if task.config.training.schedule == "cosine":
+            uars = uars[-1:]  # only the last epoch may be kept
+        outcome = SweepOutcome(task.fold.number, task.config.training.seed, point, uars)
+        write_json(run.path / FINISHED, dataclasses.asdict(outcome))
+        run.state.unlink()
 
 
 def parse_grid(texts: Sequence[str], config: Config) -> dict[str, tuple[Any, ...]]:
@@ -264,12 +321,6 @@ def parse_grid(texts: Sequence[str], config: Config) -> dict[str, tuple[Any, ...
             raise UserError(f"over: expected different values of {name}. Received: {listed}")
         grid[name] = tuple(checked)
     return grid
-
-
-def _label(point: Mapping[str, Any]) -> str:
-    """The point as text that is safe in a folder name."""
-    values = {name: re.sub(r"[\s()\[\]]", "", str(value)) for name, value in point.items()}
-    return "-".join(f"{name}={value}" for name, value in values.items())
 
 
 def _plain(value: Any) -> Any:

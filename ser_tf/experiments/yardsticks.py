@@ -22,12 +22,13 @@ from ser_tf.audio import egemaps
 from ser_tf.audio.mfcc import mfcc_statistics
 from ser_tf.classifier import COUPLING, fit_svm
 from ser_tf.config import Config
-from ser_tf.corpora import crema_d
 from ser_tf.corpora.corpus import Corpus
 from ser_tf.corpora.folds import Scheme
+from ser_tf.corpora.known import crema_d
 from ser_tf.errors import UserError
 from ser_tf.experiments.splits import RANDOM_SPLIT, SPEAKER_INDEPENDENT, Split, honest_splits, random_splits
-from ser_tf.pipeline import PreparedSpeech, SpeechFile
+from ser_tf.pipeline import PreparedSpeech, SpeechFile, prepare_speech
+from ser_tf.ray_cluster import ClusterTask, run_tasks
 from ser_tf.runs.folder import WRITTEN, RunFolder
 from ser_tf.training.results import write_results
 from ser_tf.training.sides import without_contradictions
@@ -107,32 +108,100 @@ def compare(
         UserError: as `honest_splits` and `random_splits`, or a folder holds another run.
     """
     corpus, prepared = without_contradictions(corpus, prepared)
-    splits = honest_splits(corpus, scheme, prepared)
-    if protocol == "random":
-        splits += random_splits(corpus, scheme, prepared)
+    splits = _splits(corpus, prepared, scheme, protocol)
     results: Results = {}
     for yardstick in yardsticks:
         described = cache(partial(_described, yardstick, prepared, report))  # at most once, if a run is unfinished
         for split in splits:
-            run = RunFolder(folder / split.folder(yardstick.name))
-            identity = split.identity(yardstick.name, corpus, prepared) | {"input": yardstick.input}
-            if yardstick.predict is _by_svm:
-                identity["confidence"] = COUPLING  # older runs counted votes
-            with run.alone():
-                run.begin(identity, Config())  # only audio and vad matter; no preset changes them
-                if run.finished:
-                    result = run.result(report, WRITTEN)
-                else:
-                    probabilities, about = _predict(yardstick, split, described(), corpus.emotions)
-                    shown = ("strategy", "protocol", "corpus", "scheme", "fold", "weights", "input")
-                    about = {key: identity[key] for key in shown} | {"folds": len(scheme.folds)} | about
-                    result = write_results(run, corpus, prepared, split.sides, probabilities, about)
+            result = _evaluate(yardstick, split, corpus, prepared, described, len(scheme.folds), folder, report)
             results.setdefault((yardstick.name, split.protocol), []).append(result["test"])
             if "ties_shared" in result:
                 tied = f"{yardstick.name}, ties shared"
                 results.setdefault((tied, split.protocol), []).append(result["ties_shared"])
     each_tested_once = not scheme.tested_twice and not scheme.never_tested
     return "\n".join([_table(results, scheme.name, pooled=each_tested_once), *_premiums(results)])
+
+
+@dataclass(frozen=True)
+class OneSplit:
+    """What a node of a cluster needs to evaluate one yardstick on one split; attributes as of `compare`."""
+
+    yardstick: str
+    place: int
+    corpus: Corpus
+    scheme: Scheme
+    protocol: Literal["honest", "random"]
+    folder: Path
+
+
+def spread(
+    yardsticks: Sequence[Yardstick],
+    corpus: Corpus,
+    scheme: Scheme,
+    prepared: PreparedSpeech,
+    *,
+    protocol: Literal["honest", "random"],
+    folder: Path,
+    report: Callable[[str], None],
+) -> None:
+    """Evaluate on a Ray cluster, each yardstick and fold a task; `compare`, whose arguments these are, then reads them.
+
+    Raises:
+        UserError: as `compare` and `ser_tf.ray_cluster.run_tasks`.
+    """
+    splits = _splits(*without_contradictions(corpus, prepared), scheme, protocol)
+    unfinished = (
+        ClusterTask(
+            run.path,
+            OneSplit(yardstick.name, place, corpus, scheme, protocol, folder),
+            partial(getattr, run, "finished"),
+        )
+        for yardstick in yardsticks
+        for place, split in enumerate(splits)
+        if not (run := RunFolder(folder / split.folder(yardstick.name))).finished
+    )
+    for name in run_tasks(evaluate_split, unfinished, report):
+        report(f"{name}: finished")
+
+
+def evaluate_split(one: OneSplit) -> Path:
+    """Evaluate one yardstick on one split, on a node of a cluster; its run folder."""
+    (yardstick,) = choose([one.yardstick], one.corpus)
+    corpus, prepared = without_contradictions(one.corpus, prepare_speech(one.corpus.utterances, Config()))
+    split = _splits(corpus, prepared, one.scheme, one.protocol)[one.place]
+    described = partial(_described, yardstick, prepared, print)
+    _evaluate(yardstick, split, corpus, prepared, described, len(one.scheme.folds), one.folder, print)
+    return one.folder / split.folder(yardstick.name)
+
+
+def _splits(corpus: Corpus, prepared: PreparedSpeech, scheme: Scheme, protocol: str) -> list[Split]:
+    splits = honest_splits(corpus, scheme, prepared)
+    return splits + random_splits(corpus, scheme, prepared) if protocol == "random" else splits
+
+
+def _evaluate(
+    yardstick: Yardstick,
+    split: Split,
+    corpus: Corpus,
+    prepared: PreparedSpeech,
+    described: Callable[[], dict[str, np.ndarray]],
+    folds: int,
+    folder: Path,
+    report: Callable[[str], None],
+) -> dict[str, Any]:
+    """The content of `metrics.json` of one yardstick on one split; evaluated only where it is not finished."""
+    run = RunFolder(folder / split.folder(yardstick.name))
+    identity = split.identity(yardstick.name, corpus, prepared) | {"input": yardstick.input}
+    if yardstick.predict is _by_svm:
+        identity["confidence"] = COUPLING  # older runs counted votes
+    with run.alone():
+        run.begin(identity, Config())  # only audio and vad matter; no preset changes them
+        if run.finished:
+            return run.result(report, WRITTEN)
+        probabilities, about = _predict(yardstick, split, described(), corpus.emotions)
+        shown = ("strategy", "protocol", "corpus", "scheme", "fold", "weights", "input")
+        about = {key: identity[key] for key in shown} | {"folds": folds} | about
+        return write_results(run, corpus, prepared, split.sides, probabilities, about)
 
 
 def _majority(corpus: Corpus) -> Yardstick:

@@ -1,6 +1,6 @@
-"""Batch normalisation in one kernel: more than half of a training step on a CPU is Keras 3's in a dozen operations."""
+"""Batch normalisation in one kernel: Keras 3's dozen operations take more than half of a training step on a CPU."""
 
-# ruff: noqa: D102 - what Keras calls, the docstring of the class describes.
+# ruff: noqa: D102 - the class docstring describes the methods that Keras calls.
 
 from typing import Any
 
@@ -11,8 +11,8 @@ import keras
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Batch normalisation in TensorFlow's fused kernel, which Keras 3 does not use.
 
-    Weights, numbers and arguments are those of `keras.layers.BatchNormalization`. What the kernel cannot do (other
-    backends, masks, synchronised devices, maps that are not [batch, time, frequency, channels]) Keras computes.
+    Weights, results and arguments are those of `keras.layers.BatchNormalization`, which also computes the cases that
+    the kernel does not support: other backends, masks, synchronised devices, and maps of other shapes.
 
     Example:
 
@@ -20,7 +20,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     TensorShape([2, 10, 4, 32])
 
     Args:
-        **kwargs: Those of `keras.layers.BatchNormalization`.
+        **kwargs: Arguments of `keras.layers.BatchNormalization`.
 
     Input shape:
         `[batch, time, frequency, channels]`.
@@ -44,7 +44,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return self._fused(inputs, is_training=bool(training) and self.trainable)
 
     def _fused(self, inputs: Any, is_training: bool) -> Any:
-        import tensorflow as tf  # the one place of this room that is not `keras.ops`
+        import tensorflow as tf  # the only place in this room that does not use `keras.ops`
 
         if is_training:
             given_mean = given_variance = tf.zeros([0], tf.float32)

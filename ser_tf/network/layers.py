@@ -1,10 +1,10 @@
-"""Layers of the network: time masks, squeeze-and-excitation and GhostVLAD, for utterances that differ in length.
+"""Layers of the network: time masks, squeeze-and-excitation and GhostVLAD, for utterances of different lengths.
 
-Time is always axis 1. `frames`, int32 [batch], says how many steps of it are true; what stands beyond is padding, and
-no true output depends on it.
+Time is always axis 1. `frames`, int32 [batch], is the true number of steps; the rest is padding, and no true output
+depends on it.
 """
 
-# ruff: noqa: D102 - what Keras calls, the docstring of the class describes.
+# ruff: noqa: D102 - the class docstring describes the methods that Keras calls.
 
 from typing import Any
 
@@ -12,12 +12,12 @@ import keras
 from keras import ops
 
 _SMALLEST_NORM = 1e-6
-"""A vector shorter than this counts as zero: its direction is rounding error and its gradient would explode."""
+"""Shorter vectors count as zero: their direction is rounding error and their gradient would explode."""
 
 
 @keras.saving.register_keras_serializable(package="ser_tf")
 class MinimumTime(keras.layers.Layer):
-    """Pads the end of time with zeros until there are `minimum` steps; longer inputs pass unchanged.
+    """Pads time with zeros at the end to at least `minimum` steps; longer inputs stay unchanged.
 
     Example:
 
@@ -25,7 +25,7 @@ class MinimumTime(keras.layers.Layer):
     array([1., 1., 0.], dtype=float32)
 
     Args:
-        minimum: Integer. Fewest steps of the output.
+        minimum: Integer. Minimum number of steps of the output.
         **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
 
     Input shape:
@@ -44,7 +44,7 @@ class MinimumTime(keras.layers.Layer):
         widths = [(0, 0)] * len(inputs.shape)
         widths[1] = (0, self.minimum)
         zeros = ops.pad(inputs[:, :0], widths)
-        # What is left of `minimum` zeros after the input's own steps: one slice, whether time is static or dynamic.
+        # The zeros left after the input's own steps: one slice, for static and dynamic time.
         return ops.concatenate([inputs, zeros[:, ops.shape(inputs)[1] :]], axis=1)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -57,10 +57,10 @@ class MinimumTime(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="ser_tf")
 class TimeMask(keras.layers.Layer):
-    """Replaces everything beyond the true length of each utterance by zeros.
+    """Sets everything beyond the true length of each utterance to zero.
 
     Padding is no longer zero after a bias or a batch normalisation. A kernel that spans several time steps would carry
-    it into the last true steps, so each such kernel reads a masked input. Operations within one time step need no mask.
+    it into the last true steps, so each such kernel needs a masked input. Operations within one time step do not.
 
     Example:
 
@@ -75,7 +75,7 @@ class TimeMask(keras.layers.Layer):
         `[batch, time, ...]`, and `frames`, int32 `[batch]`.
 
     Output shape:
-        That of the input. Padding may hold anything, NaN too.
+        That of the input. Padding may hold anything, even NaN.
     """
 
     def call(self, inputs: Any, frames: Any) -> Any:
@@ -104,8 +104,8 @@ class SqueezeExcitation(keras.layers.Layer):
         **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
 
     Input shape:
-        `[batch, time, frequency, channels]`, and `frames`, int32 `[batch]`, each at least 1; without `frames` all of
-        the map is true.
+        `[batch, time, frequency, channels]`, and `frames`, int32 `[batch]`, each at least 1; without `frames` the whole
+        map is true.
 
     Output shape:
         That of the input.
@@ -128,7 +128,7 @@ class SqueezeExcitation(keras.layers.Layer):
         self.excite.build((None, hidden))
 
     def call(self, inputs: Any, frames: Any = None) -> Any:
-        # A sum that is scaled afterwards has a cheaper gradient than a mean.
+        # A sum scaled afterwards has a cheaper gradient than a mean.
         per_bin = 1 / inputs.shape[2]
         if frames is None:
             total = ops.sum(ops.cast(inputs, "float32"), axis=(1, 2))
@@ -149,14 +149,39 @@ class SqueezeExcitation(keras.layers.Layer):
         return {**super().get_config(), "reduction": self.reduction}
 
 
+class _Aggregation(keras.layers.Layer):
+    """Arguments and weights that `GhostVLAD` and `VggvoxVLAD` share."""
+
+    def __init__(self, clusters: int = 8, ghost_clusters: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        _expect_integer("clusters", clusters, at_least=1)
+        _expect_integer("ghost_clusters", ghost_clusters, at_least=0)
+        self.clusters = clusters
+        self.ghost_clusters = ghost_clusters
+
+    def _add_weights(self, assigning: int | None, centres: int, size: int | None) -> None:
+        """Add the kernel [assigning, K + G] and the bias of the assignment, and the centres [centres, size]."""
+        all_clusters = self.clusters + self.ghost_clusters
+        for name, shape, initializer in (
+            ("kernel", (assigning, all_clusters), "orthogonal"),
+            ("bias", (all_clusters,), "zeros"),
+            ("centres", (centres, size), "orthogonal"),
+        ):
+            # `autocast=False`: weights stay float32 under mixed precision.
+            setattr(self, name, self.add_weight(name=name, shape=shape, initializer=initializer, autocast=False))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "clusters": self.clusters, "ghost_clusters": self.ghost_clusters}
+
+
 @keras.saving.register_keras_serializable(package="ser_tf")
-class GhostVLAD(keras.layers.Layer):
+class GhostVLAD(_Aggregation):
     """Aggregates the descriptors of an utterance into one embedding of unit norm (Zhong et al. 2018; paper, eq. 1).
 
     Each descriptor is softly assigned to `clusters + ghost_clusters` clusters:
     `assignment(m, k) = softmax_k(x(m) . kernel + bias)`. The residuals `sum_m assignment(m, k) * (x(m) - centre(k))`
-    are taken to the real centres only, so what a ghost takes of a descriptor is lost to the embedding. Each cluster's
-    residual is L2-normalised, then the whole. With `ghost_clusters=0` this is NetVLAD.
+    use only the real centres, so the share of a descriptor that goes to ghosts does not reach the embedding. Each
+    cluster's residual is L2-normalised, then the whole vector. With `ghost_clusters=0` this is NetVLAD.
 
     Computed in float32 under every dtype policy.
 
@@ -168,36 +193,21 @@ class GhostVLAD(keras.layers.Layer):
     (TensorShape([2, 4096]), TensorShape([2, 6]))
 
     Args:
-        clusters: Integer. K, clusters whose residuals make the embedding.
+        clusters: Integer. K, clusters whose residuals form the embedding.
         ghost_clusters: Integer. G, clusters that only take part in the assignment.
         **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
 
     Input shape:
-        Descriptors `[batch, M, D]`, and `count`, int32 `[batch]`: how many of the M are true.
+        Descriptors `[batch, M, D]`, and `count`, int32 `[batch]`, the true number of descriptors.
 
     Output shape:
-        The embedding `[batch, K * D]`, and the ghost share `[batch, M]`: what the ghosts take of each descriptor,
-        between 0 and 1, and 0 beyond `count`. Both float32.
+        The embedding `[batch, K * D]`, and the ghost share `[batch, M]`: the share of each descriptor that goes to
+        ghosts, between 0 and 1, and 0 beyond `count`. Both float32.
     """
-
-    def __init__(self, clusters: int = 8, ghost_clusters: int = 2, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        _expect_integer("clusters", clusters, at_least=1)
-        _expect_integer("ghost_clusters", ghost_clusters, at_least=0)
-        self.clusters = clusters
-        self.ghost_clusters = ghost_clusters
 
     def build(self, descriptors_shape: tuple[int | None, ...], count_shape: tuple[int | None, ...]) -> None:
         size = descriptors_shape[-1]
-        all_clusters = self.clusters + self.ghost_clusters
-        # `autocast=False`: weights stay float32 under mixed precision.
-        self.kernel = self.add_weight(
-            name="kernel", shape=(size, all_clusters), initializer="orthogonal", autocast=False
-        )
-        self.bias = self.add_weight(name="bias", shape=(all_clusters,), initializer="zeros", autocast=False)
-        self.centres = self.add_weight(
-            name="centres", shape=(self.clusters, size), initializer="orthogonal", autocast=False
-        )
+        self._add_weights(assigning=size, centres=self.clusters, size=size)
 
     def call(self, descriptors: Any, count: Any) -> tuple[Any, Any]:
         is_true = ops.expand_dims(_is_true(descriptors, count), -1)  # [B, M, 1]
@@ -206,8 +216,8 @@ class GhostVLAD(keras.layers.Layer):
         ghosts = ops.exp(log_assignment[..., self.clusters :])
         ghost_share = ops.where(is_true[..., 0], ops.sum(ghosts, axis=-1), 0.0)
 
-        # A cluster's residual is normalised, so a factor common to its weights is free: with the largest weight at 1,
-        # an utterance that goes to the ghosts almost whole still has a direction.
+        # A cluster's residual is normalised, so its weights may be scaled: with the largest at 1, an utterance assigned
+        # almost entirely to ghosts keeps a direction.
         log_assignment = ops.where(is_true, log_assignment[..., : self.clusters], -1e9)
         largest = ops.stop_gradient(ops.max(log_assignment, axis=1, keepdims=True))
         weights = ops.where(is_true, ops.exp(log_assignment - largest), 0.0)  # [B, M, K]
@@ -218,17 +228,14 @@ class GhostVLAD(keras.layers.Layer):
         embedding = ops.reshape(residuals, (-1, residuals.shape[1] * residuals.shape[2]))
         return _unit_norm(embedding), ghost_share
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "clusters": self.clusters, "ghost_clusters": self.ghost_clusters}
-
 
 @keras.saving.register_keras_serializable(package="ser_tf")
-class VggvoxVLAD(keras.layers.Layer):
-    """GhostVLAD as VGGVox has it (Xie et al., ICASSP 2019): the map that descriptors are made of assigns them.
+class VggvoxVLAD(_Aggregation):
+    """GhostVLAD as in VGGVox (Xie et al., ICASSP 2019): descriptors are assigned by the map they come from.
 
-    `assignment(m, k) = softmax_k(cells(m) . kernel + bias)`, a convolution over all of frequency. Each real cluster's
-    residual `sum_m assignment(m, k) * (x(m) - centre(k))` is L2-normalised; the whole is not. The ghosts have centres
-    that nothing reads.
+    `assignment(m, k) = softmax_k(cells(m) . kernel + bias)`, a convolution over all frequencies. Each real cluster's
+    residual `sum_m assignment(m, k) * (x(m) - centre(k))` is L2-normalised; the whole vector is not. The centres of the
+    ghosts are not used.
 
     Computed in float32 under every dtype policy.
 
@@ -240,24 +247,17 @@ class VggvoxVLAD(keras.layers.Layer):
     (TensorShape([2, 4096]), TensorShape([2, 6]))
 
     Args:
-        clusters: Integer. K, clusters whose residuals come out.
+        clusters: Integer. K, clusters whose residuals form the output.
         ghost_clusters: Integer. G, clusters that only take part in the assignment.
         **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
 
     Input shape:
         Descriptors `[batch, M, D]`, the cells of the map `[batch, M, frequency * channels]`, and `count`, int32
-        `[batch]`: how many of the M are true.
+        `[batch]`, the true number of descriptors.
 
     Output shape:
         The residuals `[batch, K * D]`, and the ghost share `[batch, M]`, 0 beyond `count`. Both float32.
     """
-
-    def __init__(self, clusters: int = 8, ghost_clusters: int = 2, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        _expect_integer("clusters", clusters, at_least=1)
-        _expect_integer("ghost_clusters", ghost_clusters, at_least=0)
-        self.clusters = clusters
-        self.ghost_clusters = ghost_clusters
 
     def build(
         self,
@@ -266,13 +266,7 @@ class VggvoxVLAD(keras.layers.Layer):
         count_shape: tuple[int | None, ...],
     ) -> None:
         all_clusters = self.clusters + self.ghost_clusters
-        self.kernel = self.add_weight(
-            name="kernel", shape=(cells_shape[-1], all_clusters), initializer="orthogonal", autocast=False
-        )
-        self.bias = self.add_weight(name="bias", shape=(all_clusters,), initializer="zeros", autocast=False)
-        self.centres = self.add_weight(
-            name="centres", shape=(all_clusters, descriptors_shape[-1]), initializer="orthogonal", autocast=False
-        )
+        self._add_weights(assigning=cells_shape[-1], centres=all_clusters, size=descriptors_shape[-1])
 
     def call(self, descriptors: Any, cells: Any, count: Any) -> tuple[Any, Any]:
         is_true = ops.expand_dims(_is_true(descriptors, count), -1)  # [B, M, 1]
@@ -287,13 +281,10 @@ class VggvoxVLAD(keras.layers.Layer):
         residuals = unit_norm_from(residuals)
         return ops.reshape(residuals, (-1, residuals.shape[1] * residuals.shape[2])), ghost_share
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "clusters": self.clusters, "ghost_clusters": self.ghost_clusters}
-
 
 @keras.saving.register_keras_serializable(package="ser_tf")
 class Cosines(keras.layers.Layer):
-    """Cosine between each embedding and a learned direction of each class.
+    """Cosine of the angle between each embedding and a learned direction for each class.
 
     Example:
 
@@ -330,18 +321,18 @@ class Cosines(keras.layers.Layer):
 
 
 def unit_norm_from(vectors: Any) -> Any:
-    """Vectors along the last axis at L2 norm 1; those shorter than 1e-6 are multiplied by 1e6, as Keras 2 did."""
+    """Vectors along the last axis scaled to L2 norm 1; those shorter than 1e-6 are multiplied by 1e6, as in Keras 2."""
     square = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
     return vectors * ops.rsqrt(ops.maximum(square, _SMALLEST_NORM**2))
 
 
 def _is_true(inputs: Any, frames: Any) -> Any:
-    """Which time steps of `inputs` [B, T, ...] are no padding: bool [B, T]."""
+    """Whether each time step of `inputs` [B, T, ...] is not padding: bool [B, T]."""
     return ops.arange(ops.shape(inputs)[1], dtype="int32") < ops.cast(frames, "int32")[:, None]
 
 
 def _unit_norm(vectors: Any) -> Any:
-    """Vectors along the last axis at L2 norm 1; a zero vector stays zero, with a gradient of zero."""
+    """Vectors along the last axis scaled to L2 norm 1; a zero vector stays zero, with zero gradient."""
     square = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
     is_zero = square < _SMALLEST_NORM**2
     # The inner `where` keeps the derivative of the root finite, the outer one discards it.

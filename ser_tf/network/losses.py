@@ -1,8 +1,8 @@
-"""The metric losses: triplet (paper, eq. 4) and emotion triplet (eq. 5 to 7), with in-batch mining; additive
-margin; cross-entropy with label smoothing.
+"""Losses: triplet (paper, eq. 4) and emotion triplet (eq. 5 to 7) with in-batch mining; additive-margin softmax;
+cross-entropy with label smoothing.
 
-Every sample of a batch is an anchor once. The functions give one value per anchor and say which anchors count; the
-classes average over those and go into `compile(loss=...)`. All of it runs in float32 on any Keras backend.
+Every sample of a batch is an anchor once. The functions return one value per anchor and which anchors count; the
+classes average over those and go into `compile(loss=...)`. Everything runs in float32 on any Keras backend.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def triplet_loss(
     Args:
         labels: class numbers [B] or [B, 1], integers or floats that hold integers.
         embeddings: [B, E], of unit norm.
-        margin: squared distance by which negatives should lie farther than positives.
+        margin: squared distance by which negatives should lie farther away than positives.
         mining: `hard`, `semihard` or `all`; see `ser_tf.network.mining.mined_hinge`.
 
     Returns:
@@ -41,7 +41,7 @@ def triplet_loss(
         valid: boolean [B], the anchors that have a positive and a negative in the batch.
 
     Raises:
-        UserError: an unknown mining mode, a margin that is not positive, or shapes other than these.
+        UserError: an unknown mining mode, a margin that is not positive, or wrong shapes.
 
     Example (two classes on a line, at 0 and 1, and at 2):
 
@@ -49,8 +49,8 @@ def triplet_loss(
     >>> [float(value) for value in values], [bool(counts) for counts in valid]
     ([0.0, 0.5, 0.0], [True, True, False])
 
-    The point at 0 has its positive at squared distance 1 and its negative at 4, so nothing is violated; the point at 1
-    has both at 1 and lacks the whole margin; the point at 2 has no positive and does not count.
+    The point at 0 has its positive at squared distance 1 and its negative at 4: the margin is kept. The point at 1 has
+    both at 1 and violates the whole margin. The point at 2 has no positive and does not count.
     """
     _check_margins(margin=margin)
     labels, embeddings = check_batch(labels, embeddings)
@@ -69,26 +69,26 @@ def emotion_triplet_loss(
     """Emotion triplet loss of every anchor (paper, eq. 7).
 
     `[D(a, p) - D(a, r1) + alpha]+  +  [D(a, r2) - D(a, n) + beta]+` with positives p of the anchor's emotion, related
-    r1, r2 of another emotion of its polarity, and negatives n of the opposite polarity. Each of the two terms counts
-    where the batch holds its samples. An emotion that has no related emotion in `polarities` takes the triplet loss
-    with margin alpha against all other emotions.
+    r1, r2 of a different emotion of its polarity, and negatives n of the opposite polarity. A term counts if the batch
+    holds its samples. An emotion without a related emotion in `polarities` uses the triplet loss with margin alpha
+    against all other emotions.
 
     Args:
         labels: class numbers [B] or [B, 1], integers or floats that hold integers, each an index into `polarities`.
         embeddings: [B, E], of unit norm.
         polarities: `negative`, `positive` or `neutral` for every class.
-        alpha: squared distance by which related samples should lie farther than positives.
-        beta: squared distance by which negatives should lie farther than related samples.
+        alpha: squared distance by which related samples should lie farther away than positives.
+        beta: squared distance by which negatives should lie farther away than related samples.
         mining: `hard`, `semihard` or `all`; see `ser_tf.network.mining.mined_hinge`.
-        neutral: what neutral samples are to an anchor with a polarity: `excluded` or `negative`.
+        neutral: role of neutral samples for an anchor with a polarity: `excluded` or `negative`.
 
     Returns:
         values: float32 [B], 0 for anchors that do not count.
         valid: boolean [B], the anchors that have at least one term.
 
     Raises:
-        UserError: an unknown mining mode, polarity or choice for neutral, a margin that is not positive, or shapes
-            other than these.
+        UserError: an unknown mining mode, polarity or choice for neutral, a margin that is not positive, or wrong
+            shapes.
 
     Example (sad at 0 and 1, angry at 2, happy at 3):
 
@@ -98,9 +98,9 @@ def emotion_triplet_loss(
     >>> [round(float(value), 2) for value in values], [bool(counts) for counts in valid]
     ([0.0, 0.1, 3.15, 0.0], [True, True, True, False])
 
-    The sad point at 1 has its positive and its related point both at squared distance 1 and lacks alpha. The angry
-    point has no positive, but its related point at 4 should be nearer than its negative at 1: 4 - 1 + 0.15. The happy
-    point has no positive and its emotion no related one, so it does not count.
+    The sad point at 1 has its positive and its related point at squared distance 1 and violates alpha. The angry point
+    has no positive, but its related point at 4 should be nearer than its negative at 1: 4 - 1 + 0.15. The happy point
+    has no positive and its emotion has no related one, so it does not count.
     """
     _check_margins(alpha=alpha, beta=beta)
     labels, embeddings = check_batch(labels, embeddings)
@@ -114,21 +114,21 @@ def additive_margin_softmax(
     margin: float = PretrainingConfig.margin,
     scale: float = PretrainingConfig.scale,
 ) -> Tensor:
-    """Cross entropy over scaled cosines, that of the true class less a margin (Wang et al. 2018, eq. 6).
+    """Cross entropy over scaled cosines, with a margin subtracted from the true class (Wang et al. 2018, eq. 6).
 
     Args:
         labels: class numbers [B] or [B, 1], integers or floats that hold integers.
         cosines: [B, C], between an embedding and the direction of each class.
-        margin: what is taken off the true class's cosine.
+        margin: subtracted from the true class's cosine.
         scale: factor on all cosines.
 
     Returns:
         float32 [B].
 
     Raises:
-        UserError: a margin below 0, a scale that is not positive, or shapes other than these.
+        UserError: a margin below 0, a scale that is not positive, or wrong shapes.
 
-    Example (the true class leads by 0.5, of which a margin of 0.5 leaves nothing: ln 2):
+    Example (the true class leads by 0.5, and a margin of 0.5 removes the lead: ln 2):
 
     >>> [round(float(value), 4) for value in additive_margin_softmax([0], [[0.5, 0.0]], margin=0.5, scale=10.0)]
     [0.6931]
@@ -140,16 +140,16 @@ def additive_margin_softmax(
 
 
 def class_relations(polarities: Sequence[str], neutral: str = LossConfig.neutral) -> tuple[np.ndarray, np.ndarray]:
-    """Which classes are related and which are negative to each class.
+    """Related and negative classes of each class.
 
     Args:
         polarities: `negative`, `positive` or `neutral` for each of K classes.
-        neutral: what neutral classes are to a class with a polarity: `excluded` or `negative`.
+        neutral: role of neutral classes for a class with a polarity: `excluded` or `negative`.
 
     Returns:
-        related: boolean [K, K]; row a marks the other classes of the polarity of class a, never for neutral.
-        negative: boolean [K, K]; row a marks the classes of opposite polarity, or every other class where class a
-            has no related one.
+        related: boolean [K, K]; row a marks the other classes with the polarity of class a, none for neutral.
+        negative: boolean [K, K]; row a marks the classes of opposite polarity, or every other class if class a has no
+            related one.
 
     Raises:
         UserError: no classes, or an unknown polarity or choice for neutral.
@@ -173,7 +173,7 @@ def check_batch(labels: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
     """Labels as int32 [B] and embeddings as float32 [B, E].
 
     Raises:
-        UserError: labels that are not [B] or [B, 1], or embeddings that are not [B, E].
+        UserError: labels not of shape [B] or [B, 1], or embeddings not of shape [B, E].
     """
     labels, embeddings = ops.convert_to_tensor(labels), ops.convert_to_tensor(embeddings)
     if len(embeddings.shape) != 2:
@@ -189,13 +189,18 @@ def check_batch(labels: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def anchor_losses(distances: Tensor, terms: tuple[Term, ...], mining: str) -> tuple[Tensor, Tensor]:
-    """Sum of the mined terms of every anchor, float32 [B], and the anchors that have at least one, boolean [B]."""
+    """Sum of the mined terms of every anchor, float32 [B], and whether it has at least one term, boolean [B]."""
     hinges, present = zip(*(mined_hinge(distances, term, mining) for term in terms), strict=True)
     return sum(hinges), ops.any(ops.stack(present), axis=0)
 
 
 class AnchorLoss(keras.losses.Loss):
-    """Base of the metric losses: the mean of `anchor_losses` over the anchors that have at least one term."""
+    """Base of the metric losses: the mean of `anchor_losses` over the anchors that have at least one term.
+
+    `call` divides each anchor's value by the share of anchors that count, so Keras's mean over the batch is the mean
+    over those anchors; without any it is 0, with zero gradients. Sample weights multiply the values but not the
+    divisor, as in every Keras loss.
+    """
 
     def __init__(self, mining: str, name: str) -> None:
         super().__init__(name=name, reduction="sum_over_batch_size", dtype="float32")
@@ -204,7 +209,7 @@ class AnchorLoss(keras.losses.Loss):
 
     @property
     def margins(self) -> tuple[float, ...]:
-        """The margin of each term; an anchor with all terms has their sum as loss in a collapsed space."""
+        """The margin of each term; in a collapsed space an anchor with all terms has their sum as loss."""
         raise NotImplementedError
 
     def terms(self, labels: Tensor) -> tuple[Term, ...]:
@@ -212,7 +217,7 @@ class AnchorLoss(keras.losses.Loss):
         raise NotImplementedError
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Values [B] whose mean over the batch is the mean over the anchors that count, and 0 without any."""
+        """Values [B]; their mean over the batch is the mean over the anchors that count, or 0 without any."""
         labels, embeddings = check_batch(y_true, y_pred)
         values, valid = anchor_losses(squared_distances(embeddings), self.terms(labels), self.mining)
         valid_share = ops.mean(ops.cast(valid, "float32"))
@@ -227,12 +232,10 @@ class AnchorLoss(keras.losses.Loss):
 class TripletLoss(AnchorLoss):
     """Triplet loss with in-batch mining, averaged over the anchors that have a positive and a negative.
 
-    `call` divides each anchor's value by the share of anchors that count, so Keras's mean over the batch is the mean
-    over those anchors; without any it is 0, with zero gradients. Sample weights multiply the values and leave the
-    divisor alone, as in every Keras loss. For values without reduction call `triplet_loss`.
+    For values without reduction call `triplet_loss`.
 
     Args:
-        margin: squared distance by which negatives should lie farther than positives.
+        margin: squared distance by which negatives should lie farther away than positives.
         mining: `hard`, `semihard` or `all`; see `ser_tf.network.mining.mined_hinge`.
         name: name in logs.
 
@@ -259,11 +262,11 @@ class TripletLoss(AnchorLoss):
 
     @property
     def margins(self) -> tuple[float, ...]:
-        """The margin alone."""
+        """The margin."""
         return (self.margin,)
 
     def terms(self, labels: Tensor) -> tuple[Term, ...]:
-        """One term: positives before negatives."""
+        """One term: positives nearer than negatives."""
         return _triplet_terms(labels, self.margin)
 
     def get_config(self) -> dict[str, Any]:
@@ -275,16 +278,14 @@ class TripletLoss(AnchorLoss):
 class EmotionTripletLoss(AnchorLoss):
     """Emotion triplet loss with in-batch mining, averaged over the anchors that have at least one term.
 
-    `call` divides each anchor's value by the share of anchors that count, so Keras's mean over the batch is the mean
-    over those anchors; without any it is 0, with zero gradients. Sample weights multiply the values and leave the
-    divisor alone, as in every Keras loss. For values without reduction call `emotion_triplet_loss`.
+    For values without reduction call `emotion_triplet_loss`.
 
     Args:
         polarities: `negative`, `positive` or `neutral` for every class.
-        alpha: squared distance by which related samples should lie farther than positives.
-        beta: squared distance by which negatives should lie farther than related samples.
+        alpha: squared distance by which related samples should lie farther away than positives.
+        beta: squared distance by which negatives should lie farther away than related samples.
         mining: `hard`, `semihard` or `all`; see `ser_tf.network.mining.mined_hinge`.
-        neutral: what neutral samples are to an anchor with a polarity: `excluded` or `negative`.
+        neutral: role of neutral samples for an anchor with a polarity: `excluded` or `negative`.
         name: name in logs.
 
     Call arguments:
@@ -294,10 +295,10 @@ class EmotionTripletLoss(AnchorLoss):
     Raises:
         UserError: an unknown mining mode, polarity or choice for neutral, or a margin that is not positive.
 
-    Example (a collapsed space: sad, sad, angry, happy in one point; happy has no positive and does not count):
+    Example (a collapsed space: sad, sad, angry, happy at one point; happy has no positive and does not count):
 
     >>> loss = EmotionTripletLoss(["negative", "negative", "positive"], alpha=0.25, beta=0.5)
-    >>> round(float(loss([0, 0, 1, 2], [[1.0]] * 4)), 4)  # (0.75 + 0.75 + 0.5) / 3: angry has beta alone
+    >>> round(float(loss([0, 0, 1, 2], [[1.0]] * 4)), 4)  # (0.75 + 0.75 + 0.5) / 3: angry has only beta
     0.6667
     """
 
@@ -324,7 +325,7 @@ class EmotionTripletLoss(AnchorLoss):
         return (self.alpha, self.beta)
 
     def terms(self, labels: Tensor) -> tuple[Term, ...]:
-        """Two terms: positives before related samples, and related samples before negatives."""
+        """Two terms: positives nearer than related samples, and related samples nearer than negatives."""
         return _emotion_terms(labels, self._relations, self.alpha, self.beta)
 
     def get_config(self) -> dict[str, Any]:
@@ -343,7 +344,7 @@ class AdditiveMarginSoftmax(keras.losses.Loss):
     """Additive-margin softmax on the cosines of `with_cosine_head`, averaged over the batch.
 
     Args:
-        margin: what is taken off the true class's cosine.
+        margin: subtracted from the true class's cosine.
         scale: factor on all cosines.
         name: name in logs.
 
@@ -377,10 +378,10 @@ class AdditiveMarginSoftmax(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="ser_tf")
 class SmoothedCrossEntropy(keras.losses.CategoricalCrossentropy):
-    """Cross-entropy of class numbers and logits, with label smoothing, averaged over the batch.
+    """Cross-entropy of class numbers and logits with label smoothing, averaged over the batch.
 
     Args:
-        label_smoothing: share of each target that is spread evenly over all classes.
+        label_smoothing: share of each target spread evenly over all classes.
         name: name in logs.
 
     Call arguments:
@@ -410,7 +411,7 @@ def _emotion_terms(
     labels: Tensor, relations: tuple[np.ndarray, np.ndarray], alpha: float, beta: float
 ) -> tuple[Term, ...]:
     class_related, class_negative = relations
-    # A class without related ones puts its positives before its negatives instead, and has no second term.
+    # A class without related ones compares its positives with its negatives instead, and has no second term.
     class_next = np.where(class_related.any(axis=1, keepdims=True), class_related, class_negative)
     return (
         Term(nearer=_positives(labels), farther=_of_samples(class_next, labels), margin=alpha),
@@ -419,7 +420,7 @@ def _emotion_terms(
 
 
 def _positives(labels: Tensor) -> Tensor:
-    """Pairs of equal label, without the pairs of a sample and itself: boolean [B, B]."""
+    """Pairs of different samples with equal labels: boolean [B, B]."""
     itself = _equal_pairs(ops.arange(ops.shape(labels)[0]))
     return ops.logical_and(_equal_pairs(labels), ops.logical_not(itself))
 
@@ -429,7 +430,7 @@ def _equal_pairs(values: Tensor) -> Tensor:
 
 
 def _of_samples(of_classes: np.ndarray, labels: Tensor) -> Tensor:
-    """A relation between classes [K, K] as the relation between samples [B, B]."""
+    """A relation between classes [K, K] as a relation between samples [B, B]."""
     return ops.take(ops.take(ops.convert_to_tensor(of_classes), labels, axis=0), labels, axis=1)
 
 

@@ -1,4 +1,4 @@
-"""In-batch mining: which samples of a batch an anchor is compared with, and by how much they violate the margin."""
+"""In-batch mining: the samples that an anchor is compared with, and by how much they violate the margin."""
 
 from typing import Any, NamedTuple, get_args, get_type_hints
 
@@ -8,32 +8,32 @@ from ser_tf.config import LossConfig
 from ser_tf.errors import UserError
 
 Tensor = Any
-"""A tensor of the running Keras backend."""
+"""A tensor of the current Keras backend."""
 
 MINING_MODES: tuple[str, ...] = get_args(get_type_hints(LossConfig)["mining"])
 
 
 class Term(NamedTuple):
-    """One demand on every anchor: its `nearer` samples lie nearer than its `farther` ones, by the margin."""
+    """A requirement on every anchor: its `nearer` samples lie nearer than its `farther` ones, by the margin."""
 
     nearer: Tensor
     """Boolean [B, B]; row a marks the samples that belong near anchor a."""
     farther: Tensor
     """Boolean [B, B]; row a marks the samples that belong farther away."""
     margin: float
-    """Squared distance between the two."""
+    """Squared distance."""
 
     @property
     def present(self) -> Tensor:
-        """Boolean [B]: the anchors for which the batch holds samples of both kinds."""
+        """Boolean [B]: whether the batch holds samples of both kinds for an anchor."""
         return ops.logical_and(ops.any(self.nearer, axis=1), ops.any(self.farther, axis=1))
 
 
 def check_mining(mining: str) -> None:
-    """Refuse a mining mode that does not exist.
+    """Refuse an unknown mining mode.
 
     Raises:
-        UserError: `mining` is none of `MINING_MODES`.
+        UserError: `mining` is not one of `MINING_MODES`.
     """
     if mining not in MINING_MODES:
         raise UserError(f"mining: expected one of {', '.join(MINING_MODES)}. Received: mining={mining!r}")
@@ -42,8 +42,8 @@ def check_mining(mining: str) -> None:
 def squared_distances(embeddings: Tensor) -> Tensor:
     """Squared L2 distance between every two embeddings (paper, eq. 3), without a square root.
 
-    Differences are taken before they are squared: equal embeddings are exactly 0 apart, and no accelerator shortens
-    the mantissa as it may for a matrix product. It takes B * B * E floats: 16 MiB for 32 embeddings of 4096.
+    It squares differences instead of using a matrix product: equal embeddings are exactly 0 apart, and no accelerator
+    shortens the mantissa. It needs B * B * E floats: 16 MiB for 32 embeddings of 4096.
 
     Args:
         embeddings: [B, E] of any float type.
@@ -60,19 +60,19 @@ def mined_hinge(distances: Tensor, term: Term, mining: str) -> tuple[Tensor, Ten
     """How far each anchor's triplets violate one term: `[D(a, nearer) - D(a, farther) + margin]+`.
 
     - `hard`: the farthest `nearer` sample and the nearest `farther` one.
-    - `semihard`: a random `nearer` sample, and the nearest `farther` sample beyond it; where none lies beyond, the
-      farthest. The draw is read from the distances' own last digits: it changes with every batch, keeps no state, and
-      so is the same after a resume, under `jit`, and in a metric beside the loss.
-    - `all`: the mean over all violating triplets, 0 where none violates.
+    - `semihard`: a random `nearer` sample, and the nearest `farther` sample beyond it; if none lies beyond, the
+      farthest. The last digits of the distances serve as random numbers: they change with every batch and need no
+      state, so the draw is the same after a resume, under `jit`, and in a metric beside the loss.
+    - `all`: the mean over all violating triplets, 0 if none violates.
 
     Args:
-        distances: float32 [B, B], as `squared_distances` gives them.
-        term: whom to compare.
+        distances: float32 [B, B], from `squared_distances`.
+        term: the samples to compare.
         mining: one of `MINING_MODES`.
 
     Returns:
         hinge: float32 [B], 0 where the term is absent.
-        present: boolean [B], the anchors for which the batch holds the term's samples.
+        present: boolean [B], whether the batch holds the term's samples for an anchor.
 
     Raises:
         UserError: an unknown mining mode.
@@ -96,7 +96,7 @@ def mined_hinge(distances: Tensor, term: Term, mining: str) -> tuple[Tensor, Ten
 def _mean_violation(distances: Tensor, term: Term) -> Tensor:
     violation = ops.expand_dims(distances, 2) - ops.expand_dims(distances, 1) + term.margin  # [B, nearer, farther]
     triplets = ops.logical_and(ops.expand_dims(term.nearer, 2), ops.expand_dims(term.farther, 1))
-    # "not <= 0" lets a NaN through, which "> 0" would hide.
+    # "not <= 0" keeps NaN, which "> 0" would hide.
     violated = ops.logical_and(triplets, ops.logical_not(violation <= 0.0))
     total = ops.sum(ops.where(violated, violation, 0.0), axis=(1, 2))
     count = ops.sum(ops.cast(violated, "float32"), axis=(1, 2))
@@ -104,11 +104,11 @@ def _mean_violation(distances: Tensor, term: Term) -> Tensor:
 
 
 def _distance_of_best(distances: Tensor, allowed: Tensor, score: Tensor) -> Tensor:
-    """Distance [B] to the allowed sample of the highest score; of any sample where none is allowed."""
+    """Distance [B] to the allowed sample with the highest score; to any sample if none is allowed."""
     best = ops.argmax(ops.where(allowed, score, -float("inf")), axis=1)
     return ops.squeeze(ops.take_along_axis(distances, ops.expand_dims(best, 1), axis=1), axis=1)
 
 
 def _last_digits(distances: Tensor) -> Tensor:
-    """Numbers in [0, 1), evenly spread: what follows the fourth decimal of a distance."""
+    """Evenly spread numbers in [0, 1): the digits after the fourth decimal of a distance."""
     return ops.mod(distances * 1e4, 1.0)

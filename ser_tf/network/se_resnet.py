@@ -2,13 +2,15 @@
 
 Maps are [batch, time, frequency, channels], so the paper's 7 x 1 (frequency x time) kernel is (1, 7) here.
 
-An utterance's embedding does not depend on its padding. Strided layers pad on fixed sides and then run `valid`, so that
-their phase is that of the first frame; `frames` carries the true length along, rounded up by strided convolutions and
-down by pools; whatever mixes time sees only true frames. That is a mask before the 7x7 and 3x3 convolutions, and the
-true length in squeeze-and-excitation and GhostVLAD. The 1x1 convolutions, the pools that round down and the batch
-normalisation leave padding where it is and need no mask: each would cost one more pass over the memory, which is what
-bounds this network on a CPU. While training, batch normalisation takes its statistics over the whole batch, padding
-included: crops of one length have none.
+An utterance's embedding does not depend on its padding:
+
+- Strided layers pad on fixed sides and then run `valid`, so their phase is that of the first frame.
+- `frames` carries the true length: strided convolutions round it up, pools down.
+- Operations that mix time steps use only true frames: the 7x7 and 3x3 convolutions read a masked input,
+  squeeze-and-excitation and GhostVLAD use the true length.
+- 1x1 convolutions, pools and batch normalisation do not mix padding with true frames. They need no mask, which would
+  cost a pass over the memory, the bottleneck on a CPU.
+- In training, batch normalisation takes its statistics over the whole batch. Crops of one length have no padding.
 """
 
 import itertools
@@ -51,10 +53,10 @@ STAGES = (
     Stage(narrow=128, wide=256, blocks=3, stride=2),
     Stage(narrow=256, wide=512, blocks=3, stride=2),
 )
-"""At width 1. The stride of a stage is that of its first block, in time and frequency."""
+"""At width 1. A stage's stride applies to its first block, in time and frequency."""
 
 SOFTMAX_HEAD = "softmax_head"
-"""Name of the layer that `with_softmax_head` adds; it can be saved alone."""
+"""Name of the layer that `with_softmax_head` adds; it can be saved separately."""
 
 COSINE_HEAD = "cosine_head"
 """Name of the layer that `with_cosine_head` adds."""
@@ -78,10 +80,10 @@ def embedding_network(config: NetworkConfig, bins: int = 257) -> keras.Model:
         bins: Frequency bins of a spectrogram frame.
 
     Returns:
-        A model from a dict of `spectrogram`, float32 [batch, T, bins], and `frames`, int32 [batch], the true number of
-        frames of each, to a dict of `embedding`, float32 [batch, clusters * descriptor_size] of unit norm (with the
-        aggregation of `vggvox` [batch, descriptor_size]), and `ghost_share`, float32 [batch, M], the share of each
-        descriptor that the ghosts take, 0 beyond an utterance's own `descriptor_count`. T and M are dynamic.
+        A model. Inputs: a dict of `spectrogram`, float32 [batch, T, bins], and `frames`, int32 [batch], the true number
+        of frames. Outputs: a dict of `embedding`, float32 [batch, clusters * descriptor_size] of unit norm (with the
+        aggregation `vggvox` [batch, descriptor_size]), and `ghost_share`, float32 [batch, M], the share of each
+        descriptor that goes to ghosts, 0 beyond the utterance's `descriptor_count`. T and M are dynamic.
 
     Raises:
         UserError: a parameter of `config` is out of range, or there are too few bins for the strides.
@@ -98,7 +100,7 @@ def with_softmax_head(network: keras.Model, classes: int, units: int) -> keras.M
         units: Hidden units.
 
     Returns:
-        A model with the same inputs whose outputs have `logits`, float32 [batch, classes], as well.
+        A model with the same inputs and the additional output `logits`, float32 [batch, classes].
     """
     size = network.output["embedding"].shape[-1]
     head = keras.Sequential(
@@ -114,23 +116,21 @@ def with_softmax_head(network: keras.Model, classes: int, units: int) -> keras.M
 
 
 def with_cosine_head(network: keras.Model, classes: int) -> keras.Model:
-    """The network with the cosines between its embedding and a learned direction of each class.
+    """The network with the cosines between its embedding and a learned direction for each class.
 
     Args:
         network: From `embedding_network`; its layers are shared, not copied.
         classes: Number of classes.
 
     Returns:
-        A model with the same inputs whose outputs have `cosines`, float32 [batch, classes], as well.
+        A model with the same inputs and the additional output `cosines`, float32 [batch, classes].
     """
     cosines = Cosines(classes, name=COSINE_HEAD)(network.output["embedding"])
     return keras.Model(network.input, {**network.output, "cosines": cosines}, name=f"{network.name}_cosine")
 
 
 def without_padding(network: keras.Model) -> keras.Model:
-    """The same network for batches whose utterances all fill their spectrograms, as training crops do.
-
-    It has no time masks, which saves passes over the memory.
+    """The same network without time masks, for batches without padding such as training crops; it is faster.
 
     Args:
         network: From `embedding_network`, with a head or without; its layers are shared, not copied.
@@ -151,7 +151,7 @@ def without_padding(network: keras.Model) -> keras.Model:
 
 @contextmanager
 def precision(policy: str) -> Iterator[None]:
-    """Networks built inside compute in that precision: float32, mixed_float16 or mixed_bfloat16."""
+    """Networks built in this context compute in that precision: float32, mixed_float16 or mixed_bfloat16."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -172,7 +172,7 @@ def frames_per_descriptor(config: NetworkConfig) -> int:
 
 
 def minimum_frames(config: NetworkConfig) -> int:
-    """Fewest spectrogram frames that make a descriptor; shorter utterances are padded to as many."""
+    """Minimum number of spectrogram frames for a descriptor; shorter utterances are padded to it."""
     return next(
         frames for frames in itertools.count(1) if _before_final_pool(frames, config) >= config.final_pool_time_stride
     )
@@ -180,7 +180,7 @@ def minimum_frames(config: NetworkConfig) -> int:
 
 @dataclass(frozen=True)
 class NetworkSummary:
-    """What a network costs for an utterance of `seconds`."""
+    """Size of a network, and its cost for an utterance of `seconds`."""
 
     seconds: float
     frames: int
@@ -188,9 +188,9 @@ class NetworkSummary:
     descriptors: int
     """M."""
     embedding_size: int
-    """K x D; D with the aggregation of `vggvox`."""
+    """K x D; D with the aggregation `vggvox`."""
     parameters: int
-    """Trained numbers, without the softmax head."""
+    """Trainable parameters, without the softmax head."""
     multiply_adds: int
     """Of the convolutions, the dense layers and GhostVLAD, without the softmax head."""
 
@@ -219,7 +219,7 @@ def _network(config: NetworkConfig, bins: int, time: int | None) -> keras.Model:
     frames = keras.ops.maximum(true_frames, minimum_frames(config))
     maps = layers.Reshape((-1, bins, 1), name="image")(maps)  # [B, T, F, 1]
 
-    # Padding the one input channel costs little; padding the maps that follow would copy them.
+    # Padding the single input channel is cheap; padding later maps would copy them.
     maps = layers.ZeroPadding2D(3, name="stem_pad")(maps)
     maps = _convolution(maps, _channels(STEM_CHANNELS, config), 7, "stem", stride=config.stem_stride)
     maps = layers.ReLU(name="stem_relu")(maps)
@@ -232,7 +232,7 @@ def _network(config: NetworkConfig, bins: int, time: int | None) -> keras.Model:
             maps = _block(maps, frames, stage, config, is_first=block == 1, name=f"stage{number}_block{block}")
 
     if config.final_pool_time_stride > 1:
-        # Without its last step a pool of window 1 rounds down: a step past the end would have no whole stride.
+        # Without the last step, a pool of window 1 rounds down.
         maps = layers.Cropping2D(((0, config.final_pool_time_stride - 1), (0, 0)), name="final_crop")(maps)
     maps = layers.MaxPooling2D((1, 3), strides=(config.final_pool_time_stride, 2), name="final_pool")(maps)
     count = frames // config.final_pool_time_stride
@@ -247,7 +247,7 @@ def _network(config: NetworkConfig, bins: int, time: int | None) -> keras.Model:
 
 
 def _ghost_vlad_embedding(maps: Any, count: Any, config: NetworkConfig) -> tuple[Any, Any]:
-    # The kernel spans what is left of frequency: 7 bins in the paper.
+    # The kernel spans all remaining frequencies: 7 bins in the paper.
     maps = layers.Conv2D(
         config.descriptor_size,
         (1, maps.shape[2]),
@@ -260,7 +260,7 @@ def _ghost_vlad_embedding(maps: Any, count: Any, config: NetworkConfig) -> tuple
 
 
 def _block(maps: Any, frames: Any, stage: Stage, config: NetworkConfig, is_first: bool, name: str) -> Any:
-    """A bottleneck block, with squeeze-and-excitation or without; `frames` is the true length of its output."""
+    """A bottleneck block, with or without squeeze-and-excitation; `frames` is the true length of its output."""
     narrow, wide = _channels(stage.narrow, config), _channels(stage.wide, config)
     stride = stage.stride if is_first else 1
     shortcut = _convolution(maps, wide, 1, f"{name}_project", stride=stride) if is_first else maps
@@ -295,12 +295,12 @@ def _channels(at_width_1: int, config: NetworkConfig) -> int:
 
 
 def _rounded_up(size: Any, stride: int) -> Any:
-    """Length after a strided convolution, of an int or a tensor."""
+    """Length after a strided convolution, an int or a tensor."""
     return size if stride == 1 else (size + stride - 1) // stride
 
 
 def _before_final_pool(size: int, config: NetworkConfig) -> int:
-    """Frames or bins that are left of `size` before the last pool."""
+    """Remaining frames or bins of `size` before the last pool."""
     size = _rounded_up(size, config.stem_stride) // 2
     for stage in STAGES:
         size = _rounded_up(size, stage.stride)
@@ -308,7 +308,7 @@ def _before_final_pool(size: int, config: NetworkConfig) -> int:
 
 
 def _multiply_adds(layer: keras.Layer) -> int:
-    """Multiply-adds of a layer of a network whose time is static."""
+    """Multiply-adds of a layer in a network with static time."""
     if isinstance(layer, layers.Conv2D):
         _, time, frequency, _ = layer.output.shape
         return time * frequency * math.prod(layer.kernel.shape)

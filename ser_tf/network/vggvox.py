@@ -1,7 +1,7 @@
-"""How VGGVox makes an embedding of the map that its residual blocks leave (Xie et al., ICASSP 2019).
+"""The layers of VGGVox after its residual blocks (Xie et al., ICASSP 2019).
 
-It is the ancestor of the paper's network. The blocks are the same without squeeze-and-excitation, which
-`NetworkConfig.squeeze_reduction` 0 says; what differs behind them is here.
+VGGVox is the ancestor of the paper's network. Its blocks are the same without squeeze-and-excitation
+(`NetworkConfig.squeeze_reduction` 0); docs/pretraining.md lists all differences.
 """
 
 from typing import Any
@@ -13,16 +13,16 @@ from ser_tf.network.layers import VggvoxVLAD, unit_norm_from
 
 
 def vggvox_embedding(maps: Any, count: Any, config: NetworkConfig) -> tuple[Any, Any]:
-    """Map -> descriptors -> VLAD, assigned by the map -> dense layer -> embedding.
+    """Map -> descriptors -> VLAD with assignment by the map -> dense layer -> embedding.
 
     Args:
-        maps: [batch, M, frequency, channels], behind the last pool.
-        count: int32 [batch], how many of the M are true.
+        maps: [batch, M, frequency, channels], after the last pool.
+        count: int32 [batch], the true number of descriptors.
         config: descriptors and clusters.
 
     Returns:
         The embedding, float32 [batch, descriptor_size], the direction of the dense layer's output: unit norm, or zero
-        where no unit is active; and the ghost share, float32 [batch, M].
+        if no unit is active; and the ghost share, float32 [batch, M].
     """
     _, _, bins, channels = maps.shape
     descriptors = layers.Conv2D(

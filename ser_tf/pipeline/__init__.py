@@ -1,4 +1,4 @@
-"""Pipeline: utterances -> cached speech -> batches."""
+"""Utterances -> cached speech -> batches."""
 
 from ser_tf.pipeline.batches import epoch_batches
 from ser_tf.pipeline.datasets import deal, evaluation_batches, inputs_of, inputs_of_each, training_dataset

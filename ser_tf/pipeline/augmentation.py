@@ -1,7 +1,7 @@
-"""Random changes of the spectrograms of training crops.
+"""Augmentation: random changes to the spectrograms of training crops.
 
 The random numbers of a crop are a pure function of its seed (`draws`). The changes are a deterministic function of a
-whole batch and its numbers, which is faster than crop by crop.
+whole batch and its numbers, which is faster than one crop at a time.
 """
 
 import math
@@ -22,7 +22,7 @@ _NAMED = (
     "ratio",
     "colour",
 )
-"""The first random numbers of a crop; two for each mask follow."""
+"""The first random numbers of a crop, followed by two for each mask."""
 _SMALLEST_POWER = 1e-20
 
 
@@ -32,18 +32,18 @@ def draws(seed: tf.Tensor, config: AugmentationConfig) -> tf.Tensor:
 
 
 def source_frames(frames: int, config: AugmentationConfig) -> int:
-    """Frames that a crop needs before its time is stretched, to have `frames` of them afterwards."""
+    """Frames that a crop needs before time stretching, to have `frames` afterwards."""
     return math.ceil((frames - 1) * math.exp(config.time_stretch)) + 1
 
 
 def with_changes(magnitude: tf.Tensor, numbers: tf.Tensor, frames: int, config: AugmentationConfig) -> tf.Tensor:
-    """Magnitudes of a batch of crops with another pace and pitch, through an equaliser, and with noise.
+    """Change the pace and pitch of crops, equalise them and add noise.
 
     Args:
         magnitude: float32 [B, `source_frames(frames)`, bins].
-        numbers: from `draws`, float32 [B, D].
-        frames: of a crop afterwards.
-        config: which changes, and how strong.
+        numbers: float32 [B, D], from `draws`.
+        frames: frames of a crop afterwards.
+        config: the changes and their strength.
 
     Returns:
         float32 [B, frames, bins].
@@ -65,8 +65,8 @@ def with_masks(spectrogram: tf.Tensor, numbers: tf.Tensor, config: AugmentationC
 
     Args:
         spectrogram: float32 [B, T, bins].
-        numbers: from `draws`, float32 [B, D].
-        config: how many masks, and how wide they may be; each width is uniform from 0 to that.
+        numbers: float32 [B, D], from `draws`.
+        config: the number of masks and their largest width; each width is uniform from 0 to it.
 
     Returns:
         float32 [B, T, bins].
@@ -88,12 +88,12 @@ def _symmetric(uniform: tf.Tensor) -> tf.Tensor:
 
 
 def _normal(uniform: tf.Tensor) -> tf.Tensor:
-    """Normal, of deviation 1."""
+    """Normal with deviation 1."""
     return tf.math.ndtri(tf.clip_by_value(uniform, 1e-6, 1 - 1e-6))
 
 
 def _stretched(magnitude: tf.Tensor, factors: tf.Tensor, frames: int) -> tf.Tensor:
-    """The first `frames` of each crop when it lasts `factors` [B] times as long, interpolated linearly."""
+    """The first `frames` of each crop after lengthening it by `factors` [B], interpolated linearly."""
     places = tf.range(frames, dtype=tf.float32) / factors[:, None]  # [B, frames]
     before = tf.minimum(tf.cast(places, tf.int32), magnitude.shape[1] - 2)
     share = (places - tf.cast(before, tf.float32))[:, :, None]
@@ -102,15 +102,15 @@ def _stretched(magnitude: tf.Tensor, factors: tf.Tensor, frames: int) -> tf.Tens
 
 
 def _warped(magnitude: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
-    """Each frequency multiplied by `factors` [B], interpolated linearly; the highest bin fills a gap above it."""
+    """Frequencies multiplied by `factors` [B], interpolated linearly; the highest bin fills a gap above it."""
     bins = tf.range(magnitude.shape[2], dtype=tf.float32)
-    places = tf.minimum(bins / factors[:, None], bins[-1])  # [B, bins], where each bin comes from
+    places = tf.minimum(bins / factors[:, None], bins[-1])  # [B, bins], the source of each bin
     weights = tf.nn.relu(1 - tf.abs(bins[:, None] - places[:, None, :]))  # [B, bins, bins]
     return tf.matmul(magnitude, weights)
 
 
 def _gain(number: dict[str, tf.Tensor], bins: int, config: AugmentationConfig) -> tf.Tensor:
-    """Of a smooth random equaliser, in nepers: [B, bins]."""
+    """Gain of a smooth random equaliser in nepers, [B, bins]."""
     frequency = tf.linspace(0.0, 1.0, bins)  # of the highest
     gain = config.equaliser_tilt * _normal(number["tilt"])[:, None] * (frequency - 0.5)
     for order in range(1, RIPPLES + 1):
@@ -121,7 +121,7 @@ def _gain(number: dict[str, tf.Tensor], bins: int, config: AugmentationConfig) -
 
 
 def _noisy(magnitude: tf.Tensor, number: dict[str, tf.Tensor], config: AugmentationConfig) -> tf.Tensor:
-    """With the mean power of white or pink noise added, at a random signal-to-noise ratio, or without."""
+    """Add the mean power of white or pink noise to some crops, at a random signal-to-noise ratio."""
     power = tf.square(magnitude)
     bins = magnitude.shape[2]
     pink = bins / tf.range(1.0, bins + 1)  # power falls as 1 / frequency
@@ -134,7 +134,7 @@ def _noisy(magnitude: tf.Tensor, number: dict[str, tf.Tensor], config: Augmentat
 
 
 def _outside_bands(size: int, widest: int, numbers: tf.Tensor) -> tf.Tensor:
-    """Float32 [B, size]: 0 inside any of the random bands, 1 elsewhere; each band takes two numbers of a row."""
+    """Float32 [B, size]: 0 inside any random band, 1 elsewhere; each band uses two numbers of a row."""
     of_widths, of_starts = tf.split(numbers, 2, axis=1)
     widths = tf.floor(of_widths * (min(widest, size) + 1))
     starts = tf.floor(of_starts * (size - widths + 1))

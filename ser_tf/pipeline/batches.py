@@ -1,4 +1,4 @@
-"""Which utterances stand together in a training batch: a pure function of seed and epoch (no TensorFlow)."""
+"""The utterances of each training batch: a pure function of seed and epoch (no TensorFlow)."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -17,19 +17,19 @@ def epoch_batches(
     seed: int,
     epoch: int,
 ) -> np.ndarray:
-    """Deal the batches of one epoch; no utterance stands twice in a batch.
+    """Deal the batches of one epoch; no utterance occurs twice in a batch.
 
-    A plain epoch is a permutation, whose last batch is filled up from its own start. In a balanced one every batch
-    holds every label: the seats are dealt evenly and the remainder by rotation (32 seats among 6 emotions: 6 x 5 + 2).
-    The utterances of a label come in shuffled order and are shuffled again when all had their turn; each label shows at
-    least two speakers in each batch. With `corpora` the seats are dealt evenly to the corpora, and those of a corpus to
-    its labels, each time by rotation.
+    - `plain`: a permutation; its first utterances fill the last batch.
+    - `balanced`: every batch holds every label. Seats are dealt evenly, the remainder by rotation (32 seats among 6
+      emotions: 6 x 5 + 2). The utterances of a label are shuffled, and again when all have been used; in each batch a
+      label has at least two speakers.
+    - `corpora`: seats are dealt evenly to the corpora, and those of a corpus to its labels, the remainders by rotation.
 
     Args:
         labels: [N], the emotion of each utterance, as name or number.
-        speakers: [N], who speaks, as `corpus:id`.
+        speakers: [N], the speaker of each, as `corpus:id`.
         batch_size: seats of each batch.
-        batches: how they are dealt.
+        batches: the way of dealing.
         seed: seed of the training.
         epoch: number of the epoch, from 0.
 
@@ -37,8 +37,8 @@ def epoch_batches(
         int32 [ceil(N / batch_size), batch_size], rows of utterance numbers.
 
     Raises:
-        UserError: fewer utterances than seats; and unless batches are plain, too few seats, or a label that has too few
-            utterances or, in balanced batches, one speaker only.
+        UserError: fewer utterances than seats; unless batches are plain, too few seats, or a label with too few
+            utterances or, in balanced batches, only one speaker.
     """
     labels, speakers = np.asarray(labels), np.asarray(speakers)
     if len(labels) < batch_size:
@@ -50,12 +50,12 @@ def epoch_batches(
     generator = np.random.default_rng([seed, epoch])
     if batches == "plain":
         order = generator.permutation(len(labels))
-        return np.resize(order, (steps, batch_size)).astype(np.int32)  # `resize` goes on from the start
+        return np.resize(order, (steps, batch_size)).astype(np.int32)  # `resize` repeats from the start
     if batches == "balanced":
         dealt = _balanced(labels, speakers, steps, batch_size, generator)
     else:
         dealt = _by_corpora(labels, speakers, steps, batch_size, generator)
-    return generator.permuted(dealt, axis=1)  # several devices take slices of a batch, which must not be one emotion
+    return generator.permuted(dealt, axis=1)  # devices get slices of a batch, which must not hold one emotion only
 
 
 def _balanced(
@@ -103,14 +103,14 @@ def _by_corpora(
 
 
 class _Turns:
-    """Deals seats evenly among players, and what is left by rotation."""
+    """Deals seats evenly among players, and the remainder by rotation."""
 
     def __init__(self, players: int, generator: np.random.Generator):
         self._players = players
         self._next = int(generator.integers(players))
 
     def seats(self, count: int) -> np.ndarray:
-        """How many of `count` seats each player gets, int [players]."""
+        """Each player's number of `count` seats, int [players]."""
         base, remainder = divmod(count, self._players)
         turns = (self._next + np.arange(remainder)) % self._players
         self._next = (self._next + remainder) % self._players
@@ -122,7 +122,7 @@ def _dealt(decks: list["_Deck"], seats: np.ndarray) -> np.ndarray:
 
 
 class _Deck:
-    """The utterances of one label, dealt in shuffled order and shuffled again when they run out."""
+    """The utterances of one label, dealt in random order and shuffled again when used up."""
 
     def __init__(self, utterances: np.ndarray, speakers: np.ndarray, generator: np.random.Generator):
         self._utterances = utterances
@@ -134,7 +134,7 @@ class _Deck:
     def check(self, name: str | int, most_seats: int) -> None:
         if len(self._utterances) < most_seats:
             raise UserError(
-                f"emotion {name}: expected at least {most_seats} training utterances, so that none stands twice "
+                f"emotion {name}: expected at least {most_seats} training utterances, so that none occurs twice "
                 f"in a balanced batch. Received: {len(self._utterances)}; lower batch_size or choose plain batches"
             )
 
@@ -146,12 +146,12 @@ class _Deck:
             )
 
     def deal(self, seats: int) -> list[int]:
-        """Take the first utterances that wait; where all are of one speaker, the last seat goes to another one."""
+        """The first waiting utterances; if all have one speaker, the last seat goes to a different speaker."""
         hand: list[int] = []
         while len(hand) < seats:
-            heard = {self._speakers[utterance] for utterance in hand}
+            speakers = {self._speakers[utterance] for utterance in hand}
             is_last = len(hand) == seats - 1
-            barred = heard if is_last and len(heard) == 1 and self._has_several_speakers else set()
+            barred = speakers if is_last and len(speakers) == 1 and self._has_several_speakers else set()
             fitting = (u for u in self._waiting if u not in hand and self._speakers[u] not in barred)
             utterance = next(fitting, None)
             if utterance is None:

@@ -1,4 +1,4 @@
-"""speech files -> batches for training (tf.data), evaluation and prediction, all with the one spectrogram code."""
+"""speech files -> batches for training (tf.data), evaluation and prediction, all with the same spectrogram code."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -14,24 +14,25 @@ from ser_tf.pipeline.augmentation import draws, source_frames, with_changes, wit
 from ser_tf.pipeline.batches import epoch_batches
 from ser_tf.pipeline.speech_cache import HEADER_WORDS, SpeechFile
 
-PADDED_SECONDS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
-"""Whole utterances are padded to the next of these, so that the network sees few shapes."""
+PADDED_SAMPLES = (SAMPLE_RATE_HZ * np.array([1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60])).astype("int64")
+"""Whole utterances are padded to the next of these lengths, so that the network receives few shapes."""
 FULL_BATCH_SECONDS = 5
-"""Utterances longer than this come in smaller batches, so that a batch of them takes no more memory."""
+"""Batches of longer utterances are smaller, so they need no more memory."""
 THREADS = min(4, os.cpu_count() or 1)
 READ_AHEAD_BATCHES = 4
 
 Inputs = dict[str, np.ndarray]
-"""Arrays, which every Keras backend takes."""
+"""Arrays, which every Keras backend accepts."""
 
 
 def training_dataset(
     speech: Sequence[SpeechFile], labels: np.ndarray, config: Config, first_epoch: int = 0
 ) -> tf.data.Dataset:
-    """Endless batches of random crops, epoch after epoch as `epoch_batches` deals them.
+    """Endless batches of random crops, epoch after epoch, dealt by `epoch_batches`.
 
-    Every draw depends on the seed, the epoch and the place in the epoch alone: a dataset that starts at epoch 7 goes on
-    exactly as the one that started at epoch 0. Balanced batches hold every emotion, whatever `labels` are.
+    Every draw depends only on the seed, the epoch and the position in the epoch: a dataset that starts at epoch 7
+    yields the same batches as one that started at epoch 0. Balanced batches hold every emotion, independent of
+    `labels`.
 
     Args:
         speech: the training utterances.
@@ -47,7 +48,7 @@ def training_dataset(
         UserError: such batches cannot be dealt from this speech.
     """
     training = config.training
-    deal(speech, training, first_epoch)  # a worker thread of the pipeline would report it too late
+    deal(speech, training, first_epoch)  # raise here: a worker thread of the pipeline would report it too late
 
     def epochs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         epoch = first_epoch
@@ -82,7 +83,7 @@ def training_dataset(
 
 
 def crop_samples(config: Config) -> int:
-    """Samples of a training crop before its changes: some spare ones where its time may be stretched."""
+    """Samples of a training crop before augmentation, with spare ones for time stretching."""
     signal = config.spectrogram
     samples = round(config.training.crop_seconds * SAMPLE_RATE_HZ)
     spare = source_frames(signal.frames(samples), config.augmentation) - signal.frames(samples)
@@ -90,7 +91,7 @@ def crop_samples(config: Config) -> int:
 
 
 def crop_inputs(crops: tf.Tensor, numbers: tf.Tensor, config: Config) -> dict[str, tf.Tensor]:
-    """What the network takes of a batch of training crops.
+    """Network inputs of a batch of training crops.
 
     Args:
         crops: float32 [B, `crop_samples`].
@@ -110,7 +111,7 @@ def crop_inputs(crops: tf.Tensor, numbers: tf.Tensor, config: Config) -> dict[st
 
 
 def deal(speech: Sequence[SpeechFile], training: TrainingConfig, epoch: int) -> np.ndarray:
-    """Who comes with whom in an epoch of `training_dataset`: places in `speech`, int [batches, B].
+    """Batches of an epoch of `training_dataset`: indices into `speech`, int [batches, B].
 
     Raises:
         UserError: such batches cannot be dealt from this speech.
@@ -128,19 +129,19 @@ def deal(speech: Sequence[SpeechFile], training: TrainingConfig, epoch: int) -> 
 def evaluation_batches(
     speech: Sequence[SpeechFile], config: Config, batch_size: int = 16
 ) -> Iterator[tuple[Inputs, np.ndarray]]:
-    """Batches of whole utterances, the short ones first, each padded with zeros to the next of `PADDED_SECONDS`.
+    """Batches of whole utterances, short ones first, each padded with zeros to the next of `PADDED_SAMPLES`.
 
-    JAX compiles a network for every shape, so that all batches of a length have the same: the last is filled up with
-    utterances of that length once more.
+    JAX compiles a network for every shape, so all batches of a length have the same size: utterances of that length
+    repeat to fill the last one.
 
     Args:
         speech: the utterances.
         config: the spectrogram.
-        batch_size: utterances of up to 5 s in a batch; longer ones come in smaller batches.
+        batch_size: batch size for utterances of up to 5 s; batches of longer ones are smaller.
 
     Yields:
-        ({"spectrogram": float32 [B, T, bins], "frames": int32 [B]}, int [B]), the last the places of the utterances in
-        `speech`, each at least once.
+        ({"spectrogram": float32 [B, T, bins], "frames": int32 [B]}, int [B]); the last holds the indices of the
+        utterances in `speech`, each at least once.
     """
     for places, padded_samples in _alike([file.samples for file in speech], batch_size):
         yield _inputs_of_alike([speech[place].waveform for place in places], padded_samples, config), places
@@ -149,12 +150,12 @@ def evaluation_batches(
 def inputs_of_each(
     speech: Sequence[np.ndarray], config: Config, batch_size: int = 16
 ) -> Iterator[tuple[Inputs, np.ndarray]]:
-    """The batches of `evaluation_batches`, of utterances that are in memory.
+    """Like `evaluation_batches`, for utterances in memory.
 
     Args:
         speech: float32 [N] of each, in [-1, 1] at 16 kHz, without silence (`Speech.waveform`).
         config: the spectrogram.
-        batch_size: as in `evaluation_batches`.
+        batch_size: as for `evaluation_batches`.
 
     Yields:
         As `evaluation_batches`.
@@ -167,7 +168,7 @@ def inputs_of_each(
 
 
 def inputs_of(speech: np.ndarray, config: Config) -> Inputs:
-    """What the network takes of one utterance, padded like those of `evaluation_batches`.
+    """Network inputs of one utterance, padded as in `evaluation_batches`.
 
     Args:
         speech: float32 [N] in [-1, 1] at 16 kHz, without silence (`Speech.waveform`).
@@ -179,22 +180,29 @@ def inputs_of(speech: np.ndarray, config: Config) -> Inputs:
     Raises:
         UserError: more than 60 s of speech.
     """
-    return _inputs_of_alike([speech], _padded_samples(len(speech)), config)
+    ((_, padded_samples),) = _alike([len(speech)], batch_size=1)
+    return _inputs_of_alike([speech], padded_samples, config)
+
+
+def batch_sizes(batch_size: int) -> np.ndarray:
+    """Utterances in a batch for each of `PADDED_SAMPLES`: `batch_size` up to 5 s, fewer above, at least one."""
+    return np.clip(batch_size * FULL_BATCH_SECONDS * SAMPLE_RATE_HZ // PADDED_SAMPLES, 1, batch_size)
 
 
 def _alike(samples: Sequence[int], batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Places of the utterances of each batch, and the length they are padded to."""
-    padded = np.array([_padded_samples(count) for count in samples])
-    for padded_samples in np.unique(padded):
-        places = np.flatnonzero(padded == padded_samples)
-        full_batch = batch_size * FULL_BATCH_SECONDS * SAMPLE_RATE_HZ // padded_samples
-        seats = max(1, min(batch_size, full_batch))
-        for batch in np.resize(places, (-(-len(places) // seats), seats)):  # where places end, they begin again
-            yield batch, int(padded_samples)
+    """Indices of the utterances of each batch, and their padded length."""
+    for count in samples:
+        check_speech_length(count, "speech")
+    length_classes = np.searchsorted(PADDED_SAMPLES, samples)
+    for length_class in np.unique(length_classes):
+        places = np.flatnonzero(length_classes == length_class)
+        seats = batch_sizes(batch_size)[length_class]
+        for batch in np.resize(places, (-(-len(places) // seats), seats)):  # `resize` repeats `places`
+            yield batch, int(PADDED_SAMPLES[length_class])
 
 
 def _inputs_of_alike(speech: Sequence[np.ndarray], padded_samples: int, config: Config) -> Inputs:
-    """What the network takes of waveforms that are padded to one length."""
+    """Network inputs of waveforms padded to one length."""
     padded = np.stack([np.pad(samples, (0, padded_samples - len(samples))) for samples in speech])
     lengths = np.array([len(samples) for samples in speech], "int32")
     return {name: value.numpy() for name, value in _compiled_inputs(config)(padded, lengths).items()}
@@ -202,38 +210,33 @@ def _inputs_of_alike(speech: Sequence[np.ndarray], padded_samples: int, config: 
 
 @cache
 def _compiled_inputs(config: Config) -> Callable[[np.ndarray, np.ndarray], dict[str, tf.Tensor]]:
-    """`padded_inputs` as a graph of any batch and length, which is faster than operation by operation."""
+    """`padded_inputs` as a graph for any batch and length, which is faster than eager operations."""
     signature = (tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.int32))
     return tf.function(lambda speech, samples: padded_inputs(speech, samples, config), input_signature=signature)
 
 
 def padded_inputs(speech: tf.Tensor, samples: tf.Tensor, config: Config) -> dict[str, tf.Tensor]:
-    """What the network takes of a batch: speech float32 [B, N] padded with zeros, and its true lengths int32 [B]."""
+    """Network inputs of a batch: speech float32 [B, N] padded with zeros, and its true lengths int32 [B]."""
     values, frames = spectrogram(speech, samples, config.spectrogram)
     return {"spectrogram": values, "frames": frames}
 
 
 def _read(path: tf.Tensor) -> tf.Tensor:
-    """The speech of a cached file, float32 [N]; the same numbers as `Speech.waveform`."""
+    """The speech of a cached file, float32 [N], equal to `Speech.waveform`."""
     samples = tf.io.decode_raw(tf.io.read_file(path), tf.int16)[HEADER_WORDS:]
     return tf.cast(samples, tf.float32) / INT16_SCALE
 
 
 def random_crop(speech: tf.Tensor, crop_samples: int, seed: tf.Tensor) -> tf.Tensor:
-    """A random stretch of `crop_samples`; shorter speech repeats itself first."""
+    """A random part of `crop_samples`; shorter speech is repeated first."""
     repeats = -(-crop_samples // tf.size(speech))
     repeated = tf.tile(speech, [repeats])
     start = tf.random.stateless_uniform([], seed, 0, tf.size(repeated) - crop_samples + 1, tf.int32)
     return tf.ensure_shape(repeated[start : start + crop_samples], [crop_samples])
 
 
-def _padded_samples(samples: int) -> int:
-    check_speech_length(samples, "speech")
-    return next(int(s * SAMPLE_RATE_HZ) for s in PADDED_SECONDS if s * SAMPLE_RATE_HZ >= samples)
-
-
 def pipeline_options() -> tf.data.Options:
-    """Same order always, and few threads: the network needs the cores."""
+    """Deterministic order and few threads: the network needs the cores."""
     options = tf.data.Options()
     options.deterministic = True
     options.threading.private_threadpool_size = THREADS

@@ -1,10 +1,10 @@
-"""recordings -> speech on disk: decoded, resampled and freed of silence once, then read by every epoch of every run.
+"""recordings -> speech on disk: decoded, resampled and stripped of silence once, then read by every epoch of every run.
 
-A cached file is a header of 20 bytes (`kept_whole`, number of samples, a CRC-32, unsigned 32 bit each, and
-`sample_hash`, unsigned 64 bit) and the samples as int16, all little endian, so that `tf.io.decode_raw` reads it. Its
-name is the recording's SHA-256, its folder the configuration's: nothing is ever stale, and two processes that write the
-same file write the same bytes. The CRC-32 is over the name and all else that is in the file; a file of another CRC,
-damaged or of an older version, is written anew.
+A cached file is a header of 20 bytes (`kept_whole`, number of samples, CRC-32, unsigned 32 bit each, and `sample_hash`,
+unsigned 64 bit) and the samples as int16, all little endian, so that `tf.io.decode_raw` reads it. Its name is the
+recording's SHA-256 and its folder the configuration's hash, so nothing becomes stale and two processes write the same
+bytes. The CRC-32 covers the name and the rest of the file. Files with a wrong CRC, damaged or from an older version,
+are written again.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from ser_tf.errors import UserError
 
 _HEADER = struct.Struct("<IIIQ")
 HEADER_WORDS = _HEADER.size // 2
-"""int16 words that stand before the samples."""
+"""int16 words before the samples."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class SpeechFile:
     """The cached speech of one utterance.
 
     Attributes:
-        utterance: who says what, and in which recording.
+        utterance: its recording, speaker and emotion.
         path: the cached file.
         samples: its length at 16 kHz.
-        kept_whole: too little speech was found, so that no silence was removed.
+        kept_whole: too little speech was found, so no silence was removed.
         content_hash: SHA-256 of the recording.
-        sample_hash: names what is heard in it, see `ser_tf.audio.recording`.
+        sample_hash: identifies the recording, see `ser_tf.audio.recording`.
     """
 
     utterance: Utterance
@@ -64,10 +64,10 @@ class SpeechFile:
 
 @dataclass(frozen=True)
 class PreparedSpeech:
-    """The speech of a corpus, and what could not be read, each in the order of the utterances.
+    """The speech of a corpus and its unreadable recordings, each in the order of the utterances.
 
     Attributes:
-        items: the utterances that are there.
+        items: the readable utterances.
         failures: the others, each with the reason in one line.
     """
 
@@ -76,28 +76,28 @@ class PreparedSpeech:
 
     @cached_property
     def data_hash(self) -> str:
-        """16 hex digits that name exactly these recordings, speakers and emotions."""
-        said = ((item.utterance, item.content_hash) for item in self.items)
-        lines = sorted(f"{who.name} {who.speaker} {who.emotion} {content_hash}\n" for who, content_hash in said)
+        """16 hex digits that identify these recordings, speakers and emotions."""
+        pairs = ((item.utterance, item.content_hash) for item in self.items)
+        lines = sorted(f"{who.name} {who.speaker} {who.emotion} {content_hash}\n" for who, content_hash in pairs)
         return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
 def prepare_speech(utterances: Sequence[Utterance], config: Config, directory: Path | None = None) -> PreparedSpeech:
-    """Put the speech of every utterance into the cache, unless it is there.
+    """Put the speech of every utterance into the cache, unless it is already there.
 
-    Recordings are worked on in parallel, one per core, and only their lengths are kept in memory. The cache may be used
-    by several processes, and any of them may be killed.
+    Recordings are processed in parallel, one per core, and only their lengths stay in memory. Several processes may use
+    the cache, and any of them may be killed.
 
     Args:
         utterances: what to prepare.
-        config: the decoder and the silence removal.
+        config: decoder and silence removal.
         directory: the cache; by default `default_directory()`.
 
     Returns:
-        One file per utterance; recordings that cannot be used do not stop the others, and a warning names each.
+        One file per utterance. Unusable recordings do not stop the others; a warning names each.
 
     Raises:
-        UserError: none can be used, the cache cannot be written, or the `tfio` backend does not work here.
+        UserError: no recording can be used, the cache cannot be written, or the `tfio` backend does not work here.
     """
     directory = directory or default_directory()
     prepare = partial(_prepare, config=config, decode=decoder_of(config), directory=directory / speech_key(config))
@@ -129,14 +129,14 @@ def prepare_speech(utterances: Sequence[Utterance], config: Config, directory: P
 
 
 def default_directory() -> Path:
-    """The cache of this user: $SER_TF_CACHE, or ser_tf/speech in $XDG_CACHE_HOME or ~/.cache."""
+    """The user's cache: $SER_TF_CACHE, or ser_tf/speech in $XDG_CACHE_HOME or ~/.cache."""
     if chosen := os.environ.get("SER_TF_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ser_tf" / "speech"
 
 
 def _prepare(utterance: Utterance, config: Config, decode: Decode, directory: Path) -> SpeechFile | str:
-    """The cached file of an utterance, or why there is none."""
+    """The cached file of an utterance, or the reason why there is none."""
     name = str(utterance.path)
     try:
         content = read_content(utterance.path)
@@ -152,7 +152,7 @@ def _prepare(utterance: Utterance, config: Config, decode: Decode, directory: Pa
 
 
 def _read(path: Path) -> tuple[Speech, int] | None:
-    """A cached file's speech and sample hash, or None where there is none or a damaged one."""
+    """Speech and sample hash of a cached file; None if it is missing or damaged."""
     try:
         content = path.read_bytes()
         kept_whole, count, _, sample_hash = _HEADER.unpack_from(content)
@@ -177,7 +177,7 @@ def _write(path: Path, speech: Speech, sample_hash: int) -> None:
     except OSError as error:
         raise UserError(
             f"{path.parents[2]}: the speech cache cannot be written ({error.strerror}); free some space or choose "
-            "another directory with the environment variable SER_TF_CACHE"
+            "a different directory with the environment variable SER_TF_CACHE"
         ) from error
     finally:
         if temporary is not None:
@@ -185,7 +185,7 @@ def _write(path: Path, speech: Speech, sample_hash: int) -> None:
 
 
 def _packed(path: Path, kept_whole: int, body: bytes, sample_hash: int) -> bytes:
-    """What the file at that path holds."""
+    """Content of the file at that path."""
     count = len(body) // 2
     checksum = zlib.crc32(path.name.encode() + _HEADER.pack(kept_whole, count, 0, sample_hash) + body)
     return _HEADER.pack(kept_whole, count, checksum, sample_hash) + body

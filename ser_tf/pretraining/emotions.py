@@ -26,7 +26,7 @@ from ser_tf.pretraining.trained_on import corpora_trained_on, excluded_speakers
 from ser_tf.runs.files import write_text
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.predictions import FIRST_COLUMNS
-from ser_tf.runs.weights import method_of
+from ser_tf.runs.weights import method_of, save_network
 from ser_tf.strategies import Strategy
 from ser_tf.training.finetune import train_fold
 from ser_tf.training.fitting import exhaustion_explained
@@ -134,6 +134,7 @@ def pretrain_emotions(task: EmotionTask, run: RunFolder, report: Callable[[str],
             run.begin(task.identity(), task.config)
             return run.result(report, RESULT)
         network, progress = train_fold(task, run, report)
+        save_network(network.embedding, run.network)
         side = task.side(task.fold.validation)
         probabilities = softmax(network.describe(side.speech, task.config)["logits"].astype("float64"), axis=1)
         _write_predictions(run, task, side, probabilities)

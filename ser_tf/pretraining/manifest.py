@@ -22,7 +22,7 @@ from ser_tf.audio.recording import speech_key
 from ser_tf.config import SAMPLE_RATE_HZ, Config
 from ser_tf.corpora.speakers import RECOGNISED, SpeakerLists
 from ser_tf.documents import misfit, parse_json, read_json
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, import_extra
 from ser_tf.pretraining.shard_writer import read_page
 
 DESCRIPTION = "preparation.json"
@@ -83,6 +83,15 @@ def refuse_other_configuration(description: dict[str, Any], config: Config, fold
                 )
     if description["speech_key"] != now["speech_key"]:
         raise UserError(f"{folder}: {_OTHER_VERSION}")
+
+
+def require_pyarrow() -> None:
+    """Check that pyarrow is installed, which reads and writes the manifest.
+
+    Raises:
+        UserError: it is not; the message names the extra.
+    """
+    import_extra("pyarrow", "the manifest of shards needs pyarrow", "pretraining")
 
 
 def write_manifest(
@@ -254,6 +263,7 @@ class Shards:
             UserError: a folder is unfinished, lacks a shard, holds a truncated one, was prepared with a different
                 configuration, or is given twice; or two folders use one name for what may be two people.
         """
+        require_pyarrow()
         again = "start the same ser-tf prepare command again"
         paths: list[Path] = []
         for number, folder in enumerate(folders):

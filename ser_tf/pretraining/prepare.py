@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import joblib
 from rich.console import Console
 from rich.progress import track
 
@@ -24,13 +25,14 @@ from ser_tf.pretraining.manifest import (
     description_of,
     read_description,
     refuse_other_configuration,
+    require_pyarrow,
     write_manifest,
 )
 from ser_tf.pretraining.plan import Plan
 from ser_tf.pretraining.ray_engine import run_on_ray
 from ser_tf.pretraining.shard_writer import UNFINISHED, ShardTask
 from ser_tf.pretraining.workers import run_on_cores
-from ser_tf.runs.lock import alone_in
+from ser_tf.runs.lock import LOCK, alone_in
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def prepare(
     """
     if workers is not None and workers < 1:
         raise UserError(f"workers: expected at least 1. Received: workers={workers}")
+    require_pyarrow()
     decoder_of(config)  # raises here if a package is missing
     plan = Plan(root)
     lists = read_lists(root)
@@ -125,7 +128,7 @@ def prepare(
             (out / MANIFEST).unlink(missing_ok=True)  # it does not list the shards written now
         wanted = (ShardTask(shard, plan.folder, out, config) for shard in plan if shard.number in missing)
         if missing and engine == "local":
-            cores = workers or len(os.sched_getaffinity(0))
+            cores = workers or joblib.cpu_count()  # those that this process may use
             _follow(run_on_cores(wanted, min(cores, len(missing)), prologue, report), len(missing))
         elif missing:
             _follow(run_on_ray(wanted, workers, prologue, report), len(missing))
@@ -195,7 +198,9 @@ def _opened(out: Path, description: dict[str, Any], config: Config) -> Iterator[
     """
     path = out / DESCRIPTION
     if not path.is_file():
-        if out.exists() and (not out.is_dir() or any(not file.name.startswith(UNFINISHED) for file in out.iterdir())):
+        if out.exists() and (
+            not out.is_dir() or any(not file.name.startswith((UNFINISHED, LOCK)) for file in out.iterdir())
+        ):
             raise UserError(f"{out}: expected an empty folder, or one that ser-tf prepare began; choose another --out")
         out.mkdir(parents=True, exist_ok=True)
         unfinished = out / f"{UNFINISHED}{DESCRIPTION}"

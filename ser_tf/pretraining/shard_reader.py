@@ -13,11 +13,11 @@ from ser_tf.audio.vad import INT16_SCALE
 from ser_tf.config import SAMPLE_RATE_HZ, Config
 from ser_tf.errors import UserError
 from ser_tf.pipeline.datasets import (
-    FULL_BATCH_SECONDS,
-    PADDED_SECONDS,
+    PADDED_SAMPLES,
     READ_AHEAD_BATCHES,
     THREADS,
     Inputs,
+    batch_sizes,
     padded_inputs,
     pipeline_options,
     random_crop,
@@ -183,7 +183,7 @@ def gather(shards: Shards, recordings: Iterable[int], path: Path) -> None:
 
 
 def whole_utterances(path: Path, config: Config, recordings: Iterable[int], batch_size: int = 16) -> tf.data.Dataset:
-    """Whole utterances for verification, each padded with zeros to the next length of `PADDED_SECONDS`.
+    """Whole utterances for verification, each padded with zeros to the next of `PADDED_SAMPLES`.
 
     Args:
         path: file written by `gather`.
@@ -196,8 +196,7 @@ def whole_utterances(path: Path, config: Config, recordings: Iterable[int], batc
         hex digits).
     """
     wanted = _lookup({_hex(recording) for recording in recordings})
-    bounds = tf.constant([round(seconds * SAMPLE_RATE_HZ) for seconds in PADDED_SECONDS], tf.int64)
-    full = batch_size * FULL_BATCH_SECONDS * SAMPLE_RATE_HZ
+    sizes = tf.constant(batch_sizes(batch_size))
 
     def speech_of(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         example = _parsed(record, ["speech", "sample_hash"])
@@ -207,17 +206,16 @@ def whole_utterances(path: Path, config: Config, recordings: Iterable[int], batc
         return wanted.lookup(sample_hash) >= 0
 
     def length_class(speech: tf.Tensor, sample_hash: tf.Tensor) -> tf.Tensor:
-        return tf.searchsorted(bounds, [tf.size(speech, tf.int64)], out_type=tf.int64)[0]
+        return tf.searchsorted(PADDED_SAMPLES, [tf.size(speech, tf.int64)], out_type=tf.int64)[0]
 
     def seats(length: tf.Tensor) -> tf.Tensor:
-        return tf.clip_by_value(full // bounds[length], 1, batch_size)
+        return sizes[length]
 
     def batches(length: tf.Tensor, window: tf.data.Dataset) -> tf.data.Dataset:
-        padded_samples = bounds[length]
-
         def padded(speech: tf.Tensor, sample_hash: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            samples = tf.size(speech)
-            return tf.pad(speech, [[0, tf.cast(padded_samples, tf.int32) - samples]]), samples, sample_hash
+            samples = tf.size(speech, tf.int64)
+            padding = tf.constant(PADDED_SAMPLES)[length] - samples
+            return tf.pad(speech, [[0, padding]]), tf.cast(samples, tf.int32), sample_hash
 
         return window.map(padded).batch(seats(length))
 
@@ -261,7 +259,7 @@ def _is_damaged(path: Path) -> bool:
         for record in tf.data.TFRecordDataset(str(path)):
             example = _parsed(record, ["speech", "speaker", "sample_hash"])
             samples = tf.size(tf.io.decode_raw(example["speech"], tf.int16))
-            if not 0 < samples <= PADDED_SECONDS[-1] * SAMPLE_RATE_HZ:
+            if not 0 < samples <= PADDED_SAMPLES[-1]:
                 return True
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError):
         return True

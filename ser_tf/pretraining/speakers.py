@@ -42,7 +42,7 @@ from ser_tf.pretraining.trials import Trials, draw_trials, hold_out, read_trials
 from ser_tf.pretraining.verification import VerificationScores, verification
 from ser_tf.runs.files import write_text
 from ser_tf.runs.folder import RunFolder
-from ser_tf.runs.weights import load_weights, method_of, save_weights
+from ser_tf.runs.weights import load_weights, method_of, save_network, save_weights
 from ser_tf.spelling import spelt_twice
 from ser_tf.training.fitting import (
     Display,
@@ -384,6 +384,7 @@ def verify_speakers(
     result = {side: dataclasses.asdict(found) for side, found in verified(scores).items()}
     result["untrained"] = {side: dataclasses.asdict(found) for side, found in verified(untrained).items()}
     save_weights(network.embedding, run.weights, task.provenance(result), task.heard)
+    save_network(network.embedding, run.network)
     _write_trials(run, sides, scores, untrained)
     recordings = sum(task.trained.values())
     content = {

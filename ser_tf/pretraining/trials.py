@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ser_tf.corpora import ravdess
 from ser_tf.corpora.demographics import demographics_of
+from ser_tf.corpora.known import ravdess
 from ser_tf.documents import read_bounded
 from ser_tf.errors import UserError
 from ser_tf.pretraining.manifest import Shards, ShardUtterance
@@ -102,7 +102,7 @@ def sexes_of(shards: Shards) -> dict[str, str]:
     """Speaker -> "female" or "male", for the speakers whose corpus states it."""
     stated = {speaker: sex for _, speaker, sex, _, _ in shards.utterances() if sex}
     actors = [speaker for speaker in shards.counts if speaker.startswith(f"{ravdess.NAME}:")]
-    return demographics_of(ravdess.NAME, actors).sex | stated
+    return demographics_of(actors).sex | stated
 
 
 def draw_trials(utterances: Iterable[ShardUtterance], sex: Mapping[str, str], count: int) -> Trials:

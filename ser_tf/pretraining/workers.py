@@ -3,7 +3,7 @@
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -98,11 +98,8 @@ class _Worker:
         self.connection, other_end = spawn.Pipe()
         self.process: BaseProcess = spawn.Process(target=_work, args=(other_end, prologue), daemon=True)
         resource_tracker.ensure_running()  # now: its start would unblock the signal below
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: only the parent handles Ctrl-C
-        try:
+        with _ctrl_c_blocked():  # inherited: only the parent handles it
             self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         other_end.close()  # so that the connection ends when the process dies
 
     def take(self, task: ShardTask, attempt: int) -> None:
@@ -121,6 +118,18 @@ class _Worker:
             unfinished.unlink(missing_ok=True)
         code = self.process.exitcode or 0
         return f"signal {-code}, {signal.strsignal(-code)}" if code < 0 else f"exit status {code}"
+
+
+@contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(connection: Connection, prologue: Callable[[], None]) -> None:

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from ser_tf.corpora.corpus import Corpus
+from ser_tf.corpora.joined import joined
 from ser_tf.report.confusions import confusions
 from ser_tf.report.details import confidence, speaker_groups, trainings
 from ser_tf.report.document import Block, Bullets, Document, Notice, Paragraph, Section
-from ser_tf.report.lead import lead, main_result
+from ser_tf.report.lead import lead, verdict
 from ser_tf.report.noise import noise
 from ser_tf.report.provenance import missing_data, provenance
 from ser_tf.report.results import cross_corpus, random_split, results
@@ -32,18 +33,18 @@ def compose(sources: Sources, recordings: Mapping[str, Corpus], report: Callable
     for evaluation in sources.evaluations:
         if evaluation.scored:
             report(f"{evaluation.corpus}, {evaluation.scheme}: {len(evaluation.runs)} runs")
-            corpus = recordings.get(evaluation.corpus)
+            corpus = recordings_of(evaluation.corpus, recordings)
             has_twin = places.count((evaluation.corpus, evaluation.scheme)) > 1
-            scored.append(scored_evaluation(evaluation, corpus.root if corpus else None, has_twin=has_twin))
+            scored.append(scored_evaluation(evaluation, corpus.roots if corpus else (), has_twin=has_twin))
     honest = [one for one in scored if not one.evaluation.random_split and not one.evaluation.cross_corpus]
     missing: list[str] = []
-    parts = [(one, _sections(one, recordings.get(one.evaluation.corpus), missing, report)) for one in honest]
+    parts = [(one, _sections(one, recordings_of(one.evaluation.corpus, recordings), missing, report)) for one in honest]
     if len(parts) == 1:
         ((only, sections),) = parts
         opening = lead(only)
     else:
         sections = [Section(one.title, lead(one), own) for one, own in parts]
-        opening = [Paragraph(f"{one.title}{' (partial)' * one.partial}: {main_result(one)}") for one in honest]
+        opening = [Paragraph(f"{one.title}{' (partial)' * one.partial}: {verdict(one)}") for one in honest]
     sections += [
         Section(f"{one.corpus}, random split (speaker-dependent, not comparable)", random_split(one, honest))
         for one in scored
@@ -57,6 +58,14 @@ def compose(sources: Sources, recordings: Mapping[str, Corpus], report: Callable
     if missing:
         sections.append(Section("What is missing here, and how to get it", [Bullets(missing)]))
     return Document(_title(honest), opening or _without_scores(sources), sections)
+
+
+def recordings_of(corpus: str, recordings: Mapping[str, Corpus]) -> Corpus | None:
+    """The recordings of a corpus, or of joined known corpora if all are there; otherwise None."""
+    parts = [recordings[name] for name in corpus.split("+") if name in recordings]
+    if len(parts) < len(corpus.split("+")):
+        return None
+    return joined(parts) if len(parts) > 1 else parts[0]
 
 
 def _sections(

@@ -84,6 +84,8 @@ class Section:
     title: str
     blocks: Sequence[Block]
     sections: "Sequence[Section]" = field(default=())
+    folded: bool = False
+    """Whether a browser shows the heading only, until it is opened."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pandas as pd
 from ser_tf.config import Config
 from ser_tf.corpora.corpus import Corpus, Utterance
 from ser_tf.corpora.folds import CROSS_CORPUS, RANDOM_SPLIT, Scheme, load_scheme
-from ser_tf.corpora.opening import KNOWN_CORPORA
+from ser_tf.corpora.known import KNOWN_CORPORA
 from ser_tf.documents import read_json
 from ser_tf.errors import UserError, shortened
 from ser_tf.runs.folder import RunFolder

@@ -260,6 +260,8 @@ def sweep_line(per_fold: Mapping[str, tuple[Sequence[Any], Sequence[float]]], pa
         axes.axvline(values.index(chosen), color=INK, linestyle=":", linewidth=1, label="the paper's choice")
     axes.set(xticks=range(len(values)), xticklabels=[*map(setting, values)])
     axes.set(xlabel=parameter, ylabel="validation UAR, %")
+    ticks = axes.yaxis.get_major_locator().tick_values(*axes.get_ylim())
+    axes.set_ylim(ticks[0], ticks[-1])  # the axis starts and ends at a number
     _legend_below(figure, axes, columns=1)
     return figure
 

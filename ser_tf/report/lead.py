@@ -1,6 +1,7 @@
 """The opening of an evaluation: what was measured, the main result, and how the runs were made."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from ser_tf.config import PRESETS, TrainingConfig
 from ser_tf.report.document import Block, Bullets, Notice, Paragraph
@@ -25,10 +26,11 @@ def lead(scored: Scored) -> list[Block]:
     number = f"{evaluation.fold_count} " if evaluation.fold_count else ""
     note = SCHEME_NOTES.get(evaluation.scheme, "a user's own scheme")
     blocks: list[Block] = [
+        Paragraph(verdict(scored)),
         Paragraph(
             f"Measured: {methods}, on {len(evaluation.speakers)} speakers of {scored.corpus} in the {number}folds of "
             f"scheme `{evaluation.scheme}` ({note}). No method was trained on its test speakers."
-        )
+        ),
     ]
     if scored.partial:
         states = "; ".join(f"{line.label} {scored.finished_folds(line)} folds" for line in evaluation.lines)
@@ -48,12 +50,47 @@ def lead(scored: Scored) -> list[Block]:
     return [*blocks, Bullets(list(kind_of_runs(scored)))]
 
 
+def verdict(scored: Scored) -> str:
+    """Which method is best, by how much, and against which simple method."""
+    lines = scored.evaluation.scored
+    best = {
+        is_network: max((line for line in lines if line.network is is_network), key=partial(_uar, scored), default=None)
+        for is_network in (True, False)
+    }
+    network, simple = best[True], best[False]
+    if network is None or simple is None:
+        only = network or simple
+        assert only is not None
+        missing = "network was trained" if network is None else "simple method was tested"
+        return f"Best: {only.label}, {points(_uar(scored, only))} % UAR; no {missing} on these folds."
+    ours, theirs = _uar(scored, network), _uar(scored, simple)
+    if network.folds != simple.folds:
+        return (
+            f"Best network: {network.label}, {points(ours)} % UAR; best simple method: {simple.label}, "
+            f"{points(theirs)} %. They have not finished the same folds, so the difference says nothing yet."
+        )
+    by = f"{points(abs(ours - theirs))} points"
+    for one in scored.against_yardsticks:
+        if (one.first, one.second) == (network.label, simple.label) and one.p_holm > SIGNIFICANCE_LEVEL:
+            by += " (which chance may explain)"
+    if ours > theirs:
+        return (
+            f"Best: {network.label}, {points(ours)} % UAR, {by} above {simple.label}, the best simple method "
+            f"({points(theirs)} %)."
+        )
+    return (
+        f"No network beats the best simple method: {network.label}, {points(ours)} % UAR, is {by} below "
+        f"{simple.label} ({points(theirs)} %)."
+    )
+
+
+def _uar(scored: Scored, line: Line) -> float:
+    return scored.summaries[line.label].scores.pooled.uar.value or 0.0
+
+
 def main_result(scored: Scored) -> str:
     """The highest UAR of a network and of a simple method, with intervals."""
-
-    def uar(line: Line) -> float:
-        return scored.summaries[line.label].scores.pooled.uar.value or 0.0
-
+    uar = partial(_uar, scored)
     sentences = []
     networks = scored.evaluation.networks
     if networks:

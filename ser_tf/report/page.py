@@ -119,8 +119,10 @@ def _html_section(section: Section, svgs: dict[str, str], place: str) -> str:
     level = 2 + place.count("-")
     inside = [html_block(block, svgs) for block in section.blocks]
     inside += [_html_section(part, svgs, f"{place}-{number}") for number, part in enumerate(section.sections, start=1)]
-    content = "\n".join(inside)
-    return f'<section id="s{place}">\n<h{level}>{escape(section.title)}</h{level}>\n{content}\n</section>'
+    content, heading = "\n".join(inside), f"<h{level}>{escape(section.title)}</h{level}>"
+    if section.folded:
+        return f'<details id="s{place}">\n<summary>{heading}</summary>\n{content}\n</details>'
+    return f'<section id="s{place}">\n{heading}\n{content}\n</section>'
 
 
 def _contents(sections: Sequence[Section], place: str = "") -> str:

@@ -82,19 +82,19 @@ class Scored:
         return lacking or any(not run.folder.finished for run in self.evaluation.runs)
 
 
-def scored_evaluation(evaluation: Evaluation, root: Path | None, *, has_twin: bool = False) -> Scored:
+def scored_evaluation(evaluation: Evaluation, roots: Sequence[Path] = (), *, has_twin: bool = False) -> Scored:
     """Compute all statistics.
 
     Args:
         evaluation: at least one of its lines has a finished run.
-        root: directory of the corpus, if available.
+        roots: directories of the corpora, if available.
         has_twin: whether the report also holds the same folds of other recordings.
 
     Raises:
         UserError: predictions are damaged.
     """
     tables = {line.label: line.table() for line in evaluation.scored}
-    demographics = demographics_of(evaluation.corpus, evaluation.speakers, root)
+    demographics = demographics_of(evaluation.speakers, roots)
     networks = [line.label for line in evaluation.networks]
     yardsticks = [line.label for line in evaluation.scored if not line.network and line.method != "majority"]
     folds = evaluation.common_folds

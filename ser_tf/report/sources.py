@@ -1,20 +1,24 @@
 """Search folders for runs, sweeps and noise tests, and read them."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ser_tf.documents import read_json
 from ser_tf.errors import UserError
 from ser_tf.report.evaluations import Evaluation, ReportedRun, evaluations_of, read_columns, read_run
+from ser_tf.report.figures import setting
 from ser_tf.runs.folder import RunFolder
 from ser_tf.statistics.noise import NoiseSummary, summarise_noise
 from ser_tf.statistics.noise_folder import NoiseFolder
 
 SWEEP, NOISE = "sweep.json", "noise.csv"
+UNCHANGED = "none"
+"""Change of an ablation's first point."""
 SWEEP_COLUMNS = ("fold", "seed", "best_validation_uar")
 
 
@@ -28,11 +32,14 @@ class SweepTable:
     strategy: str
     start: str
     parameters: tuple[str, ...]
+    """Of an ablation just "change"."""
     points: int
     """Number of points in the whole grid."""
     epochs: int
     rows: pd.DataFrame
     """A row per training, with the columns fold, seed, the parameters, best_validation_uar."""
+    ablation: bool
+    """Whether one parameter at a time is changed."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,7 @@ def _read_sweep(folder: Path) -> SweepTable:
         "parameters": {str: [object]},
         "epochs": int,
     }
-    about = read_json(folder / SWEEP, remedy, wanted)
+    about = {"one_at_a_time": False} | read_json(folder / SWEEP, remedy, wanted)
     parameters = tuple(about["parameters"])
     rows = read_columns(folder / "sweep.csv", (*SWEEP_COLUMNS, *parameters), remedy)
     whole = all(pd.api.types.is_integer_dtype(rows[name]) for name in ("fold", "seed"))
@@ -121,9 +128,29 @@ def _read_sweep(folder: Path) -> SweepTable:
         )
     start = ", ".join([about["start"] or "random weights", *(f"{layer} afresh" for layer in about["afresh"])])
     points = math.prod(len(values) for values in about["parameters"].values())
+    ablation = about["one_at_a_time"] is True
+    if ablation:
+        first = {name: setting(values[0]) for name, values in about["parameters"].items()}
+        rows = rows.assign(change=[_change(row, first) for row in rows[list(parameters)].to_dict("records")])
+        parameters, points = ("change",), 1 + sum(len(values) - 1 for values in about["parameters"].values())
     return SweepTable(
-        folder, about["corpus"], about["scheme"], about["strategy"], start, parameters, points, about["epochs"], rows
+        folder,
+        about["corpus"],
+        about["scheme"],
+        about["strategy"],
+        start,
+        parameters,
+        points,
+        about["epochs"],
+        rows,
+        ablation,
     )
+
+
+def _change(point: Mapping[Any, Any], first: dict[str, str]) -> str:
+    """What sets a point of an ablation apart from its first one."""
+    changes = [f"{name} {setting(value)}" for name, value in point.items() if setting(value) != first[name]]
+    return ", ".join(changes) or UNCHANGED
 
 
 def _read_noise(path: Path) -> NoiseTest:

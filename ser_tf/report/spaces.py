@@ -83,8 +83,10 @@ def _section(scored: Scored, corpus: Corpus, fold: int, runs: Mapping[str, Repor
         TEST: any_run.identity["test_speakers"],
         TRAINING: any_run.identity["train_speakers"][:TRAINING_SPEAKERS],
     }
+    emotions = any_run.identity.get("polarities", corpus.emotions)  # --emotions may have left some out
     utterances = {
-        side: [item for item in corpus.utterances if item.speaker in speakers] for side, speakers in sides.items()
+        side: [item for item in corpus.utterances if item.speaker in speakers and item.emotion in emotions]
+        for side, speakers in sides.items()
     }
     for side, speakers in sides.items():
         if not utterances[side]:

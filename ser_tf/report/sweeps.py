@@ -8,7 +8,7 @@ from ser_tf.report import figures, paper
 from ser_tf.report.document import Block, Figure, Notice, Panel, Section, Table
 from ser_tf.report.evaluations import scheme_of
 from ser_tf.report.figures import setting
-from ser_tf.report.sources import SweepTable
+from ser_tf.report.sources import UNCHANGED, SweepTable
 from ser_tf.report.words import corpus_name
 from ser_tf.statistics.scores import points
 
@@ -28,6 +28,8 @@ PAPERS_FIGURES = {
 
 def sweep(one: SweepTable, number: int) -> Section:
     """Validation UAR against the parameters of a sweep."""
+    if one.ablation:
+        return _ablation(one)
     corpus = corpus_name(one.corpus)
     names = [PARAMETER_NAMES.get(name, name) for name in one.parameters]
     which = PAPERS_FIGURES.get(one.parameters)
@@ -64,6 +66,32 @@ def sweep(one: SweepTable, number: int) -> Section:
         )
     )
     return Section(f"Sweep over {' and '.join(names)}, {corpus}{f' ({which.lower()})' if which else ''}", blocks)
+
+
+def _ablation(one: SweepTable) -> Section:
+    """Validation UAR after each change of one parameter."""
+    per_run = one.rows.pivot_table(index="change", columns=["fold", "seed"], values=SCORE, sort=False).dropna(axis=1)
+    folds, seeds = (sorted(one.rows[key].unique()) for key in ("fold", "seed"))
+    blocks: list[Block] = []
+    if len(per_run) < one.points or per_run.shape[1] < len(folds) * len(seeds):
+        blocks.append(Notice("Some changes lack folds or seeds; the table shows those that every change has finished."))
+    if UNCHANGED in per_run.index and per_run.shape[1]:
+        means = per_run.mean(axis=1)
+        rows = [
+            [str(change), points(uar), f"{100 * (uar - means[UNCHANGED]):+.1f}", *map(points, uars)]
+            for change, uar, uars in zip(per_run.index, means, per_run.to_numpy(), strict=True)
+        ]
+        several = len(seeds) > 1
+        names = [f"fold {run[0]}" + f", seed {run[1]}" * several for run in per_run.columns]
+        blocks.append(
+            Table(
+                f"{one.strategy} from {one.start}, {one.epochs} epochs, {one.scheme} folds: UAR on validation speakers "
+                f"in percent. The folds' own test speakers were not used; {_tested_elsewhere(one, folds)}.",
+                ["change", "mean", "difference", *names],
+                rows,
+            )
+        )
+    return Section(f"Ablation, {corpus_name(one.corpus)}", blocks)
 
 
 def _tested_elsewhere(one: SweepTable, folds: Sequence[int]) -> str:

@@ -6,17 +6,18 @@ from itertools import groupby
 from typing import Any
 
 from ser_tf.config import PRESETS, Config
+from ser_tf.corpora.known import KNOWN_CORPORA
 from ser_tf.report.figures import Interval
 from ser_tf.statistics.scores import Estimate, Spread, points
 
-CORPUS_NAMES = {"ravdess": "RAVDESS", "crema_d": "CREMA-D", "synthetic": "synthetic corpus"}
 LONGEST_NUMBER = 10
 """Digits; a longer name is not shortened to a range."""
 
 
 def corpus_name(corpus: str) -> str:
-    """The corpus as people write it."""
-    return CORPUS_NAMES.get(corpus, corpus)
+    """The corpus, or joined corpora, as people write them."""
+    written = {kind.name: kind.written for kind in KNOWN_CORPORA}
+    return " + ".join(written.get(name, name) for name in corpus.split("+"))
 
 
 def speakers_in_words(speakers: Sequence[str]) -> str:

@@ -1,1 +1,1 @@
-"""What a run leaves behind: its folder, files, weights and predictions."""
+"""The output of a run: its folder, files, weights and predictions."""

@@ -1,4 +1,4 @@
-"""Files that stand whole or not at all."""
+"""Atomic writing of files, and errors of the disk."""
 
 import errno
 import json
@@ -17,13 +17,18 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file atomically: it stands whole or not at all. What UTF-8 does not have is escaped."""
+    """Write a file completely or not at all. Characters that UTF-8 lacks are escaped."""
+    write_bytes(path, encodable(text).encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file completely or not at all."""
     unfinished = path.with_name(f"unfinished-{path.name}")
-    unfinished.write_text(encodable(text), encoding="utf-8")
+    unfinished.write_bytes(content)
     unfinished.replace(path)
 
 
 def disk_error(error: Exception, place: Path) -> OSError | None:
-    """What the operating system said where TensorFlow could not write; None of another error."""
+    """The operating system's error behind a failed write of TensorFlow; None for any other error."""
     numbers = (number for number in _DISK if os.strerror(number) in str(error))
     return next((OSError(number, os.strerror(number), str(place)) for number in numbers), None)

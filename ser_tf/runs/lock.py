@@ -1,12 +1,15 @@
 """One process at a time in a folder that is written."""
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from ser_tf.errors import UserError
+
+LOCK = ".lock"
+"""File in a folder that is being written; a killed process leaves it, which hinders nobody."""
 
 
 @contextmanager
@@ -16,14 +19,16 @@ def alone_in(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process is at work in it.
     """
-    handle = os.open(folder, os.O_RDONLY)
+    lock = FileLock(folder / LOCK, timeout=0)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"{folder}: another ser-tf command is at work in it; wait for it, or choose another folder"
-            ) from error
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(
+            f"{folder}: another ser-tf command is at work in it; wait for it, or choose another folder"
+        ) from error
+    try:
         yield
     finally:
-        os.close(handle)
+        with suppress(OSError):  # on Windows an open file stays, and its release removes it
+            (folder / LOCK).unlink()
+        lock.release()

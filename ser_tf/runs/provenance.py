@@ -1,4 +1,4 @@
-"""What made a run: versions, backend, machine and commit."""
+"""Provenance of a run: versions, backend, machine and commit."""
 
 import os
 import platform
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 MODULES = ("tensorflow", "keras", "numpy", "sklearn", "soundfile", "soxr", "webrtcvad")
-"""What decides a result beside our own code; each may come from one of several packages, as tensorflow-cpu."""
+"""Modules that influence a result; each may come from one of several packages, such as tensorflow-cpu."""
 
 
 def environment() -> dict[str, Any]:
-    """Versions, backend and machine, for provenance."""
+    """Versions, backend and machine."""
     import keras
 
     return {
@@ -28,7 +28,7 @@ def environment() -> dict[str, Any]:
 
 @cache
 def _distributions() -> list[str]:
-    """The installed packages that hold `MODULES` and the backend."""
+    """The installed packages that contain `MODULES` and the backend."""
     import keras
 
     held_by = metadata.packages_distributions()
@@ -37,7 +37,7 @@ def _distributions() -> list[str]:
 
 
 def commit() -> str | None:
-    """Commit of the checkout the package runs from; None for an installed wheel."""
+    """Commit of the checkout that the package runs from; None for an installed wheel."""
     folder = Path(__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
     try:

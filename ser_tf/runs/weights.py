@@ -1,11 +1,11 @@
-"""Weights that travel between runs; whom they were trained on, and on what input, is written into the file."""
+"""Weights that travel between runs; the file records the speakers, recordings and input they were trained on."""
 
 import dataclasses
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,29 +23,29 @@ from ser_tf.spelling import voice
 PROVENANCE = "ser_tf_provenance"
 """HDF5 attribute that holds the provenance as JSON."""
 RECORDINGS = "ser_tf_recordings"
-"""HDF5 data set of the sample hashes of all recordings the network has heard: uint64, sorted, 8 MB a million."""
+"""HDF5 data set with the sample hashes of all training recordings: uint64, sorted, 8 MB per million."""
 MOST_HDF5_OBJECTS = 100_000
-"""Groups and arrays of one file; the paper's network has some 500."""
+"""Groups and arrays of one file; the paper's network has about 500."""
 HDF5_BYTES_PER_ARRAY = 4096
-"""More than HDF5 adds to an array for its names and groups."""
+"""Upper bound on what HDF5 adds to an array for names and groups."""
 AFRESH: dict[str, tuple[str, ...]] = {
     "network.clusters": ("ghost_vlad",),
     "network.ghost_clusters": ("ghost_vlad",),
     "network.descriptor_size": ("descriptor_convolution", "ghost_vlad"),
 }
-"""Parameters that may differ from those the weights were trained with, and the layers that then start afresh."""
+"""Parameters that may differ from the weights' own, and the layers that then start afresh."""
 
 
 @dataclass(frozen=True)
 class ArrayFate:
-    """What becomes of one array when weights start a network.
+    """What happens to one array when weights start a network.
 
     Attributes:
-        name: layer and array, as in "ghost_vlad/kernel"; a number stands for an array that only the file has.
-        in_file: its shape in the file; None where the file lacks it.
-        in_network: its shape in the network; None where the network lacks it.
+        name: layer and array, such as "ghost_vlad/kernel"; arrays that only the file has end in a number.
+        in_file: its shape in the file; None if the file lacks it.
+        in_network: its shape in the network; None if the network lacks it.
         fate: taken from the file, initialised afresh, or refused.
-        reason: why it is not taken; empty where it is.
+        reason: why it is not taken; otherwise empty.
     """
 
     name: str
@@ -56,7 +56,7 @@ class ArrayFate:
 
     @property
     def layer(self) -> str:
-        """The layer of the network, without what is inside it."""
+        """The outermost layer of the network that holds it."""
         return self.name.split("/")[0]
 
 
@@ -66,62 +66,62 @@ def save_weights(
     """Write the network's weights (`.weights.h5`) and their provenance, atomically.
 
     Args:
-        network: an embedding network, or the head of one.
+        network: an embedding network, or its head.
         path: ends in `.weights.h5`.
-        provenance: JSON values; `speakers` lists whoever the network has heard as `corpus:id`, where "voxceleb2:*"
-            stands for all of a corpus, and `method` is its `method_of`.
-        recordings: [N], the sample hash of each recording the network has heard; None where nobody knows.
+        provenance: JSON values; `speakers` lists the speakers that the network was trained on as `corpus:id`, where
+            "voxceleb2:*" stands for a whole corpus, and `method` is its `method_of`.
+        recordings: [N], the sample hash of each training recording; None if unknown.
     """
-    heard = None if recordings is None else np.unique(recordings.astype(np.uint64))
+    hashes = None if recordings is None else np.unique(recordings.astype(np.uint64))
     unfinished = path.with_name(f"unfinished-{path.name}")
     text = json.dumps(provenance)
     size = sum(np.asarray(weight).nbytes + HDF5_BYTES_PER_ARRAY for weight in network.weights) + len(text)
-    size += 0 if heard is None else heard.nbytes
-    unfinished.write_bytes(bytes(size))  # where the disk is full this says so, and HDF5 would crash
+    size += 0 if hashes is None else hashes.nbytes
+    unfinished.write_bytes(bytes(size))  # raises if the disk is full; HDF5 would crash
     network.save_weights(unfinished)
     with h5py.File(unfinished, "a") as file:
         file.attrs[PROVENANCE] = text
-        if heard is not None:
-            file.create_dataset(RECORDINGS, data=heard)
+        if hashes is not None:
+            file.create_dataset(RECORDINGS, data=hashes)
+    unfinished.replace(path)
+
+
+def save_network(network: keras.Model, path: Path) -> None:
+    """Write a network with its weights (`.keras`), atomically, for `keras.models.load_model`."""
+    unfinished = path.with_name(f"unfinished-{path.name}")
+    network.save(unfinished)
     unfinished.replace(path)
 
 
 def load_weights(network: keras.Model, path: Path) -> None:
-    """Put the file's weights into the network.
+    """Load all of the file's weights into the network.
+
+    Keras's own `load_weights` finds layers by their class, so it cannot read files from before a class was replaced.
 
     Raises:
-        UserError: the file is missing, damaged, or of another network.
+        UserError: the file is missing, damaged, or from a different network.
     """
-    try:
-        with open_hdf5(path):  # Keras looks at nothing before it reads
-            pass
-        network.load_weights(path)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"{path}: the weights do not fit this network; expected the same preset, width, clusters and ghost "
-            f"clusters as the run that wrote them. {_first_line(error)}"
-        ) from error
+    take_weights(network, path)
 
 
 def take_weights(network: keras.Model, path: Path, afresh: Collection[str] = ()) -> list[ArrayFate]:
-    """Start the network from the file's weights, all but those of some layers, which keep their initial values.
+    """Start the network from the file's weights; the layers in `afresh` keep their initial values.
 
-    Layers are matched by their names, so that the file may be of a network with other layers beside them.
+    Layers are matched by name, so the file may be from a network with additional layers.
 
     Args:
         network: an embedding network, newly initialised.
-        path: what `save_weights` wrote.
+        path: written by `save_weights`.
         afresh: names of layers that are not taken, whether they fit or not.
 
     Returns:
-        What became of each array, in the order of the network.
+        The fate of each array, in the order of the network.
 
     Raises:
-        UserError: the file is missing or damaged, or an array of another layer does not fit; nothing is taken then.
+        UserError: the file is missing or damaged, or an array outside `afresh` does not fit; nothing is taken then.
     """
     stored = _read_arrays(path)
+    _require_finite(path, stored.values())
     variables = _variables_by_place(network)
     fates = []
     for place in [*variables, *(place for place in stored if place not in variables)]:
@@ -151,7 +151,7 @@ def take_weights(network: keras.Model, path: Path, afresh: Collection[str] = ())
 
 
 def table_of_fates(fates: Sequence[ArrayFate]) -> str:
-    """How many arrays of each part of the network were taken, initialised afresh or refused, and why; a line each."""
+    """One line per part of the network: how many arrays were taken, initialised afresh or refused, and why."""
     groups: dict[tuple[str, str], list[ArrayFate]] = {}
     for fate in fates:
         part = fate.layer.partition("_block")[0].removesuffix("_norm")
@@ -161,7 +161,7 @@ def table_of_fates(fates: Sequence[ArrayFate]) -> str:
     width = max(len(part) for part, _ in groups)
     lines = []
     for (part, what), members in groups.items():
-        # Of several reasons the one that caused the others: an array that does not fit.
+        # Give the reason that caused the others: an array that does not fit.
         reasons = [f"{member.name}: {member.reason}" for member in members if member.in_file != member.in_network]
         why = f" ({(reasons or [members[0].reason])[0]})" if what != "taken" else ""
         lines.append(f"{part:<{width}} {len(members):4d} {what}{why}")
@@ -169,68 +169,55 @@ def table_of_fates(fates: Sequence[ArrayFate]) -> str:
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """What `save_weights` wrote beside the weights, and `sha256`, the first 16 digits of the file's hash.
+    """The provenance that `save_weights` wrote, and `sha256`, the first 16 digits of the file's hash.
 
-    Older files, which list no recordings, name their speakers in the same way, `corpus:id` with the corpus of the run
-    that wrote them (`ravdess`, `crema_d`, `synthetic`, or `table` for any table); `read_recordings` is None for them.
+    Older files list no recordings (`read_recordings` returns None). Their speakers have the same form, `corpus:id` with
+    the corpus of the run that wrote them (`ravdess`, `crema_d`, `synthetic`, or `table` for any table).
 
     Raises:
-        UserError: the file is missing, is no HDF5, or does not tell which speakers it was trained on and how.
+        UserError: the file is missing, is not HDF5, or does not name its training speakers and method.
     """
-    try:
-        with open_hdf5(path) as file:
-            provenance = parse_json(_text(file.attrs, PROVENANCE))
+    expected = "which list the speakers they were trained on; give the embedding.weights.h5 of a run"
+    with _opened(path, f"weights written by ser-tf, {expected}") as file:
+        provenance = parse_json(_text(file.attrs, PROVENANCE))
         known = {"speakers": list(provenance["speakers"]), "method": dict(provenance["method"])}
         if misfit_of_start(provenance) or not all(":" in speaker for speaker in known["speakers"]):
             raise ValueError("a speaker without its corpus")
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"{path}: expected weights written by ser-tf, which list the speakers they were trained on; give the "
-            f"embedding.weights.h5 of a run. {_first_line(error)}"
-        ) from error
     return provenance | known | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
 
 
 def read_recordings(path: Path) -> np.ndarray | None:
-    """Sample hashes of the recordings that a file's network has heard, uint64, sorted; None where the file lists none.
+    """Sample hashes of the training recordings, uint64, sorted; None if the file lists none.
 
     Raises:
-        UserError: the file is missing or no HDF5.
+        UserError: the file is missing or not HDF5.
     """
-    try:
-        with open_hdf5(path) as file:
-            if RECORDINGS not in file:
-                return None
-            recordings = file[RECORDINGS]
-            if not isinstance(recordings, h5py.Dataset) or (recordings.dtype, recordings.ndim) != (np.uint64, 1):
-                raise ValueError(f"expected hashes of recordings, uint64 [N]. Received: {recordings!r}")
-            return recordings[()]
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{path}: expected weights written by ser-tf; {_first_line(error)}") from error
+    with _opened(path, "weights written by ser-tf") as file:
+        if RECORDINGS not in file:
+            return None
+        recordings = file[RECORDINGS]
+        if not isinstance(recordings, h5py.Dataset) or (recordings.dtype, recordings.ndim) != (np.uint64, 1):
+            raise ValueError(f"expected hashes of recordings, uint64 [N]. Received: {recordings!r}")
+        return recordings[()]
 
 
 def refuse_leak(path: Path, speakers: Iterable[str], recordings: Mapping[int, str]) -> None:
-    """Refuse weights that have heard a speaker or a recording of the validation or test side, in whatever corpus.
+    """Refuse weights trained on a speaker or a recording of the validation or test side, in any corpus.
 
     Args:
-        path: the file of weights; one of before recordings were listed is judged by its speakers alone.
-        speakers: who must not have been heard, as `corpus:id`.
-        recordings: sample hash of each recording that must not have been heard -> its name.
+        path: the weights. Older files list only speakers; only those are checked.
+        speakers: speakers that the weights must not have been trained on, as `corpus:id`.
+        recordings: sample hash of each recording that they must not have been trained on -> its name.
 
     Raises:
-        UserError: they have; the line names the first such speakers or recordings.
+        UserError: they were; the message names the first such speakers or recordings.
     """
-    known = read_provenance(path)["speakers"]
-    heard = read_recordings(path)
+    trained_on = read_recordings(path)
     held_out = np.fromiter(recordings, np.uint64)
-    again = held_out[:0] if heard is None else np.intersect1d(heard, held_out)
+    shared = held_out[:0] if trained_on is None else np.intersect1d(trained_on, held_out)
     for what, names in (
-        ("speakers", _shared(known, speakers)),
-        ("recordings", sorted(recordings[int(sample_hash)] for sample_hash in again)),
+        ("speakers", _shared(read_provenance(path)["speakers"], speakers)),
+        ("recordings", sorted(recordings[int(sample_hash)] for sample_hash in shared)),
     ):
         if names:
             raise UserError(
@@ -241,7 +228,7 @@ def refuse_leak(path: Path, speakers: Iterable[str], recordings: Mapping[int, st
 
 
 def method_of(config: Config) -> dict[str, Any]:
-    """What gives a weight its meaning beside its place: spectrogram and network, without the softmax head."""
+    """The parameters that the weights depend on: spectrogram and network, without the softmax head."""
     rooms = {"spectrogram": dataclasses.asdict(config.spectrogram), "network": dataclasses.asdict(config.network)}
     return {
         f"{room}.{name}": value
@@ -254,24 +241,24 @@ def method_of(config: Config) -> dict[str, Any]:
 def layers_afresh(
     provenance: dict[str, Any], config: Config, path: Path, compared: Collection[str] = ()
 ) -> tuple[str, ...]:
-    """The layers that the weights cannot give to this network; refuses what is of another method in any other way.
+    """The layers that start afresh because the weights were trained with different values of `AFRESH`.
 
-    Weights that learned from other spectrograms or stand in another network are refused even where the shapes fit.
+    Weights trained on a different spectrogram or with a different network are refused even if the shapes fit.
 
     Args:
         provenance: of the weights.
-        config: what the network is built from.
-        path: where the weights are.
+        config: of the network.
+        path: of the weights.
         compared: parameters whose values are being compared. Their layers start afresh for every value, so that the
-            one which the weights were trained with has no head start.
+            value in the weights has no head start.
 
     Returns:
-        Names for `take_weights`, sorted; none when the weights fit in full.
+        Names for `take_weights`, sorted; none if the weights fit completely.
 
     Raises:
-        UserError: a parameter differs that leaves nothing to take; the line names the first.
+        UserError: any other parameter differs; the message names the first.
     """
-    defaults = method_of(Config())  # of parameters that are younger than the weights
+    defaults = method_of(Config())  # for parameters newer than the weights
     layers = {layer for name in compared for layer in AFRESH.get(name, ())}
     for name, value in method_of(config).items():
         before = provenance["method"].get(name, defaults[name])
@@ -287,52 +274,71 @@ def layers_afresh(
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Every array of a file by layer and place in it, as in "stem_norm/0"."""
+    """Every array of a file by layer and index, such as "stem_norm/0"."""
     arrays: dict[str, np.ndarray] = {}
 
     def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if not isinstance(item, h5py.Dataset) or name == RECORDINGS:
             return
-        *groups, _, number = name.split("/")  # as in layers/batch_normalization/vars/0
+        *groups, _, number = name.split("/")  # such as layers/batch_normalization/vars/0
         above = ["/".join([*groups[: depth + 1], "vars"]) for depth in range(len(groups))]
         layers = [_text(file[group].attrs, "name") for group in above if group in file]
         arrays["/".join([*layers, number])] = item[()]
 
-    try:
-        with open_hdf5(path) as file:
-            file.visititems(visit)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"{path}: expected weights whose layers are named, as ser-tf writes them; the file is damaged or was "
-            f"written with a Keras older than 3.9. {_first_line(error)}"
-        ) from error
+    cause = "the file is damaged or was written with a Keras older than 3.9"
+    with _opened(path, f"weights whose layers are named, as ser-tf writes them; {cause}") as file:
+        file.visititems(visit)
     return arrays
 
 
 @contextmanager
+def _opened(path: Path, expected: str) -> Iterator[h5py.File]:
+    """`open_hdf5`; every error inside becomes a `UserError`."""
+    try:
+        with open_hdf5(path) as file:
+            yield file
+    except UserError:
+        raise
+    except Exception as error:  # HDF5 raises many kinds
+        raise UserError(f"{path}: expected {expected}. {_first_line(error)}") from error
+
+
+@contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open a file of arrays, once it is sure that reading them reads this file alone, and no more than it has.
+    """Open a file of arrays after checking that reading them reads only this file, and no more than its size.
 
     Raises:
-        UserError: there is no such file.
-        Exception: it is no HDF5, or damaged, for which HDF5 has many words; or it has links to other places, data that
-            lie elsewhere, things that are no numbers, or claims to hold more than its own size.
+        UserError: there is no such file; it is not HDF5 or is damaged; or it has links, external data, objects that are
+            not numbers, or arrays that claim more than its size.
     """
     if not path.is_file():
         raise UserError(f"{path}: expected a file of weights (.weights.h5); there is none")
-    with h5py.File(path) as file:
-        problem = _foreign(file, path.stat().st_size)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(h5py.File(path))
+            problem = _foreign(file, path.stat().st_size)
+        except Exception as error:  # HDF5 has many words for damage
+            raise UserError(
+                f"{path}: expected a file of weights in HDF5. Received: {_first_line(error)}; restore it or "
+                "fetch it again"
+            ) from error
         if problem:
-            raise ValueError(f"expected nothing but arrays of numbers in the file itself. Received: {problem}")
+            raise UserError(
+                f"{path}: expected nothing but arrays of numbers in the file itself. Received: {problem}; choose "
+                "other weights"
+            )
         yield file
 
 
-def _foreign(file: h5py.File, size: int) -> str:
-    """What in a file no writer of weights puts there, or would read more than the file; empty where there is nothing.
+def _require_finite(path: Path, arrays: Iterable[np.ndarray]) -> None:
+    if not all(bool(np.isfinite(array).all()) for array in arrays):
+        raise UserError(f"{path}: expected finite weights. Received: NaN or Inf among them; train again")
 
-    Nothing of an array is read, and no link is followed before it is known to be one within the file.
+
+def _foreign(file: h5py.File, size: int) -> str:
+    """The first object that does not belong into a weights file or claims more than its size; empty without one.
+
+    It reads no array, and follows no link before knowing that it stays within the file.
     """
     seen = {h5py.h5o.get_info(file.id).addr}
     groups: list[h5py.Group] = [file]
@@ -362,7 +368,7 @@ def _foreign(file: h5py.File, size: int) -> str:
 
 
 def _text(attributes: h5py.AttributeManager, name: str) -> str:
-    """An attribute that must be one text; of anything else nothing is read."""
+    """An attribute that must be one text; anything else is not read."""
     if attributes.get_id(name).shape != () or h5py.check_string_dtype(attributes.get_id(name).dtype) is None:
         raise ValueError(f"{name} is no text")
     value = attributes[name]
@@ -370,20 +376,20 @@ def _text(attributes: h5py.AttributeManager, name: str) -> str:
 
 
 def _variables_by_place(network: keras.Model) -> dict[str, keras.Variable]:
-    """Every variable by layer and place in it, as `_read_arrays` names them."""
+    """Every variable by layer and index, named as in `_read_arrays`."""
     counts = Counter[str]()
     places = {}
     for variable in network.weights:
-        layer = variable.path.rpartition("/")[0]
+        layer = variable.path.removeprefix(f"{network.name}/").rpartition("/")[0]
         places[f"{layer}/{counts[layer]}"] = variable
         counts[layer] += 1
     return places
 
 
-def _shared(heard: Iterable[str], held_out: Iterable[str]) -> list[str]:
-    """The speakers on both sides, sorted; "voxceleb2:*" has heard all of that corpus."""
-    heard = set(map(voice, heard))
-    return sorted(name for name in set(held_out) if {voice(name), voice(f"{name.partition(':')[0]}:*")} & heard)
+def _shared(trained_on: Iterable[str], held_out: Iterable[str]) -> list[str]:
+    """The speakers in both, sorted; "voxceleb2:*" stands for every speaker of that corpus."""
+    known = set(map(voice, trained_on))
+    return sorted(name for name in set(held_out) if {voice(name), voice(f"{name.partition(':')[0]}:*")} & known)
 
 
 def _by(shape: tuple[int, ...] | None) -> str:

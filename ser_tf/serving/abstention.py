@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ser_tf.errors import UserError
-from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.predictions import confidence_and_hit, read_side
-from ser_tf.serving.predict import PREDICTIONS, exported_version, is_portable
+from ser_tf.serving.loading import predictions_of
 
 FEWEST_ANSWERED = 30
 """Minimum number of answered validation recordings. Even 30 without an error allow a risk of one tenth, by the rule of
@@ -64,11 +63,11 @@ class Abstention:
     test: Outcome
 
     @classmethod
-    def for_risk(cls, run: str | Path, risk: float) -> "Abstention":
-        """Find the lowest threshold that keeps a risk on the validation speakers of a run.
+    def for_risk(cls, model: str | Path | None, risk: float) -> "Abstention":
+        """Find the lowest threshold that keeps a risk on the validation speakers of a model.
 
         Args:
-            run: folder of a finished run, of an export in any format, or of one version of a SavedModel.
+            model: as for `ser_tf.load`, or an export to LiteRT.
             risk: share of errors among the answers, 0 to 1.
 
         Raises:
@@ -76,7 +75,7 @@ class Abstention:
         """
         if not 0 <= risk <= 1:
             raise UserError(f"risk: expected a share of the answers, from 0 to 1. Received: risk={risk:g}")
-        path = _predictions_of(Path(run))
+        path = predictions_of(model)
         sides = {side: read_side(path, side) for side in ("validation", "test")}
         answers = {side: confidence_and_hit(rows, emotions) for side, (emotions, rows) in sides.items()}
         threshold = lowest_threshold(*answers["validation"], risk)
@@ -143,17 +142,3 @@ def _outcome(confidence: np.ndarray, hit: np.ndarray, speakers: int, threshold: 
     answered = confidence >= threshold
     risk = float(1 - hit[answered].mean()) if answered.any() else None
     return Outcome(len(hit), speakers, float(answered.mean()), risk)
-
-
-def _predictions_of(run: Path) -> Path:
-    if is_portable(run):
-        return run / PREDICTIONS
-    version = exported_version(run)
-    if version is None:
-        folder = RunFolder(run)
-        folder.require_finished()
-        return folder.predictions
-    path = version / "assets" / PREDICTIONS
-    if not path.is_file():
-        raise UserError(f"{path}: expected the run's predictions, which older exports lack; export it again")
-    return path

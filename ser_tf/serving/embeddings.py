@@ -12,7 +12,7 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
 from ser_tf.corpora.corpus import Utterance
-from ser_tf.serving.predict import load
+from ser_tf.serving.loading import load
 
 NEIGHBOURS = 5
 PERPLEXITY = 30

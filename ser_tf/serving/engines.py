@@ -8,9 +8,10 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -22,10 +23,10 @@ from ser_tf.pipeline import SpeechFile, prepare_speech
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.lock import alone_in
 from ser_tf.serving.export import full_disk_explained, require_tensorflow, write_assets
+from ser_tf.serving.export_folder import ONNX, UNFINISHED
 from ser_tf.serving.line_graph import LENGTH, WAVEFORM, Tensors, probabilities_of
-from ser_tf.serving.predict import UNFINISHED, Recogniser, load_run
+from ser_tf.serving.predict import Recogniser, load_run
 
-ONNX = "emotion.onnx"
 LITERT = "emotion.tflite"
 LITERT_FLOAT16 = "emotion-float16.tflite"
 """Weights in float16, arithmetic in float32."""
@@ -93,21 +94,34 @@ def export_onnx(run: Path, folder: Path, card: str) -> Path:
         UserError: tf2onnx is missing; Keras does not run on TensorFlow; the run cannot be loaded; `folder` exists; or
             a different export is writing it.
     """
-    converter = import_extra("tf2onnx", "export to ONNX needs tf2onnx", "onnx")
-    from onnx.helper import set_model_props
-
+    _converter()
     require_tensorflow()
     with _new_folder(folder) as unfinished:
         recogniser = load_run(run, policy="float32")
-        line = PortableLine(recogniser)
         card += _files_in_words(f"`{ONNX}` computes in float32")
         write_assets(recogniser.emotions, RunFolder(run), card, unfinished)
-        signature = [WAVEFORM, LENGTH]
-        function = tf.function(line.of_speech, input_signature=signature, autograph=False)
-        model, _ = converter.convert.from_function(function, signature, opset=ONNX_OPSET)
-        set_model_props(model, {"labels": "\n".join(recogniser.emotions)})
-        (unfinished / ONNX).write_bytes(model.SerializeToString())
+        (unfinished / ONNX).write_bytes(onnx_of(recogniser).SerializeToString())
     return folder
+
+
+def onnx_of(recogniser: Recogniser) -> Any:
+    """The line of a run from speech on as an `onnx.ModelProto`.
+
+    Raises:
+        UserError: tf2onnx is missing.
+    """
+    converter = _converter()
+    from onnx.helper import set_model_props
+
+    signature = [WAVEFORM, LENGTH]
+    function = tf.function(PortableLine(recogniser).of_speech, input_signature=signature, autograph=False)
+    model, _ = converter.convert.from_function(function, signature, opset=ONNX_OPSET)
+    set_model_props(model, {"labels": "\n".join(recogniser.emotions)})
+    return model
+
+
+def _converter() -> Any:
+    return import_extra("tf2onnx", "export to ONNX needs tf2onnx", "onnx")
 
 
 def calibration_speech(run: Path, corpus: Corpus) -> tuple[SpeechFile, ...]:
@@ -217,25 +231,29 @@ def _spectrograms(speech: Sequence[SpeechFile], config: SpectrogramConfig) -> It
 
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder `unfinished-NAME` beside `folder`; rename it to `folder` if the block succeeds.
+    """Yield a folder in `unfinished-NAME` beside `folder`; move it to `folder` if the block succeeds.
 
-    The lock is on the unfinished folder, since other exports may write to its parent. Files found in it after locking
-    were left by a killed export.
+    Other exports may write to the parent, so the lock is on a folder of its own, in which the new one is written.
     """
     _require_new(folder)
-    unfinished = folder.with_name(f"{UNFINISHED}{folder.name}")
-    unfinished.mkdir(parents=True, exist_ok=True)
-    with alone_in(unfinished):
-        try:
+    workplace = folder.with_name(f"{UNFINISHED}{folder.name}")
+    workplace.mkdir(parents=True, exist_ok=True)
+    try:
+        with alone_in(workplace):
             _require_new(folder)  # a different export may just have finished it
-            for left in unfinished.iterdir():
-                left.unlink()
-            with full_disk_explained(folder):
-                yield unfinished
-            unfinished.rename(folder)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
+            unfinished = workplace / folder.name
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a killed export
+            unfinished.mkdir()
+            try:
+                with full_disk_explained(folder):
+                    yield unfinished
+                unfinished.rename(folder)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
+    finally:
+        with suppress(OSError):  # another export is at work in it
+            workplace.rmdir()
 
 
 def _require_new(folder: Path) -> None:

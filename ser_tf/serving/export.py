@@ -12,10 +12,11 @@ import tensorflow as tf
 from ser_tf.errors import UserError, encodable, printable
 from ser_tf.runs.files import disk_error, write_json
 from ser_tf.runs.folder import RunFolder
-from ser_tf.runs.lock import alone_in
+from ser_tf.runs.lock import LOCK, alone_in
 from ser_tf.runs.provenance import environment
+from ser_tf.serving.export_folder import CONFIG, LABELS, PREDICTIONS, UNFINISHED, export_versions
 from ser_tf.serving.line_graph import LineGraph
-from ser_tf.serving.predict import CONFIG, LABELS, PREDICTIONS, UNFINISHED, export_versions, load_run
+from ser_tf.serving.predict import load_run
 
 MODEL_CARD = "model_card.md"
 PROVENANCE = "provenance.json"
@@ -120,7 +121,7 @@ def _opened(folder: Path) -> Iterator[None]:
     with alone_in(folder):
         versions = {str(version) for version in export_versions(folder)}
         for path in sorted(folder.iterdir()):
-            if path.name not in versions and not path.name.startswith(UNFINISHED):
+            if path.name not in {*versions, LOCK} and not path.name.startswith(UNFINISHED):
                 raise UserError(
                     f"{folder}: expected a new folder or that of an export. Received: one that holds {path.name}; "
                     "choose another"

@@ -1,7 +1,7 @@
 """The whole line as a TensorFlow graph: waveform -> speech -> spectrogram -> embedding -> emotion.
 
-The same steps as `Recogniser.__call__`, in TensorFlow operations, for batches of recordings of different lengths. The
-outputs for a recording do not depend on the rest of its batch.
+The same steps as `Recogniser.of_waveforms`, in TensorFlow operations, for batches of recordings of different lengths.
+The outputs for a recording do not depend on the rest of its batch.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,6 @@
 """The model card of a finished run: training data, quality, intended use, limits."""
 
+from collections.abc import Collection
 from typing import Any
 
 from ser_tf.classifier import COUPLING
@@ -20,6 +21,15 @@ from ser_tf.statistics.scores import (
 from ser_tf.statistics.table import read_predictions
 
 _NAMED_BY = {"softmax": "the softmax of the network", "svm": "an RBF SVM on the embedding"}
+
+INTENDED_USE = (
+    "Research on speech emotion recognition, and a component of systems in which a person reviews its answers. One "
+    "utterance of one speaker at a time, up to 60 s of speech."
+)
+NOT_FOR = (
+    "Not for decisions about people, as in hiring, policing, schooling, health or credit: how a voice sounds is not "
+    "what a person feels."
+)
 
 
 def model_card(run: RunFolder) -> str:
@@ -44,28 +54,36 @@ def model_card(run: RunFolder) -> str:
         _origin(run, identity),
         _training_data(run, identity),
         _quality(pooled, metrics),
-        _intended_use(),
-        _limits(run, identity, pooled),
+        _section("Intended use", INTENDED_USE, "", NOT_FOR),
+        _section("Limits", *(f"- {limit}" for limit in limits_of(run, identity, table.emotions))),
     )
     return "\n\n".join(sections).replace("<", "&lt;") + "\n"  # names are text, not HTML
 
 
-def _origin(run: RunFolder, identity: dict[str, Any]) -> str:
-    made_with = run.read_made_with()
-    packages = ", ".join(f"{name} {version}" for name, version in made_with.get("packages", {}).items())
+def network_in_words(run: RunFolder) -> str:
+    """Network and classifier of a run, as in "SE-ResNet-34 at width 0.25, ..."."""
     network = Config.load(run.config).network
     about = read_json(run.path / "classifier.json", "train the run again", {"kind": str})
     named_by = _NAMED_BY.get(about["kind"], about["kind"])
     if about["kind"] == "svm" and about.get("confidence") != COUPLING:
         named_by += ", whose probabilities come from votes and hardly separate right from wrong"
+    return (
+        f"SE-ResNet-34 at width {network.width:g}, GhostVLAD with {network.clusters} clusters and "
+        f"{network.ghost_clusters} ghosts; the emotion is named by {named_by}."
+    )
+
+
+def _origin(run: RunFolder, identity: dict[str, Any]) -> str:
+    made_with = run.read_made_with()
+    packages = ", ".join(f"{name} {version}" for name, version in made_with.get("packages", {}).items())
     return _section(
         "Origin",
         f"- Run: `{run.path.resolve().name}`, strategy {identity['strategy']} of Mocanu et al., Sensors 2021.",
-        f"- Network: SE-ResNet-34 at width {network.width:g}, GhostVLAD with {network.clusters} clusters and "
-        f"{network.ghost_clusters} ghosts; the emotion is named by {named_by}.",
+        f"- Network: {network_in_words(run)}",
         f"- Code: ser_tf {made_with.get('ser_tf', 'of unknown version')}, commit "
         f"{made_with.get('commit') or 'unknown'}; {packages}.",
-        "- Configuration and everything else that determines the result: `config.yaml`, `provenance.json`.",
+        "- Configuration and everything else that determines the result: `config.yaml` and `provenance.json` "
+        "(`run.json` in a run).",
     )
 
 
@@ -115,28 +133,17 @@ def _quality(pooled: PooledScores, metrics: dict[str, Any]) -> str:
     )
 
 
-def _intended_use() -> str:
-    return _section(
-        "Intended use",
-        "Research on speech emotion recognition, and a component of systems in which a person reviews its answers. One "
-        "utterance of one speaker at a time, up to 60 s of speech.",
-        "",
-        "Not for decisions about people, as in hiring, policing, schooling, health or credit: how a voice sounds is "
-        "not what a person feels.",
-    )
-
-
-def _limits(run: RunFolder, identity: dict[str, Any], pooled: PooledScores) -> str:
+def limits_of(run: RunFolder, identity: dict[str, Any], emotions: Collection[str]) -> list[str]:
+    """What to expect less of, a sentence each."""
     trained_on = read_provenance(run.weights)["speakers"]
     corpora = dict.fromkeys(speaker.partition(":")[0] for speaker in (*identity["train_speakers"], *trained_on))
-    return _section(
-        "Limits",
-        *(f"- Learned from {corpus}: {facts_of(corpus).speech}." for corpus in corpora),
-        "- Other languages, ages, rooms, microphones, noise, telephone lines and spontaneous speech were not tested; "
+    return [
+        *(f"Learned from {corpus}: {facts_of(corpus).speech}." for corpus in corpora),
+        "Other languages, ages, rooms, microphones, noise, telephone lines and spontaneous speech were not tested; "
         "expect less than the scores above.",
-        f"- It always answers with one of its {len(pooled.recall)} emotions, also for music and noise.",
-        "- The probabilities were calibrated on the validation speakers; on other data they may be wrong.",
-    )
+        f"It always answers with one of its {len(emotions)} emotions, also for music and noise.",
+        "The probabilities were calibrated on the validation speakers; on other data they may be wrong.",
+    ]
 
 
 def _section(title: str, *lines: str) -> str:

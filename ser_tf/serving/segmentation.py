@@ -21,7 +21,7 @@ from ser_tf.runs.files import write_json, write_text
 
 if TYPE_CHECKING:  # the server cuts without TensorFlow
     from ser_tf.serving.abstention import Abstention
-    from ser_tf.serving.predict import ExportedRecogniser, Prediction, Recogniser
+    from ser_tf.serving.recognition import AnyRecogniser, Prediction
 
 PAUSE_SECONDS = 0.3
 """Silence that ends an utterance. Shorter silences are part of speech: stop consonants, breath within a phrase."""
@@ -118,7 +118,7 @@ def cut(samples: np.ndarray, config: VadConfig) -> Cuts:
 
 
 def name_segments(
-    recogniser: "Recogniser | ExportedRecogniser",
+    recogniser: "AnyRecogniser",
     samples: np.ndarray,
     cuts: Cuts,
     abstention: "Abstention | None" = None,
@@ -126,7 +126,7 @@ def name_segments(
     """Name the emotion of each utterance in turn.
 
     Args:
-        recogniser: a run or its export.
+        recogniser: from `ser_tf.load`.
         samples: int16 [N] at 16 kHz.
         cuts: the utterances.
         abstention: the threshold, if there is one.

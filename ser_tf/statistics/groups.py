@@ -80,7 +80,7 @@ def group_scores(table: PredictionTable, strategy: str, demographics: Demographi
 
 
 def exclusion_effect(table: PredictionTable, strategy: str) -> ExclusionEffect:
-    """Scores of a strategy with and without the test utterances that `exclusions.yaml` lists.
+    """Scores of a strategy with and without the test utterances that are left out by default.
 
     Only runs trained with `keep_excluded` have tested them; such runs also trained on listed utterances.
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ser_tf.config import Config
-from ser_tf.corpora.opening import KNOWN_CORPORA
+from ser_tf.corpora.kind import CorpusKind
+from ser_tf.corpora.known import KNOWN_CORPORA
 from ser_tf.errors import UserError
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.predictions import read_side
@@ -186,9 +187,14 @@ def _read_run(folder: RunFolder, side: str) -> _Run:
 
 
 def _utterance_names(files: pd.Series, corpus: str) -> list[str]:
-    """Names as in `Utterance.name`, independent of folder and file format."""
-    paths = map(Path, files)
-    kinds = [kind for kind in KNOWN_CORPORA if kind.name == corpus]
-    if not kinds:
-        return [str(path.with_suffix("")) for path in paths]
-    return [kinds[0].renamed.get(path.stem, path.stem) for path in paths]
+    """Names as in `Utterance.name`, independent of folder and file format; of joined corpora if all are known."""
+    kinds = [kind for kind in KNOWN_CORPORA if kind.name in corpus.split("+")]
+    if len(kinds) < len(corpus.split("+")):
+        return [str(Path(file).with_suffix("")) for file in files]
+    return [_name_in(kinds, Path(file)) for file in files]
+
+
+def _name_in(kinds: Sequence[CorpusKind], path: Path) -> str:
+    """The name in the corpus whose file it is; without one the file name."""
+    names = (name for kind in kinds if kind.speaker(name := kind.name_of(path)))
+    return next(names, path.stem)

@@ -12,7 +12,7 @@ from ser_tf.classifier import epoch_uar, fit_softmax, fit_svm
 from ser_tf.metrics import unweighted_average_recall
 from ser_tf.pipeline import training_dataset
 from ser_tf.runs.folder import WRITTEN, RunFolder
-from ser_tf.runs.weights import load_weights, read_recordings, save_weights, table_of_fates, take_weights
+from ser_tf.runs.weights import load_weights, read_recordings, save_network, save_weights, table_of_fates, take_weights
 from ser_tf.training.fitting import Display, exhaustion_explained, make_deterministic, write_log
 from ser_tf.training.fold_network import FoldNetwork
 from ser_tf.training.fold_task import FoldTask
@@ -48,6 +48,7 @@ def finetune(
             run.begin(task.identity(), task.config)
             return run.result(report, RESULT)
         network, progress = train_fold(task, run, report, network)
+        save_network(network.embedding, run.network)
         return test_fold(task, run, network, progress, report)
 
 
@@ -134,6 +135,7 @@ def test_fold(
     probabilities = {name: classifier.probabilities(features[name][used]) for name in ("validation", "test")}
     about = {
         **{key: task.identity()[key] for key in ("strategy", "corpus", "scheme", "fold", "weights", *task.protocol)},
+        **task.corpus.composition,
         "folds": len(task.scheme.folds),
         "seed": task.config.training.seed,
         "start": task.start(),

@@ -117,6 +117,7 @@ class FoldTask:
             "validation_speakers": list(self.fold.validation),
             "test_speakers": list(self.fold.test),
             "weights": self.started_from(),
+            **self.corpus.composition,
             **self.protocol,
         }
 

@@ -129,8 +129,8 @@ def require_emotions(side: Side, name: str, corpus: Corpus, where: str) -> None:
         named = ", ".join(speakers[:_NAMED]) + (f" and {len(speakers) - _NAMED} more" if speakers[_NAMED:] else "")
         raise UserError(
             f"{where}: expected {name} speakers with utterances of every emotion. Received: {named} without "
-            f"{', '.join(missing)}; choose other folds, write a file of folds (--folds) with other speakers on this "
-            "side, or remove the emotion from the corpus"
+            f"{', '.join(missing)}; choose other folds, write your own (--scheme-file) with other speakers on this "
+            "side, or leave the emotion out (--emotions)"
         )
 
 

@@ -1,21 +1,21 @@
 """CREMA-D: 91 actors, 6 emotions (Cao et al. 2014, https://github.com/CheyneyComputerScience/CREMA-D).
 
-A name is `AAAA_SSS_EEE_LL`: actor, sentence, emotion, and level LO, MD, HI or XX (not given).
+A name is `AAAA_SSS_EEE_LL`: actor, sentence, emotion, and level LO, MD, HI or XX (unspecified).
 """
 
 import csv
 import re
 from itertools import product
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from ser_tf.corpora.kind import CorpusFacts, CorpusKind
 from ser_tf.errors import UserError
 
 NAME = "crema_d"
 EMOTIONS = ("angry", "disgust", "fearful", "happy", "neutral", "sad")
 """Emotion code ANG, DIS, FEA, HAP, NEU, SAD in this order."""
 
-RENAMED = {"1040_ITH_SAD_X": "1040_ITH_SAD_XX"}
-"""One name of an older release -> today's."""
+_RENAMED = {"1040_ITH_SAD_X": "1040_ITH_SAD_XX"}  # in an older release
 
 _CODES = dict(zip(("ANG", "DIS", "FEA", "HAP", "NEU", "SAD"), EMOTIONS, strict=True))
 _LETTERS = {code[0]: emotion for code, emotion in _CODES.items()}
@@ -29,8 +29,8 @@ _ABSENT_IN_ALL_EMOTIONS = ("1008_WSI", "1009_MTI", "1019_ITH")
 _ABSENT = ("1002_TIE_NEU_XX", "1076_ITS_NEU_XX")
 
 
-def parse(stem: str) -> tuple[str, str] | None:
-    """Speaker and emotion of a file name without suffix; None when it is no CREMA-D utterance.
+def parse(name: str) -> tuple[str, str] | None:
+    """Speaker and emotion of an utterance; None if it is not one of CREMA-D.
 
     Raises:
         UserError: the emotion code is unknown.
@@ -39,7 +39,7 @@ def parse(stem: str) -> tuple[str, str] | None:
         >>> parse("1001_DFA_ANG_XX")
         ('crema_d:1001', 'angry')
     """
-    match = _NAME.fullmatch(RENAMED.get(stem, stem))
+    match = _NAME.fullmatch(name)
     if match is None:
         return None
     code = match["emotion"]
@@ -48,10 +48,15 @@ def parse(stem: str) -> tuple[str, str] | None:
     return f"{NAME}:{match['actor']}", _CODES[code]
 
 
-def speaker_of(stem: str) -> str | None:
-    """The actor, whatever the emotion code; None when the name is none of CREMA-D's."""
-    match = _NAME.fullmatch(RENAMED.get(stem, stem))
+def speaker_of(name: str) -> str | None:
+    """The actor, even if the emotion code is unknown; None if CREMA-D has no such name."""
+    match = _NAME.fullmatch(name)
     return f"{NAME}:{match['actor']}" if match else None
+
+
+def name_of(path: PurePath) -> str:
+    """Name of an utterance in today's release."""
+    return _RENAMED.get(path.stem, path.stem)
 
 
 def published_names() -> frozenset[str]:
@@ -66,13 +71,14 @@ def published_names() -> frozenset[str]:
 
 
 def find_votes(root: Path) -> Path:
-    """The publisher's table of the listeners' votes: beside the recordings, or where the repository keeps it.
+    """The publisher's table of listeners' votes.
 
     Args:
-        root: directory of the recordings, or the one above it.
+        root: directory of the recordings, or the one above it. The table lies in it, in the one above it, or in
+            `processedResults/` of either.
 
     Raises:
-        UserError: there is none.
+        UserError: the table is missing.
     """
     for folder in (root, root.parent):
         for path in (folder / _VOTES, folder / "processedResults" / _VOTES):
@@ -85,13 +91,13 @@ def find_votes(root: Path) -> Path:
 
 
 def read_votes(path: Path) -> dict[str, tuple[str, ...]]:
-    """The emotions that most listeners heard in the voice alone, by utterance; several where they tie.
+    """Utterance -> the emotion that most listeners chose from the voice alone; several if they tie.
 
     Args:
         path: CSV with the columns FileName and VoiceVote; a vote is a letter, "A", and a tie of two "A:D".
 
     Raises:
-        UserError: the file is not such a table; the message names the row, counted from 1 for the first line.
+        UserError: it is not such a table; the message gives the row, counted from 1 for the first line.
     """
     votes = {}
     try:
@@ -107,7 +113,33 @@ def read_votes(path: Path) -> dict[str, tuple[str, ...]]:
                         f"{path}, row {rows.line_num}: expected letters among {', '.join(_LETTERS)}, joined by ':'. "
                         f"Received: VoiceVote={row['VoiceVote']!r}; fetch the table again"
                     )
-                votes[RENAMED.get(row["FileName"], row["FileName"])] = tuple(_LETTERS[letter] for letter in letters)
+                votes[_RENAMED.get(row["FileName"], row["FileName"])] = tuple(_LETTERS[letter] for letter in letters)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: expected a readable CSV table in UTF-8. Received: {error}") from error
     return votes
+
+
+_TWO_EMOTIONS = "one recording published under two emotions, so neither label can be trusted"
+
+CORPUS = CorpusKind(
+    name=NAME,
+    written="CREMA-D",
+    facts=CorpusFacts(
+        title="CREMA-D (Cao et al. 2014)",
+        licence="ODbL 1.0",
+        terms="name the source; a database derived from it stays under the same licence",
+        speech="91 actors, 43 women and 48 men of 20 to 74 years, speak twelve sentences in English with acted emotion",
+    ),
+    emotions=EMOTIONS,
+    parse=parse,
+    name_of=name_of,
+    speaker_of=speaker_of,
+    published_names=published_names,
+    published_rate_hz=16_000,
+    exclusions={
+        "1076_MTI_SAD_XX": "every sample is zero",
+        **dict.fromkeys(("1006_TIE_HAP_XX", "1006_TIE_NEU_XX"), _TWO_EMOTIONS),
+        **dict.fromkeys(("1013_WSI_DIS_XX", "1013_WSI_SAD_XX"), _TWO_EMOTIONS),
+        **dict.fromkeys(("1017_IWW_ANG_XX", "1017_IWW_FEA_XX"), _TWO_EMOTIONS),
+    },
+)

@@ -1,12 +1,13 @@
 """RAVDESS speech: 24 actors, 8 emotions (Livingstone and Russo 2018, doi 10.5281/zenodo.1188976).
 
-A name is `MM-VV-EE-II-SS-RR-AA`: modality, channel, emotion, intensity, statement, repetition, actor. Utterances are
-modality 03 (audio only) and channel 01 (speech); video copies and song are left out.
+A name is `MM-VV-EE-II-SS-RR-AA`: modality, channel, emotion, intensity, statement, repetition, actor. Utterances have
+modality 03 (audio only) and channel 01 (speech); videos and song are left out.
 """
 
 import re
 from itertools import product
 
+from ser_tf.corpora.kind import CorpusFacts, CorpusKind
 from ser_tf.errors import UserError
 
 NAME = "ravdess"
@@ -19,8 +20,8 @@ _NEUTRAL = 1
 _ACTORS = range(1, 25)
 
 
-def parse(stem: str) -> tuple[str, str] | None:
-    """Speaker and emotion of a file name without suffix; None when it is no RAVDESS speech.
+def parse(name: str) -> tuple[str, str] | None:
+    """Speaker and emotion of an utterance; None if it is no RAVDESS speech.
 
     Raises:
         UserError: the emotion code is not 01 to 08.
@@ -29,7 +30,7 @@ def parse(stem: str) -> tuple[str, str] | None:
         >>> parse("03-01-05-01-02-01-12")
         ('ravdess:12', 'angry')
     """
-    match = _NAME.fullmatch(stem)
+    match = _NAME.fullmatch(name)
     if match is None:
         return None
     code = int(match["emotion"])
@@ -38,9 +39,9 @@ def parse(stem: str) -> tuple[str, str] | None:
     return f"{NAME}:{match['actor']}", EMOTIONS[code - 1]
 
 
-def speaker_of(stem: str) -> str | None:
-    """The actor of any recording, also of song and of the sound of a video; None when the name is none of RAVDESS's."""
-    match = _NAME_OF_ANY_KIND.fullmatch(stem)
+def speaker_of(name: str) -> str | None:
+    """The actor of any recording, also of song and of videos; None if RAVDESS has no such name."""
+    match = _NAME_OF_ANY_KIND.fullmatch(name)
     return f"{NAME}:{match['actor']}" if match else None
 
 
@@ -55,3 +56,24 @@ def published_names() -> frozenset[str]:
         )
         if not (emotion == _NEUTRAL and intensity == 2)
     )
+
+
+CORPUS = CorpusKind(
+    name=NAME,
+    written="RAVDESS",
+    facts=CorpusFacts(
+        title="RAVDESS speech (Livingstone and Russo 2018, doi 10.5281/zenodo.1188976)",
+        licence="CC BY-NC-SA 4.0",
+        terms="no commercial use; name the authors; share alike",
+        speech="24 professional actors, 12 women and 12 men of 21 to 33 years, speak two sentences in North American "
+        "English with acted emotion, in a studio",
+    ),
+    emotions=EMOTIONS,
+    parse=parse,
+    speaker_of=speaker_of,
+    published_names=published_names,
+    published_rate_hz=48_000,
+    exclusions={"03-01-03-01-02-02-07": "the same recording as 03-01-03-01-02-01-07, which is kept"},
+    known_faults=("Five files are stereo.",),
+    sex_of={f"{actor:02d}": ("female", "male")[actor % 2] for actor in _ACTORS}.get,
+)
