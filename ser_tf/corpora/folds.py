@@ -9,8 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ser_tf.corpora.corpus import Corpus
 from ser_tf.corpora.known import KNOWN_CORPORA
 from ser_tf.documents import BaseLoader, read_yaml
@@ -233,19 +231,9 @@ def _spread(spoken: Mapping[str, set[str]], count: int) -> list[list[str]]:
     return sets
 
 
-class _Loader(BaseLoader):
-    """Keeps every scalar a string (`no` is a name, `1:30` is not a number) and refuses a key that is written twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        mapping = super().construct_mapping(node, deep)
-        if len(mapping) < len(node.value):
-            raise yaml.MarkedYAMLError(problem="a key is written twice", problem_mark=node.start_mark)
-        return mapping
-
-
 def _read(path: Path | None) -> dict[str, Any]:
     source = path or files("ser_tf.corpora").joinpath("folds.yaml")
-    data = read_yaml(source, "a fold file in YAML", _Loader)
+    data = read_yaml(source, "a fold file in YAML", BaseLoader)  # scalars stay text: `no` is a name, `1:30` no number
     if not isinstance(data, dict):
         raise UserError(f"{source}: expected a mapping of corpora to schemes. Received: {data!r}")
     return data
