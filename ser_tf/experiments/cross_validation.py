@@ -110,7 +110,7 @@ class CrossValidation:
             ClusterTask(
                 folder.path,
                 dataclasses.replace(self, strategies=[strategy], folds=[fold], seeds=[seed]),
-                lambda folder=folder: folder.finished,
+                folder.metrics.is_file,
             )
             for strategy, fold, seed in runs
             if not (folder := self.run_folder(strategy, fold, seed)).finished
