@@ -1,5 +1,5 @@
-# Every target installs what it needs. CORPUS, STRATEGY, FOLD, PRESET, WEIGHTS and OPTIONS may be given: make finetune CORPUS=...
-# For the report RUNS and OUT: make report RUNS=runs/ravdess-complete-compact
+# Every target installs what it needs. Variables: CORPUS, STRATEGY, FOLD, PRESET, WEIGHTS, OPTIONS: make finetune CORPUS=...
+# The report takes RUNS and OUT: make report RUNS=runs/ravdess-complete-compact
 PYTHON ?= python3
 VENV ?= .venv
 VENV_TFIO ?= .venv-tfio
@@ -14,10 +14,21 @@ RUNS ?= runs
 OUT ?= runs/report
 TRAINING = --corpus "$(CORPUS)" --preset $(PRESET) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(OPTIONS)
 
+# The packaged model: MODEL_FOLDS are ten folds of CREMA-D, MODEL_RUN is trained on CREMA-D in the same way and tested on
+# RAVDESS, which it never hears. What is finished is kept, so that runs may be made elsewhere and put there.
+CREMA_D ?= data/CREMA-D
+RAVDESS ?= data/RAVDESS
+MODEL ?= crema_d
+MODEL_STRATEGY ?= S1
+MODEL_FOLDS ?= runs/$(MODEL)/folds
+MODEL_RUN ?= runs/$(MODEL)/final
+MODEL_TRAINING = --preset $(PRESET) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(OPTIONS)
+
 DEMO = runs/demo
 DEMO_CORPUS = $(or $(CORPUS),$(DEMO)/corpus)
 
-.PHONY: setup demo pretrain finetune research-model evaluate report test test-ray test-tfio browser lint bench fuzz kill clean
+.PHONY: setup demo model train-model pack-model pretrain finetune research-model evaluate report test test-ray test-tfio \
+	browser lint bench fuzz kill clean
 
 setup: $(VENV)/installed
 
@@ -35,13 +46,31 @@ $(VENV_TFIO)/installed: setup.cfg pyproject.toml
 	$(VENV_TFIO)/bin/pip install --quiet --editable ".[tfio]" tensorflow==2.17.1 pytest hypothesis
 	@touch $@
 
-# Synthesise a corpus (or take CORPUS), train a small network with the emotion triplet loss, name five recordings of
-# speakers it has never heard.
+# Synthesise a corpus (or use CORPUS), train a small network with the emotion triplet loss, and name the emotion of five
+# recordings of new speakers; the packaged model, if there is one, names them too.
 demo: setup
 	@if [ -z "$(CORPUS)" ]; then $(SER_TF) synthesise $(DEMO_CORPUS); fi
 	$(SER_TF) finetune --corpus "$(DEMO_CORPUS)" --preset tiny --strategy S5 --fold 1 --run $(DEMO)/run $(OPTIONS)
 	@sed -n 's/^test,\([^,]*\),.*/\1/p' $(DEMO)/run/predictions.csv | awk 'NR % 7 == 1' | head -5 \
-		| sed 's|^|$(DEMO_CORPUS)/|' | tr '\n' '\0' | xargs -0 $(SER_TF) predict $(DEMO)/run
+		| sed 's|^|$(DEMO_CORPUS)/|' | tr '\n' '\0' > $(DEMO)/five
+	@xargs -0 $(SER_TF) predict --model $(DEMO)/run < $(DEMO)/five
+	@if [ -f ser_tf/models/crema_d.onnx ]; then \
+		echo "the packaged model, which learned from CREMA-D:"; \
+		xargs -0 $(SER_TF) predict < $(DEMO)/five; \
+	fi
+
+# Train what the packaged model and its card need, and pack it: make model CREMA_D=... RAVDESS=... [WEIGHTS=...]
+model: train-model
+	$(MAKE) pack-model
+
+train-model: setup
+	$(SER_TF) evaluate --corpus "$(CREMA_D)" --strategies $(MODEL_STRATEGY) --run "$(MODEL_FOLDS)" $(MODEL_TRAINING)
+	$(SER_TF) cross-corpus --train-on "$(CREMA_D)" --test-on "$(RAVDESS)" --strategy $(MODEL_STRATEGY) \
+		--run "$(MODEL_RUN)" $(MODEL_TRAINING)
+
+# From finished runs alone: make pack-model MODEL_RUN=... MODEL_FOLDS=...
+pack-model: $(VENV)/installed-onnx
+	$(SER_TF) pack "$(MODEL_RUN)" --folds "$(MODEL_FOLDS)"/$(MODEL_STRATEGY)-fold*/ --name $(MODEL) --out ser_tf/models
 
 pretrain: $(VENV)/installed-pretraining
 	$(SER_TF) pretrain --corpus $(CORPUS) --preset $(PRESET) $(OPTIONS)
@@ -68,11 +97,11 @@ test: $(VENV)/installed-test $(VENV)/installed-pretraining $(VENV)/installed-jax
 test-tfio: $(VENV_TFIO)/installed
 	$(VENV_TFIO)/bin/pytest tests/test_tfio.py
 
-# Ray's nodes need the cores for themselves, so this is no part of `make test`.
+# Ray's nodes need all cores, so `make test` leaves this out.
 test-ray: $(VENV)/installed-test $(VENV)/installed-ray
 	$(VENV)/bin/pytest tests/test_ray_engine.py
 
-# Tests look at the report and at the server's page in a headless Chromium; without one they are skipped.
+# Tests open the report and the server's page in a headless Chromium; without one they are skipped.
 browser:
 	@for name in chromium-headless-shell chromium chromium-browser google-chrome; do \
 		command -v $$name && exit; \
@@ -88,7 +117,7 @@ lint: $(VENV)/installed-test
 bench: $(VENV)/installed-bench $(VENV)/installed-serve
 	$(VENV)/bin/python -m benchmarks
 
-# Damaged files and arguments by the hundred thousand, and commands that are killed at random moments; see docs/fuzzing.md.
+# Read 100,000 damaged files and arguments; kill commands at random moments. See docs/fuzzing.md.
 fuzz: $(VENV)/installed-test $(VENV)/installed-m4a
 	$(VENV)/bin/python -m tests.fuzz $(OPTIONS)
 

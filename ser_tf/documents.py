@@ -15,8 +15,8 @@ DEEPEST = 100
 """Nested lists and mappings."""
 MOST_YAML_NODES = 100_000
 """Values of a YAML file; values that an alias repeats count again."""
-LONGEST_YAML_VALUE = 10_000
-"""Characters; parsing a number with very many digits takes minutes."""
+LONGEST_YAML_VALUE = 3_000
+"""Characters; a longer number takes minutes to parse, and Python refuses to write one of 4300 digits."""
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 BaseLoader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _WORDS = {
@@ -86,11 +86,14 @@ def parse_yaml(text: str, loader: Any = SafeLoader) -> Any:
     """Read YAML from text.
 
     Raises:
-        ValueError: it is not YAML, too deep, or its aliases repeat too much.
+        ValueError: it is not YAML, too deep, its aliases repeat too much, or a mapping has a name twice.
     """
     try:
         _bound(yaml.parse(text, SafeLoader))
-        return yaml.load(text, loader)
+        parser = loader(text)
+        document = parser.get_single_node()
+        _refuse_repeated_names(document)
+        return None if document is None else parser.construct_document(document)
     except Exception as error:  # constructors of dates, numbers and tags raise many kinds
         raise ValueError(str(error) or "a value that its tag does not allow") from error
 
@@ -159,6 +162,21 @@ def _is_deeper(value: Any, levels: int) -> bool:
         return False
     inside = value.values() if isinstance(value, dict) else value
     return levels == 0 or any(_is_deeper(item, levels - 1) for item in inside)
+
+
+def _refuse_repeated_names(node: yaml.Node | None) -> None:
+    """Raise a ValueError where a mapping has a name twice, of which YAML would keep the last without a word."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_repeated_names(item)
+    elif isinstance(node, yaml.MappingNode):
+        names = set[str]()
+        for name, value in node.value:
+            if isinstance(name, yaml.ScalarNode):
+                if name.value in names:
+                    raise ValueError(f"{name.value} for the second time, in line {name.start_mark.line + 1}")
+                names.add(name.value)
+            _refuse_repeated_names(value)
 
 
 def _bound(events: Iterable[yaml.Event]) -> None:

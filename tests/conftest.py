@@ -38,7 +38,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real speech beside the checkout; the project never carries it."""
+    """Real speech outside the repository."""
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real speech is not there: {SHARED_DATA}")
     return SHARED_DATA
@@ -61,7 +61,7 @@ BROKEN = "broken.wav"
 
 @pytest.fixture(scope="session")
 def tones(tmp_path_factory) -> Path:
-    """A table of short tones that a network of a few layers learns at once: the pitch tells the emotion.
+    """A table of short tones that a small network learns at once: the pitch gives the emotion.
 
     Six speakers; one recording of the last, who trains in fold 1, is of zero bytes.
     """
@@ -97,9 +97,9 @@ def small() -> Config:
 
 @pytest.fixture(scope="module")
 def shallow(tmp_path_factory) -> Iterator[None]:
-    """One block in all for every network that a module's tests build, and a speech cache of their own.
+    """Networks of one block for the tests of a module, and a separate speech cache.
 
-    TensorFlow takes its time to trace a layer, and what these tests look at does not depend on the depth.
+    Tracing layers is slow, and these tests do not depend on the depth.
     """
     from ser_tf.network import se_resnet
 
@@ -125,7 +125,7 @@ def task_of(tones, small) -> Callable[..., "FoldTask"]:
 
 @pytest.fixture(scope="session")
 def finetuned(task_of, small, tmp_path_factory) -> Callable[[str], "RunFolder"]:
-    """The finished run of a strategy, trained when a test first asks for it; ask in modules that use `shallow`.
+    """The finished run of a strategy, trained on first use; for modules that use `shallow`.
 
     S5 starts from the weights of S3 and trains with a softmax term beside the metric loss.
     """
@@ -149,7 +149,7 @@ def finetuned(task_of, small, tmp_path_factory) -> Callable[[str], "RunFolder"]:
 
 @pytest.fixture(scope="session")
 def table_of() -> Callable[..., "PredictionTable"]:
-    """Makes a table of predictions as of RAVDESS; every run names the same utterances of three emotions.
+    """Makes a table of predictions like those of RAVDESS; every run has the same utterances of three emotions.
 
     Each speaker is tested in one fold, two speakers a fold, and has 4 to 7 utterances of each emotion.
     """

@@ -133,7 +133,7 @@ def test_undecodable_files_are_named_with_the_reason(healthy):
     (healthy / f"{NAMES[1]}.wav").symlink_to("nowhere")
     undecodable = {problem.path: problem.reason for problem in audit(healthy).undecodable}
     assert undecodable.keys() == {f"{NAMES[0]}.wav", f"{NAMES[1]}.wav"}
-    assert "Format not recognised" in undecodable[f"{NAMES[0]}.wav"]
+    assert "a file of another format" in undecodable[f"{NAMES[0]}.wav"]
     assert "there is no such file" in undecodable[f"{NAMES[1]}.wav"]
 
 

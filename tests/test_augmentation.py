@@ -29,7 +29,7 @@ def test_everything_is_off_by_default(rng):
 
 
 @pytest.mark.parametrize(("number", "factor"), [(0.0, math.exp(-0.2)), (1.0, math.exp(0.2)), (0.5, 1.0)])
-def test_stretched_time_runs_at_another_pace(number, factor):
+def test_stretched_time_runs_at_a_different_pace(number, factor):
     config = AugmentationConfig(time_stretch=0.2)
     ramp = np.arange(source_frames(50, config), dtype="float32")  # frame t holds t
     magnitude = tf.constant(np.repeat(ramp[None, :, None], 4, axis=2))

@@ -120,7 +120,7 @@ def test_seed_and_epoch_alone_decide(batches):
         ),
     ],
 )
-def test_what_cannot_be_dealt_is_said(labels, speakers, batch_size, batches, message):
+def test_impossible_batches_are_reported(labels, speakers, batch_size, batches, message):
     with pytest.raises(UserError, match=message):
         dealt(labels, speakers, batch_size, batches)
 

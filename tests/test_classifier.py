@@ -38,7 +38,7 @@ def clouds(rng: np.random.Generator, count: int, emotions: int = len(EMOTIONS)) 
 
 @pytest.fixture(params=[5, 2], ids=["five emotions", "two emotions"])
 def fitted(request, rng):
-    """A classifier with its training and validation side, and unheard embeddings."""
+    """A classifier with its training and validation side, and new embeddings."""
     emotions = request.param
     training, validation = clouds(rng, 30, emotions), clouds(rng, 12, emotions)
     classifier, _ = fit_svm(*training, *validation, EMOTIONS[:emotions])
@@ -56,7 +56,7 @@ def test_probabilities_are_distributions_whose_largest_wins_the_coupling(fitted)
     assert len(set(probabilities.argmax(axis=1))) == len(classifier.emotions)
 
 
-def test_confidence_tells_right_from_wrong(rng):
+def test_confidence_separates_right_from_wrong(rng):
     training, validation = clouds(rng, 60), clouds(rng, 40)
     classifier, _ = fit_svm(*training, *validation, EMOTIONS)
     embeddings, labels = clouds(rng, 200)
@@ -239,8 +239,8 @@ def test_the_search_takes_the_first_best_on_validation_speakers(rng):
     classifier, chosen = fit_svm(*training, *validation, EMOTIONS)
     assert chosen == pytest.approx({"c": c, "gamma": factor * scale, "validation_uar": best})
     svm = SVC(C=c, gamma=factor * scale, decision_function_shape="ovo").fit(*training)
-    heard = clouds(rng, 10)[0]
-    np.testing.assert_allclose(classifier.svm.margins(heard), svm.decision_function(heard), atol=1e-3)  # libsvm's own
+    embeddings = clouds(rng, 10)[0]
+    np.testing.assert_allclose(classifier.svm.margins(embeddings), svm.decision_function(embeddings), atol=1e-3)
 
 
 def test_validation_speakers_choose_but_are_not_learned_from(rng, monkeypatch):

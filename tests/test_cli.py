@@ -490,7 +490,11 @@ BAD_INPUT = {
     "missing directory": (lambda: None, FINETUNE, "corpus: expected a directory of recordings or a CSV table"),
     "empty directory": (lambda: Path("corpus").mkdir(), FINETUNE, "corpus: expected recordings"),
     "foreign names": (lambda: corpus_of("a.wav"), FINETUNE, "expected the file names of a known corpus"),
-    "two corpora": (lambda: corpus_of(RAVDESS[0], "1001_DFA_ANG_XX.wav"), FINETUNE, "holds both ravdess and crema_d"),
+    "two corpora": (
+        lambda: corpus_of(RAVDESS[0], "1001_DFA_ANG_XX.wav"),
+        FINETUNE,
+        "expected files of one corpus. Received: files of crema_d and ravdess",
+    ),
     "audit of nothing": (lambda: None, ("audit", "corpus"), "corpus: expected a directory of recordings"),
     "unknown emotion code": (
         lambda: corpus_of(*RAVDESS, "03-01-09-01-01-01-01.wav"),

@@ -65,6 +65,13 @@ def uar(counts: np.ndarray) -> np.ndarray:
     return score_confusions(counts)[..., 1]
 
 
+def test_one_speaker_shows_no_difference():
+    # Of the two permutations, both give a difference of the same size.
+    comparison = compared({"S3": [[2]], "S5": [[9]]})
+    assert comparison.p == 1
+    assert "(no interval from 1 speaker, p = 1.000): no difference shown between these" in comparison.sentence
+
+
 @pytest.mark.parametrize("speakers", [3, 6, 9])
 def test_p_equals_that_of_swapping_counts_and_recomputing_uar(rng, speakers):
     first, second = random_pair(rng, speakers)

@@ -96,7 +96,7 @@ def test_numbers_take_the_type_of_their_parameter(load):
         (b"network: \xff", "expected a configuration in YAML; 'utf-8' codec can't decode byte 0xff"),
     ],
 )
-def test_what_is_wrong_in_a_file_is_said_in_one_line(load, content, message):
+def test_mistakes_in_a_file_are_reported_in_one_line(load, content, message):
     with pytest.raises(UserError) as caught:
         load(content)
     line = str(caught.value)

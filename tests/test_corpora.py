@@ -187,9 +187,9 @@ def test_the_synthetic_corpus_is_recognised(tmp_path):
         ),
         (
             ["03-01-05-01-02-01-12.wav", "1001_DFA_ANG_XX.wav"],
-            "expected files of one corpus. Received: files of crema_d and ravdess; give the folder of each",
+            "expected files of one corpus. Received: files of crema_d and ravdess; put each corpus into its own",
         ),
-        (["DC/a01.wav", "OAF_back_ps.wav"], "Received: files of savee and tess; give the folder of each"),
+        (["DC/a01.wav", "OAF_back_ps.wav"], "Received: files of savee and tess; put each corpus into its own"),
         (
             ["03-01-09-01-02-01-12.wav"],
             r"03-01-09-01-02-01-12\.wav: expected an emotion code from 01 to 08\. Received: 09",

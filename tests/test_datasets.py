@@ -112,8 +112,8 @@ def test_a_seed_gives_the_same_batches_and_resuming_goes_on(prepare, augmentatio
     first = taken(training_dataset(speech, labels, config), 9)
     assert_equal(taken(training_dataset(speech, labels, config), 9), first)
     assert_equal(taken(training_dataset(speech, labels, config, first_epoch=1), 6), first[3:])
-    another = taken(training_dataset(speech, labels, config_with(augmentation, seed=1)), 1)
-    assert (another[0][0] != first[0][0]).any()
+    different = taken(training_dataset(speech, labels, config_with(augmentation, seed=1)), 1)
+    assert (different[0][0] != first[0][0]).any()
 
 
 def test_augmentation_reaches_the_spectrogram(prepare):
@@ -137,7 +137,7 @@ def test_balanced_batches_hold_every_emotion_whatever_the_labels(prepare):
         assert np.bincount(emotion_numbers[utterances]).tolist() == [2, 2]
 
 
-def test_what_cannot_be_dealt_is_said_at_once(prepare):
+def test_impossible_batches_are_reported_at_once(prepare):
     speech = prepare(8_000, 8_000, 8_000)
     with pytest.raises(UserError, match=r"at most the number of training utterances, 3. Received: batch_size=4"):
         training_dataset(speech, labels_of(speech), config_with())

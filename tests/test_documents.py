@@ -37,7 +37,9 @@ HOSTILE_YAML = {
     "no truth": ("training: !!bool x", "x"),
     "no time": ("training: !!timestamp x", ""),
     "a number of many digits": ("training: {seed: " + "1:" * 10_000 + "1}", "a value of 20,001 characters"),
-    "a long whole number": ("training: {seed: " + "9" * 5000 + "}", "limit"),
+    "a long whole number": ("training: {seed: " + "9" * 5000 + "}", "a value of 5,000 characters"),
+    "a number that Python does not write": ("training: {seed: 0x" + "f" * 3600 + "}", "a value of 3,602 characters"),
+    "a name twice": ("vad: {mode: 1}\nloss: {}\nvad: {mode: 2}", "vad for the second time, in line 3"),
     "a key that is a list": ("[a]: b", "unhashable"),
     "Python": ("!!python/object/apply:os.getpid []", "could not determine a constructor"),
 }
@@ -127,7 +129,7 @@ def test_what_is_missing_is_named():
     assert misfit([], {"a": int, "b": int}) == "expected a mapping of a, b. Received: []"
 
 
-def test_a_file_of_another_shape_is_refused_with_its_name(tmp_path):
+def test_a_file_of_a_wrong_shape_is_refused_with_its_name(tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps({"test": 1}))
     with pytest.raises(UserError, match=rf"^{path}: test: expected a mapping. Received: 1; train the run again$"):

@@ -20,10 +20,10 @@ print(smile.process_files(sys.argv[1:]).to_json(orient="values", double_precisio
 
 
 def test_egemaps_are_opensmiles_own(tones, tmp_path):
-    short = tmp_path / "short.wav"  # 32 ms, shorter than what openSMILE can describe
+    short = tmp_path / "short.wav"  # 32 ms, shorter than openSMILE accepts
     soundfile.write(short, 0.1 * np.sin(np.arange(512) / 5), 16_000)
     files = [tones.parent / "1-happy-0.wav", tones.parent / "2-sad-1.wav"]
-    command = [sys.executable, "-c", OPENSMILE, *files]  # beside this process's TensorFlow it would crash
+    command = [sys.executable, "-c", OPENSMILE, *files]  # it would crash in this process, which has loaded TensorFlow
     expected = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     *found, of_short = egemaps([*files, short])
     np.testing.assert_allclose(found, expected, rtol=1e-6)
@@ -31,6 +31,6 @@ def test_egemaps_are_opensmiles_own(tones, tmp_path):
     assert np.isfinite(of_short).all()
 
 
-def test_a_recording_that_opensmile_cannot_have_is_named(tmp_path):
+def test_an_unreadable_recording_is_named(tmp_path):
     with pytest.raises(UserError, match=r"absent\.wav: expected a recording, but there is no such file"):
         egemaps([tmp_path / "absent.wav"])

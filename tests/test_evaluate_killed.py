@@ -72,11 +72,17 @@ assert status == 0
 """
 
 
+TIMED = {"run.json", "checksums.sha256"}
+
+
 def content_of(folder):
-    """What every file holds, but for TensorBoard's events, and what changes with date, process and commit."""
+    """What every file holds, but for TensorBoard's events, and what changes with date, process and commit.
+
+    HDF5 and zip hold the times at which they were written, so that checksums differ.
+    """
     files = (path for path in folder.rglob("*") if path.is_file() and "tensorboard" not in path.parts)
     read = {".h5": arrays_of, ".keras": network_of}
-    content = {path: read.get(path.suffix, Path.read_bytes)(path) for path in files if path.name != "run.json"}
+    content = {path: read.get(path.suffix, Path.read_bytes)(path) for path in files if path.name not in TIMED}
     identities = {path: RunFolder(path.parent).read_identity() for path in folder.rglob("run.json")}
     return {str(path.relative_to(folder)): held for path, held in {**content, **identities}.items()}
 

@@ -65,6 +65,7 @@ def test_a_run_folder_holds_what_the_run_was_and_what_came_out(finetuned, small,
         "classifier.json",
         "predictions.csv",
         "confusion.csv",
+        "checksums.sha256",
         "metrics.json",
     }
     assert list(run.tensorboard.rglob("events.out.tfevents.*"))

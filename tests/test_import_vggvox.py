@@ -326,10 +326,10 @@ def twelve_clusters(layers: Layers) -> Layers:
     [
         (lambda path, layers: None, "expected the weights of VGG-Speaker-Recognition (.h5); there is no such file"),
         (lambda path, layers: path.mkdir(), "there is no such file"),
-        (lambda path, layers: path.write_text("<html>"), "expected an HDF5 file with the layers of a Keras 2 network"),
+        (lambda path, layers: path.write_text("<html>"), "expected a file of weights in HDF5"),
         (
             lambda path, layers: path.write_bytes(write_as_keras_2(path, layers).read_bytes()[:100_000]),
-            "expected an HDF5 file with the layers of a Keras 2 network",
+            "expected a file of weights in HDF5",
         ),
         (
             lambda path, layers: h5py.File(path, "w").close(),

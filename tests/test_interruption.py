@@ -33,7 +33,7 @@ class Pressing:
         if name == "tyro":
             press()
 sys.meta_path.insert(0, Pressing())""",
-    "and a library makes another error of it": """
+    "and a library raises a different error": """
 import ser_tf.cli.door
 def run(self):
     try:

@@ -11,6 +11,7 @@ import soundfile
 from ser_tf.corpora.audit import audit
 from ser_tf.corpora.facts import KNOWN_FACTS
 from ser_tf.corpora.folds import load_scheme
+from ser_tf.corpora.joined import open_corpora
 from ser_tf.corpora.known import KNOWN_CORPORA
 from ser_tf.corpora.opening import open_corpus
 from ser_tf.corpora.speakers import recognise
@@ -160,3 +161,23 @@ def test_the_real_corpora_are_recognised(shared_data, folder, utterances, speake
     rows = csv.DictReader((shared_data / folder / "labels.csv").open())
     labels = {Path(row["path"]).stem: row["emotion"] for row in rows}
     assert {utterance.name: utterance.emotion for utterance in corpus.utterances} == labels
+
+
+def test_the_real_corpora_are_joined(shared_data):
+    roots = [shared_data / "nemo", shared_data / "emovo"]
+    if not all(root.is_dir() for root in roots):
+        pytest.skip(f"no nemo and emovo in {shared_data}")
+    corpus = open_corpora(roots, ["neutral", "happy", "sad", "angry", "surprised"])
+    assert corpus.left_out.keys() == {"fearful", "disgust"}
+    assert len(corpus.utterances) + sum(corpus.left_out.values()) == 588 + 2246
+    scheme = load_scheme("complete", corpus)
+    assert len(scheme.folds) == 6  # EMOVO's; nEMO's folds 7 and 8 join the first two
+    assert (scheme.never_tested, scheme.tested_twice) == ((), ())
+    spoken: dict[str, set[str]] = {speaker: set() for speaker in corpus.speakers}
+    for utterance in corpus.utterances:
+        spoken[utterance.speaker].add(utterance.emotion)
+    for fold in scheme.folds:
+        for side in (fold.train, fold.validation, fold.test):
+            for name in ("emovo", "nemo"):
+                emotions = set().union(*(spoken[speaker] for speaker in side if speaker.startswith(f"{name}:")))
+                assert emotions == {*corpus.emotions}, (fold.number, side)

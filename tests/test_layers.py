@@ -156,7 +156,7 @@ def test_vggvox_vlad_assigned_by_its_descriptors_is_ghost_vlad_but_for_the_last_
 ) -> None:
     ghost_vlad = random_ghost_vlad(rng, clusters=4, ghost_clusters=ghost_clusters, size=5)
     descriptors, counts = rng.normal(size=(3, 6, 5)).astype("float32"), np.array([6, 1, 4])
-    # The cells hold the descriptors backwards, beside others that the kernel leaves alone.
+    # The cells hold the descriptors in reverse order, beside others that the kernel ignores.
     cells = np.concatenate([descriptors[..., ::-1], rng.normal(size=(3, 6, 2))], axis=-1).astype("float32")
     descriptors[1, 1:], cells[1, 1:] = np.nan, np.nan  # padding may hold anything
 

@@ -1,4 +1,4 @@
-"""The whole line: every route gives the same numbers, and an embedding depends on its utterance alone."""
+"""The whole line: every route gives the same numbers, and an embedding depends only on its utterance."""
 
 from dataclasses import replace
 
@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import soundfile
+from networks import randomised
 
 from ser_tf.audio.spectrogram import spectrogram
 from ser_tf.audio.vad import Speech, remove_silence
@@ -43,21 +44,16 @@ def synthetic(tmp_path_factory):
 
 @pytest.fixture(params=["real", "synthetic"])
 def recordings(request):
-    """Paths of real recordings, and of synthetic ones for who has no others."""
+    """Paths of real recordings, and of synthetic ones without them."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")
 def recogniser() -> Recogniser:
-    """A tiny network whose biases and batch statistics are those of no fresh one, so that padding becomes non-zero."""
+    """A tiny network with random biases and batch statistics, so that padding becomes non-zero."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
-    embedding = embedding_network(CONFIG.network)
-    for weight in embedding.weights:
-        if weight.name in ("gamma", "moving_variance"):
-            weight.assign(rng.uniform(0.5, 1.5, size=weight.shape))
-        elif weight.name in ("beta", "bias", "moving_mean"):
-            weight.assign(rng.normal(scale=0.3, size=weight.shape))
+    embedding = randomised(embedding_network(CONFIG.network), rng)
     features = with_softmax_head(embedding, len(EMOTIONS), CONFIG.network.head_units)
     return Recogniser(CONFIG, embedding, features, Classifier(EMOTIONS, 5.0))
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import REAL
+from networks import randomised
 
 from ser_tf.audio.vad import as_int16, remove_silence, voiced_samples
 from ser_tf.audio.waveform import read_waveform
@@ -64,12 +65,7 @@ def recognisers(shallow, small) -> dict[str, Recogniser]:
     """Networks with random biases and batch statistics, so that padding becomes non-zero."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
-    network = embedding_network(small.network)
-    for weight in network.weights:
-        if weight.name in ("gamma", "moving_variance"):
-            weight.assign(rng.uniform(0.5, 1.5, size=weight.shape))
-        elif weight.name in ("beta", "bias", "moving_mean"):
-            weight.assign(rng.normal(scale=0.3, size=weight.shape))
+    network = randomised(embedding_network(small.network), rng)
     size = network.output["embedding"].shape[-1]
     svm, _ = fit_svm(*clouds(rng, 20, size=size), *clouds(rng, 10, size=size), EMOTIONS)
     features = with_softmax_head(network, len(EMOTIONS), small.network.head_units)

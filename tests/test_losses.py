@@ -299,7 +299,7 @@ def test_labels_may_be_a_column_and_floats(dtype, shape, rng):
     assert float(loss(labels.astype(dtype).reshape(shape), embeddings)) == float(loss(labels, embeddings))
 
 
-def test_the_mean_is_over_the_anchors_that_count_and_weights_leave_its_divisor_alone():
+def test_the_mean_is_over_the_anchors_that_count_and_weights_do_not_change_its_divisor():
     # Values 0 and 0.5, and a last point without a positive; with weights (0 * 1 + 0.5 * 3 + 0 * 5) / 2.
     labels, points = [0, 0, 1], [[0.0], [1.0], [2.0]]
     loss = TripletLoss(margin=0.5, mining="hard")

@@ -1,4 +1,4 @@
-"""m4a by PyAV; the files are written by PyAV's own encoder."""
+"""m4a with PyAV, on files written by its own encoder."""
 
 import sys
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_a_tone_comes_back_in_place(rate_hz, channels, tmp_path):
     path = tmp_path / "tone.m4a"
     write_m4a(path, np.stack([tone(rate_hz)] * channels), rate_hz)
     waveform = read_waveform(path)
-    # The filling of the last block of 1024 samples may stay; the encoder's delay must not.
+    # The padding of the last block of 1024 samples may stay; the encoder's delay must not.
     assert 16_000 <= len(waveform) <= 16_000 + 1024
     inside = slice(1600, 14_400)
     np.testing.assert_allclose(waveform[inside], tone(16_000)[inside], atol=0.02)

@@ -29,7 +29,7 @@ def test_mfcc_statistics_are_those_of_the_definition(rng):
     np.testing.assert_allclose(mfcc_statistics(speech.astype("float32")), expected, atol=2e-3)
 
 
-def test_mfcc_statistics_of_louder_speech_differ_in_the_first_mean_alone(rng):
+def test_mfcc_statistics_of_louder_speech_differ_only_in_the_first_mean(rng):
     speech = rng.normal(scale=0.05, size=8000).astype("float32")
     change = mfcc_statistics(4 * speech) - mfcc_statistics(speech)
     # Each of the 40 log powers grows by ln 16; the first coefficient is their sum times sqrt(2 / 40).

@@ -1,4 +1,4 @@
-"""Noise: as loud as it is asked to be, of the spectrum it is named after, and only where it belongs."""
+"""Noise has the requested level and spectrum, and is only where it belongs."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from ser_tf.audio import noise
 
 @pytest.fixture
 def waveform(rng):
-    """One second of quiet, then two of something louder; it tells where speech is, too."""
+    """One second of quiet, then two of something louder; and where speech is."""
     is_speech = np.arange(48_000) >= 16_000
     return np.where(is_speech, 0.1, 0.001).astype(np.float32) * rng.standard_normal(48_000, np.float32), is_speech
 
@@ -18,7 +18,7 @@ def power_between(samples: np.ndarray, lowest_hz: float, highest_hz: float) -> f
     return float(np.sum(np.abs(np.fft.rfft(samples)[(hertz >= lowest_hz) & (hertz < highest_hz)]) ** 2))
 
 
-def test_a_generator_depends_on_its_words_alone():
+def test_a_generator_depends_only_on_its_words():
     draws = [noise.generator_of(0, "03-01", kind).integers(2**62) for kind in ("white", "white", "pink")]
     assert draws[0] == draws[1] != draws[2]
 
@@ -30,7 +30,7 @@ def test_white_noise_has_equal_power_in_each_hertz(rng):
     assert power_between(samples, 1000, 2000) == pytest.approx(power_between(samples, 6000, 7000), rel=0.07)
 
 
-def test_pink_noise_has_equal_power_in_each_octave_that_is_heard(rng):
+def test_pink_noise_has_equal_power_in_each_audible_octave(rng):
     samples = noise.pink(160_000, rng)
     assert samples.dtype == np.float32
     # The octave from 500 Hz holds 5000 bins: its power varies by about 1.4 %, that of the next ones by less.
@@ -39,7 +39,7 @@ def test_pink_noise_has_equal_power_in_each_octave_that_is_heard(rng):
     assert power_between(samples, 0, 19.9) < 1e-6 * octaves[0]
 
 
-def test_every_talker_is_as_loud_as_the_others_and_starts_again_where_he_is_short(rng):
+def test_every_talker_is_as_loud_as_the_others_and_short_speech_repeats(rng):
     def tone(hertz, seconds, level):
         return (level * np.sin(2 * np.pi * hertz * np.arange(round(16_000 * seconds)) / 16_000)).astype(np.float32)
 
@@ -48,7 +48,7 @@ def test_every_talker_is_as_loud_as_the_others_and_starts_again_where_he_is_shor
     assert babble.shape == (32_000,)
     powers = [power_between(babble, hertz - 5, hertz + 5) for hertz in (500, 1000, 2000)]
     assert powers == pytest.approx([powers[0]] * 3, rel=1e-3)
-    assert sum(powers) == pytest.approx(power_between(babble, 0, 8000), rel=1e-3)  # and nobody else
+    assert sum(powers) == pytest.approx(power_between(babble, 0, 8000), rel=1e-3)  # and nothing else
 
 
 @pytest.mark.parametrize("snr_db", [20, 0, -5])
@@ -56,9 +56,9 @@ def test_the_ratio_is_that_of_speech_to_the_noise_beside_it(waveform, rng, snr_d
     clean, is_speech = waveform
     added = noise.scaled(noise.pink(len(clean), rng), clean, is_speech, snr_db)
     mixture = noise.mixed(clean, added, slice(0, len(clean)))
-    assert np.abs(mixture).max() < 1  # otherwise the cut would change the ratio
-    heard = (mixture - clean)[is_speech].astype("float64")
-    ratio = np.sum(clean[is_speech].astype("float64") ** 2) / np.sum(heard**2)
+    assert np.abs(mixture).max() < 1  # otherwise clipping would change the ratio
+    part = (mixture - clean)[is_speech].astype("float64")
+    ratio = np.sum(clean[is_speech].astype("float64") ** 2) / np.sum(part**2)
     assert 10 * np.log10(ratio) == pytest.approx(snr_db, abs=0.01)
 
 
@@ -68,7 +68,7 @@ def test_silence_stays_silence(waveform):
     assert not noise.babble([np.zeros(100, np.float32)], 50, np.random.default_rng(0)).any()
 
 
-def test_outside_the_stretch_nothing_changes_and_inside_it_is_cut_at_full_scale(waveform, rng):
+def test_noise_stays_in_its_part_and_is_clipped_at_full_scale(waveform, rng):
     clean, _ = waveform
     before = clean.copy()
     mixture = noise.mixed(clean, 2 * noise.white(len(clean), rng), slice(20_000, 48_000))
@@ -81,5 +81,5 @@ def test_outside_the_stretch_nothing_changes_and_inside_it_is_cut_at_full_scale(
 def test_each_half_has_half_of_the_speech(waveform):
     _, is_speech = waveform
     halves = [noise.half(is_speech, noise.generator_of(number)) for number in range(20)]
-    # Speech is from 16,000 to 48,000, so that 16,000 of its samples stand before 32,000.
+    # Speech is from 16,000 to 48,000, so 16,000 of its samples are before 32,000.
     assert {(half.start, half.stop) for half in halves} == {(0, 32_000), (32_000, 48_000)}

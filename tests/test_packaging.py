@@ -25,6 +25,9 @@ DATA = {
     ),
 }
 
+MODEL_SUFFIXES = (".onnx", ".json", ".csv")
+LARGEST_MODELS_BYTES = 8_000_000
+
 
 def setup_cfg() -> ConfigParser:
     parser = ConfigParser()
@@ -68,9 +71,17 @@ def test_the_wheel_holds_every_module_and_the_data(wheel):
         inside = archive.read("ser_tf/corpora/folds.yaml")
     modules = {str(file.relative_to(CHECKOUT)) for file in (CHECKOUT / "ser_tf").rglob("*.py")}
     metadata = {name for name in names if ".dist-info/" in name}
-    assert names - metadata == modules | DATA
+    folder = CHECKOUT / "ser_tf" / "models"
+    models = {str(file.relative_to(CHECKOUT)) for file in folder.iterdir() if file.suffix in MODEL_SUFFIXES}
+    assert names - metadata == modules | DATA | models
     assert any(name.endswith("LICENSE") for name in metadata)
     assert inside == (CHECKOUT / "folds.yaml").read_bytes()
+
+
+def test_the_models_take_at_most_8_mb_of_the_wheel(wheel):
+    with ZipFile(wheel) as archive:
+        sizes = [file.compress_size for file in archive.infolist() if file.filename.startswith("ser_tf/models/")]
+    assert 0 < sum(sizes) <= LARGEST_MODELS_BYTES
 
 
 def test_there_is_one_file_of_folds():

@@ -231,7 +231,7 @@ OLD_CHANGED = {
     "too many intercepts": (of_old({"intercept_": np.ones(6)}), "3 classes with 6 intercepts"),
     "a negative count": (of_old({"_n_support": np.array([-6, 18, 8], "int32")}), "a negative count"),
     "counts beyond the arrays": (of_old({"_n_support": np.array([2**30, 2**30, 8], "int32")}), "shapes"),
-    "counts of another type": (of_old({"_n_support": np.array([6.0, 6.0, 8.0])}), "of the type float64"),
+    "counts of a wrong type": (of_old({"_n_support": np.array([6.0, 6.0, 8.0])}), "of the type float64"),
     "a count that is a number": (of_old({"_n_support": np.array(20, "int32")}), "shapes"),
     "not a number": (of_old({"dual_coef_": np.full((2, 20), np.nan)}), "not finite"),
     "another kernel": (of_old(kernel='"linear"'), "another kernel"),
@@ -239,7 +239,7 @@ OLD_CHANGED = {
     "a gamma that is none": (of_old(gamma="NaN"), "not finite"),
     "gamma in brackets": (of_old(gamma="[" * 5000), "100 levels|Expecting value"),
     "a lost array": (without("intercept_"), "no item named"),
-    "another estimator": (lambda schema, _: schema.update({"__class__": "LogisticRegression"}), "holds no SVC"),
+    "a different estimator": (lambda schema, _: schema.update({"__class__": "LogisticRegression"}), "holds no SVC"),
     "a list": (lambda schema, _: schema.update({"content": []}), "expected a mapping"),
     "nothing": (lambda schema, _: schema.clear(), "holds no SVC"),
 }

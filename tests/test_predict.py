@@ -7,6 +7,7 @@ import shutil
 import struct
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -98,6 +99,7 @@ def test_it_names_what_the_run_named_and_needs_no_corpus(finetuned, tones, tmp_p
 def test_it_computes_in_the_precision_of_the_run(run_copy):
     config = run_copy / "config.yaml"
     config.write_text(config.read_text().replace("precision: float32", "precision: mixed_bfloat16"))
+    (run_copy / "checksums.sha256").unlink()
     assert load(run_copy).embedding.get_layer("stem").compute_dtype == "bfloat16"
     assert keras.config.dtype_policy().name == "float32"
 
@@ -174,7 +176,14 @@ def test_a_bad_recording_is_refused_by_name(recognisers, tone, tmp_path, bad):
         ),
         (lambda run: (run / "classifier.json").unlink(), "expected a classifier written by ser-tf"),
         (lambda run: (run / "embedding.weights.h5").unlink(), "embedding.weights.h5: expected a file of weights"),
-        (lambda run: (run / "head.weights.h5").write_bytes(b"half"), "head.weights.h5: the weights do not fit"),
+        (
+            lambda run: (run / "head.weights.h5").write_bytes(b"half"),
+            "head.weights.h5: differs from what the run wrote",
+        ),
+        (
+            lambda run: (run / "checksums.sha256").write_bytes(b"\xff"),
+            "checksums.sha256: expected checksums of the run",
+        ),
     ],
     ids=[
         "unfinished",
@@ -185,6 +194,7 @@ def test_a_bad_recording_is_refused_by_name(recognisers, tone, tmp_path, bad):
         "no classifier",
         "no weights",
         "damaged head",
+        "damaged checksums",
     ],
 )
 def test_a_run_that_cannot_be_loaded_is_refused_by_name(run_copy, spoil, message):
@@ -207,9 +217,27 @@ def test_an_interrupted_export_is_told_from_a_finished_one(tmp_path):
         load(tmp_path)
 
 
-def test_the_class_list_travels_with_the_run(run_copy, tone):
-    path = run_copy / "classifier.json"
+def change_emotions(run):
+    path = run / "classifier.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"emotions": ["glad", "blue", "mad"]}))
+
+
+def change_a_weight(run):
+    with h5py.File(run / "embedding.weights.h5", "a") as file:
+        file["layers/conv2d/vars/0"][0, 0, 0, 0] += 0.25
+
+
+@pytest.mark.parametrize("change", [change_emotions, change_a_weight])
+def test_files_that_are_not_as_the_run_wrote_them_are_refused(change, run_copy):
+    load(run_copy)
+    change(run_copy)
+    with pytest.raises(UserError, match=rf"^{run_copy}/.*: differs from what the run wrote, by checksums.sha256; "):
+        load(run_copy)
+
+
+def test_a_run_without_checksums_is_loaded_as_older_versions_left_it(run_copy, tone):
+    change_emotions(run_copy)
+    (run_copy / "checksums.sha256").unlink()
     assert ser_tf.load(str(run_copy))(tone).emotion in ("glad", "blue", "mad")
 
 
@@ -217,6 +245,7 @@ def test_an_svm_of_another_network_is_refused(finetuned, tmp_path):
     run = shutil.copytree(finetuned("S5").path, tmp_path / "run")
     for name in ("classifier.json", "svm.skops"):  # an older version's, on embeddings of 4 numbers
         shutil.copyfile(OLD_RUNS / "3_emotions" / name, run / name)
+    (run / "checksums.sha256").unlink()
     with pytest.raises(
         UserError, match=rf"^{run}: expected an SVM on embeddings of size \d+, .* Received: one of size 4;"
     ):

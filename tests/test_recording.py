@@ -18,7 +18,7 @@ def hash_of(path) -> int:
     return sample_hash(read_waveform(path))
 
 
-def test_the_same_samples_in_another_format_have_the_same_hash(samples, tmp_path):
+def test_the_same_samples_in_a_different_format_have_the_same_hash(samples, tmp_path):
     paths = [tmp_path / name for name in ("a.wav", "b.flac", "c.wav")]
     soundfile.write(paths[0], samples, 44_100)
     soundfile.write(paths[1], samples, 44_100)
@@ -32,7 +32,7 @@ def test_a_copy_resampled_here_has_the_hash_of_its_original(samples, tmp_path):
     assert hash_of(tmp_path / "a.wav") == hash_of(tmp_path / "b.flac")
 
 
-def test_another_sample_silence_or_a_lossy_copy_has_another_hash(samples, tmp_path):
+def test_a_changed_sample_silence_and_a_lossy_copy_change_the_hash(samples, tmp_path):
     other = samples.copy()
     other[20_000] += 200  # resampled, 200 steps of one sample among 44100 are still several of 16000
     for name, content in (
@@ -45,7 +45,7 @@ def test_another_sample_silence_or_a_lossy_copy_has_another_hash(samples, tmp_pa
     assert len({hash_of(path) for path in tmp_path.iterdir()}) == 4
 
 
-def test_the_hash_is_of_64_bits_and_stays_as_it_is():
+def test_the_hash_is_of_64_bits_and_does_not_change():
     # BLAKE2b with a digest of 8 bytes over the int16 samples 0, 1, -1, 0 as little endian.
     import hashlib
 
@@ -54,7 +54,7 @@ def test_the_hash_is_of_64_bits_and_stays_as_it_is():
     assert f"{sample_hash(waveform):016x}" == expected
 
 
-def test_the_speech_is_that_of_the_line(samples, tmp_path):
+def test_the_speech_equals_that_of_the_line(samples, tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, samples, 44_100)
     recording = speech_of(path.read_bytes(), "a", Config(), decoder_of(Config()))

@@ -63,7 +63,7 @@ def test_the_same_run_is_found_again_and_left_as_it_is(begun):
         (IDENTITY, Config(training=TrainingConfig(seed=1)), "configuration"),
     ],
 )
-def test_another_run_is_refused_and_the_change_is_named(begun, identity, config, changed):
+def test_a_different_run_is_refused_and_the_change_is_named(begun, identity, config, changed):
     message = f"{begun.path}: holds a run with another {changed}; choose another --run or remove the folder"
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         begun.begin(identity, config)
@@ -140,7 +140,7 @@ def test_a_finished_run_is_accepted(begun):
             "{path}/run.json: expected a readable JSON file; give the folder of a run made by ser-tf finetune",
         ),
         (
-            {"run.json": '{"name": "of another program"}'},
+            {"run.json": '{"name": "from a different program"}'},
             "{path}/run.json: expected the identity of a run; give the folder of a run made by ser-tf finetune",
         ),
         (
@@ -164,10 +164,11 @@ def test_a_file_stands_whole_or_not_at_all(tmp_path, monkeypatch):
     write_text(path, "epoch\n")
 
     def killed(self, *_arguments, **_options):
-        self.write_bytes(b"ep")
+        with self.open("wb") as file:
+            file.write(b"ep")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_text", killed)
+    monkeypatch.setattr(Path, "write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
         write_text(path, "epoch,loss\n")
     assert path.read_text() == "epoch\n"
@@ -195,7 +196,7 @@ def test_json_comes_back(tmp_path):
         ({"left_out": {}}, "left_out: expected trained_on, tested_on. Received: no trained_on"),
     ],
 )
-def test_an_identity_of_another_shape_is_refused(run, identity, problem):
+def test_an_identity_of_a_wrong_shape_is_refused(run, identity, problem):
     run.path.mkdir(parents=True)
     write_json(run.identity, {"identity": identity})
     with pytest.raises(UserError, match=re.escape(f"{run.identity}: {problem}")):
@@ -203,7 +204,7 @@ def test_an_identity_of_another_shape_is_refused(run, identity, problem):
 
 
 @pytest.mark.parametrize("made_with", [[], {"packages": []}, {"packages": {"keras": 3}}, {"commit": 1}])
-def test_what_made_a_run_may_be_missing_but_not_of_another_shape(begun, made_with):
+def test_provenance_may_be_incomplete_but_not_of_a_wrong_shape(begun, made_with):
     content = {"identity": IDENTITY}
     write_json(begun.identity, content)
     assert begun.read_made_with() == {}
@@ -212,7 +213,7 @@ def test_what_made_a_run_may_be_missing_but_not_of_another_shape(begun, made_wit
         begun.read_made_with()
 
 
-def test_a_result_of_another_shape_is_refused(begun):
+def test_a_result_of_a_wrong_shape_is_refused(begun):
     write_json(begun.metrics, {"test": {"wa": "high"}})
     message = r"metrics.json: test: wa: expected a number. Received: 'high'; remove the folder and start again$"
     with pytest.raises(UserError, match=message):

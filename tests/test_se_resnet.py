@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from networks import randomised
 
 from ser_tf.config import PRESETS, Config, NetworkConfig, SpectrogramConfig
 from ser_tf.errors import UserError
@@ -40,15 +41,11 @@ STRIDES = [(1, 1), (1, 2), (2, 1), (2, 2)]
 
 
 def trained_network(config: NetworkConfig, rng: np.random.Generator) -> keras.Model:
-    """A network whose biases and batch statistics are those of no fresh network, so that padding becomes non-zero."""
-    network = embedding_network(config, BINS)
+    """A network with random biases and batch statistics, and a soft assignment."""
+    network = randomised(embedding_network(config, BINS), rng, scale=0.5)
     for weight in network.weights:
-        if weight.name in ("gamma", "moving_variance"):
-            weight.assign(rng.uniform(0.5, 1.5, size=weight.shape))
-        elif weight.name in ("beta", "bias", "moving_mean"):
-            weight.assign(rng.normal(scale=0.5, size=weight.shape))
-        elif weight.path.endswith("ghost_vlad/kernel"):
-            weight.assign(weight * 0.03)  # descriptors are some 30 long here, and a soft assignment must stay soft
+        if weight.path.endswith("ghost_vlad/kernel"):
+            weight.assign(weight * 0.03)  # descriptors have a norm of about 30 here
     return network
 
 
@@ -255,7 +252,7 @@ def test_keras_file_round_trip(rng: np.random.Generator, tmp_path: Path, config:
     classifier = with_softmax_head(trained_network(config, rng), classes=6, units=12)
     classifier.save(tmp_path / "network.keras")
     again = keras.saving.load_model(tmp_path / "network.keras")
-    for time in (50, 2):  # another length, and one below the minimum
+    for time in (50, 2):  # a different length, and one below the minimum
         inputs = {"spectrogram": rng.normal(size=(2, time, BINS)).astype("float32"), "frames": np.array([time, 1])}
         expected, outputs = classifier(inputs, training=False), again(inputs, training=False)
         assert set(outputs) == set(expected)

@@ -26,7 +26,7 @@ from ser_tf.errors import UserError
 from ser_tf.server.app import application
 from ser_tf.server.hearing import Hearing, peaks
 from ser_tf.server.limits import Limits
-from ser_tf.server.running import listening_socket, model_name
+from ser_tf.server.running import model_name, reserve
 from ser_tf.serving.segmentation import cut
 
 RATE_HZ = 16_000
@@ -545,10 +545,10 @@ def test_the_server_needs_no_tensorflow():
 
 
 def test_a_port_in_use_is_told():
-    with listening_socket("127.0.0.1", 0) as taken:
+    with reserve("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=rf"^port: 127\.0\.0\.1:{port} cannot be used: Address already in use; "):
-            listening_socket("127.0.0.1", port)
+            reserve("127.0.0.1", port)
 
 
 @pytest.mark.parametrize(
@@ -562,7 +562,7 @@ def test_a_port_in_use_is_told():
 )
 def test_an_address_that_cannot_be_is_refused(host, port, problem):
     with pytest.raises(UserError, match=problem):
-        listening_socket(host, port)
+        reserve(host, port)
 
 
 @pytest.mark.parametrize(

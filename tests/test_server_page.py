@@ -100,7 +100,7 @@ def test_the_microphone_is_heard(page):
     page.evaluate("document.querySelector('#microphone').focus()")
     press(page, "Enter", 13, "\r")  # by the keyboard
     page.until("document.body.classList.contains('recording')")
-    assert text(page, "#microphone") == "Stop"
+    assert text(page, "#microphone-label") == "Stop"
     page.until("document.querySelector('#clock').textContent == '0:03'")
     assert page.evaluate("document.querySelector('#live').width") > 0
     press(page, "Enter", 13, "\r")

@@ -106,7 +106,7 @@ def test_the_deviation_is_raised_by_the_offset(rng):
     np.testing.assert_allclose(2 * offset, of_one(speech, SpectrogramConfig()), atol=1e-4)
 
 
-def test_a_tone_stands_in_its_bin():
+def test_a_tone_is_in_its_bin():
     # Bins are 16000 / 512 = 31.25 Hz apart: 1 kHz is bin 32.
     speech = 0.5 * np.sin(2 * np.pi * 1_000 * np.arange(16_000) / 16_000)
     assert set(of_one(speech, SpectrogramConfig()).argmax(axis=1)) == {32}
@@ -150,7 +150,7 @@ def test_loudness_does_not_matter_without_a_floor(normalisation, rng):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name_of)
-def test_what_does_not_vary_becomes_zero(config):
+def test_constant_values_become_zero(config):
     assert not of_one(np.zeros(4_000), config).any()
 
 

@@ -71,7 +71,7 @@ def test_the_second_time_nothing_is_decoded(utterances, cache, monkeypatch):
     assert prepare_speech(utterances, Config(), cache) == first
 
 
-def test_another_detector_or_content_has_its_own_file(utterances, cache):
+def test_each_detector_and_content_has_its_own_file(utterances, cache):
     paths = {item.path for item in prepare_speech(utterances, Config(), cache).items}
     for vad in (VadConfig(mode=3), VadConfig(padding_frames=1), VadConfig(minimum_speech_seconds=0.6)):
         paths |= {item.path for item in prepare_speech(utterances, Config(vad=vad), cache).items}
@@ -93,7 +93,7 @@ def test_another_detector_or_content_has_its_own_file(utterances, cache):
         lambda content: content + b"\0\0",
         lambda content: content[:-1] + bytes([content[-1] ^ 1]),
     ],
-    ids=["empty", "half a header", "odd size", "a sample less", "a sample more", "another bit"],
+    ids=["empty", "half a header", "odd size", "a sample less", "a sample more", "a changed bit"],
 )
 def test_a_damaged_file_is_written_again(utterances, cache, damage):
     item = prepare_speech(utterances, Config(), cache).items[0]
@@ -136,7 +136,7 @@ def test_the_data_hash_names_the_recordings_and_labels_in_any_order(utterances, 
         assert prepare_speech(changed, Config(), cache).data_hash != whole
 
 
-def test_a_full_disk_is_said_and_leaves_no_partial_file(utterances, cache, monkeypatch):
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(utterances, cache, monkeypatch):
     original = tempfile.NamedTemporaryFile
 
     def on_a_full_disk(**arguments):
@@ -157,7 +157,7 @@ def test_a_full_disk_is_said_and_leaves_no_partial_file(utterances, cache, monke
     assert not files(cache)
 
 
-def test_a_cache_that_is_no_directory_is_said(utterances, cache):
+def test_a_cache_that_is_not_a_directory_is_reported(utterances, cache):
     cache.write_text("a file")
     with pytest.raises(UserError, match=f"^{cache}: the speech cache cannot be written"):
         prepare_speech(utterances, Config(), cache)
@@ -221,7 +221,7 @@ def test_a_flipped_bit_anywhere_in_a_cached_file_is_found(utterances, cache):
         assert path.read_bytes() == whole
 
 
-def test_a_cached_file_under_another_name_is_not_taken(utterances, cache):
+def test_a_cached_file_under_a_different_name_is_not_used(utterances, cache):
     first, second, _ = (item.path for item in prepare_speech(utterances, Config(), cache).items)
     whole = second.read_bytes()
     second.write_bytes(first.read_bytes())
@@ -230,7 +230,7 @@ def test_a_cached_file_under_another_name_is_not_taken(utterances, cache):
 
 
 def test_a_cache_of_an_older_version_is_written_anew(utterances, cache):
-    """Its CRC was over the samples alone."""
+    """Its CRC covered only the samples."""
     first = prepare_speech(utterances[:1], Config(), cache)
     path = first.items[0].path
     whole = path.read_bytes()

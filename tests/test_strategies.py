@@ -94,10 +94,10 @@ def test_what_does_not_go_together_is_refused(name, config, weights, message):
         ({"strategy": "S3", "started_from": {"speakers": ["voxceleb2"]}}, "S3 from pre-trained weights"),
     ],
 )
-def test_a_start_is_told_back_to_the_beginning(provenance, words):
+def test_a_start_names_all_earlier_starts(provenance, words):
     assert start_in_words(provenance) == words
 
 
-def test_layers_that_start_afresh_are_said():
+def test_layers_that_start_afresh_are_named():
     before = {"strategy": "S3", "afresh": ["ghost_vlad"], "started_from": {}}
     assert start_in_words(before) == "S3 from pre-trained weights with ghost_vlad afresh"

@@ -11,7 +11,7 @@ FRAME = 480  # samples of 30 ms at 16 kHz
 
 
 class LoudIsSpeech:
-    """A detector whose answers can be seen by eye."""
+    """A detector whose answers are obvious."""
 
     def __init__(self, mode: int):
         pass
@@ -27,7 +27,7 @@ def loud_is_speech(monkeypatch):
 
 
 def frames(pattern: str) -> np.ndarray:
-    """A waveform of one frame per letter: "x" loud, "." quiet; each sample tells its place."""
+    """A waveform of one frame per letter: "x" loud, "." quiet; each sample encodes its position."""
     level = np.repeat([0.5 if letter == "x" else 0.0 for letter in pattern], FRAME)
     return (level + np.arange(len(level)) / 2**15).astype(np.float32)
 
@@ -83,7 +83,7 @@ def test_without_a_minimum_one_analysis_window_remains(loud_is_speech):
     assert speech.kept_whole
 
 
-def test_speech_went_through_16_bit_exactly(loud_is_speech):
+def test_speech_is_exact_in_16_bit(loud_is_speech):
     steps = np.arange(-32_768, 32_768, 5)
     speech = remove_silence((steps / 2**15).astype(np.float32), VadConfig(minimum_speech_seconds=1000))
     np.testing.assert_array_equal(speech.samples, steps)

@@ -14,7 +14,7 @@ LOUDEST = 2**15
 
 @pytest.fixture
 def sounds(rng) -> dict[str, np.ndarray]:
-    """Waveforms int16 [24000] that lead the detector into its corners."""
+    """Waveforms int16 [24000] that reach the edge cases of the detector."""
     time = np.arange(SAMPLES) / 16_000
     noise = rng.standard_normal(SAMPLES)
     voice = sum(np.sin(2 * np.pi * 120 * k * time) / k for k in range(1, 30))
@@ -50,7 +50,7 @@ def wrapped(number: int, bits: int = 16) -> int:
 
 
 def decimated(samples: list[int]) -> list[int]:
-    """The pair of all-pass filters sample by sample, as WebRTC's source tells."""
+    """The pair of all-pass filters sample by sample, as in WebRTC.s source."""
     states, outputs = [0, 0], []
     for number in range(0, len(samples), 2):
         both = 0
@@ -88,7 +88,7 @@ def high_passed(samples: list[int]) -> list[int]:
 
 
 @pytest.mark.parametrize("most_passes", [vad_filters.MOST_PASSES, 1])
-def test_filters_beside_one_another_equal_the_sequential_ones(sounds, monkeypatch, most_passes):
+def test_parallel_filters_equal_sequential_ones(sounds, monkeypatch, most_passes):
     monkeypatch.setattr(vad_filters, "MOST_PASSES", most_passes)  # after one, hardly a piece starts where it should
     samples = np.stack(list(sounds.values()))[:, :9600]  # 20 frames of 30 ms
     narrow = vad_filters.decimated(tf.constant(samples, tf.int32))
@@ -176,7 +176,7 @@ def test_a_shape_may_be_known_when_the_graph_is_built(sounds):
 
 @pytest.fixture(scope="module")
 def in_graph():
-    """`remove_silence` with the default configuration, as it is exported."""
+    """`remove_silence` with the default configuration, as exported."""
     signature = [tf.TensorSpec([None, None], tf.int16), tf.TensorSpec([None], tf.int32)]
     return tf.function(lambda *batch: remove_silence_in_graph(*batch, VadConfig()), input_signature=signature)
 
@@ -186,10 +186,10 @@ def same_speech(samples: np.ndarray, config: VadConfig, speech: np.ndarray, leng
     return np.array_equal(speech[:length], expected.samples) and bool(kept_whole) == expected.kept_whole
 
 
-def test_each_row_is_as_it_would_be_alone(in_graph, sounds, rng):
+def test_a_row_does_not_depend_on_the_batch(in_graph, sounds, rng):
     rows = list(sounds.values())
     lengths = [SAMPLES - 977 * number for number in range(len(rows))]
-    batch = rng.integers(-LOUDEST, LOUDEST, (len(rows), SAMPLES)).astype(np.int16)  # what stands beyond an end is noise
+    batch = rng.integers(-LOUDEST, LOUDEST, (len(rows), SAMPLES)).astype(np.int16)  # padding is noise
     for filled, row, length in zip(batch, rows, lengths, strict=True):
         filled[:length] = row[:length]
     speech, speech_lengths, kept_whole = (each.numpy() for each in in_graph(batch, lengths))
@@ -205,7 +205,7 @@ def test_each_row_is_as_it_would_be_alone(in_graph, sounds, rng):
 
 @pytest.fixture
 def after_a_burst(rng) -> dict[str, np.ndarray]:
-    """What a converter may make of silence, int16 [24000], after a third of noise."""
+    """Silence as converters may write it, int16 [24000], after a third of noise."""
     number = np.arange(SAMPLES)
     silences = {"-1": -np.ones(SAMPLES), "7": np.full(SAMPLES, 7), "0 and 1 by turns of two": number // 2 % 2}
     burst = 6000 * rng.standard_normal(SAMPLES)
@@ -215,14 +215,14 @@ def after_a_burst(rng) -> dict[str, np.ndarray]:
     }
 
 
-def test_silence_that_is_not_zero_is_no_other(in_graph, after_a_burst):
+def test_constant_silence_gives_the_same_speech(in_graph, after_a_burst):
     for name, samples in after_a_burst.items():
         results = in_graph(samples[None], [SAMPLES])
         assert same_speech(samples, VadConfig(), *(each.numpy()[0] for each in results)), name
 
 
 @pytest.mark.parametrize("silence", ["-1", "7"])
-def test_a_signal_that_stands_still_needs_few_passes(after_a_burst, monkeypatch, silence):
+def test_a_constant_signal_needs_few_passes(after_a_burst, monkeypatch, silence):
     further, passes = vad_filters._further, []
 
     def counted(*arguments):
@@ -261,14 +261,14 @@ def test_frames_beyond_a_length_are_not_speech(sounds):
         VadConfig(minimum_speech_seconds=1000),
     ],
 )
-def test_padding_and_the_least_speech_are_those_of_the_present_line(sounds, config):
+def test_padding_and_minimum_speech_match_the_live_line(sounds, config):
     rows = [sounds["voice in bursts"][:-100], sounds["a click"][:-100]]
     results = remove_silence_in_graph(tf.constant(np.stack(rows)), tf.fill([2], SAMPLES - 100), config)
     for samples, *result in zip(rows, *(each.numpy() for each in results), strict=True):
         assert same_speech(samples, config, *result)
 
 
-def test_real_speech_is_that_of_the_present_line(in_graph, shared_data):
+def test_real_speech_matches_the_live_line(in_graph, shared_data):
     for path in sorted((shared_data / "ravdess").rglob("*.flac"))[::240]:
         waveform = read_waveform(path)
         samples = vad.as_int16(waveform)

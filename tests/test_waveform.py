@@ -2,7 +2,6 @@ import io
 import os
 import re
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,20 +97,25 @@ BAD_CONTENT = {
     "zip": (b"PK\x03\x04\x14\0\0\0", "Received: a zip archive; unpack it"),
     "noise": (
         bytes(range(128, 256)) * 4,
-        "expected wav, flac, ogg.* Received: Format not recognised; convert it, .*ffmpeg",
+        "expected wav, flac, ogg.* Received: a file of another format; convert it, .*ffmpeg",
     ),
     "m4a": (b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42isom\0\0\0\0" + bytes(100), "damaged or truncated|needs PyAV"),
     "header only": (encoded(np.zeros(0)), "no samples"),
     "silent": (encoded(np.zeros(16_000)), "1.0 s that are silent"),
     "opposite channels": (
         encoded(np.stack([sine(16_000), -sine(16_000)], 1), subtype="FLOAT"),
-        "0.5 s in which the channels cancel",
+        "channels that cancel each other",
+    ),
+    "nearly opposite channels": (  # their mean is 0.0045 of a channel's level
+        encoded(np.stack([sine(16_000), -0.991 * sine(16_000)], 1)),
+        "channels that cancel each other",
     ),
     "10 ms": (encoded(sine(16_000, 0.01)), "at least 32 ms of sound. Received: 10.0 ms"),
     "NaN": (encoded(damaged(7, np.nan), subtype="FLOAT"), "finite samples. Received: 1 that are NaN or Inf"),
     "Inf": (encoded(damaged(7, -np.inf), subtype="FLOAT"), "finite samples. Received: 1 that are NaN or Inf"),
     "too loud": (encoded(damaged(7, 2.5), subtype="FLOAT"), r"in \[-1, 1\]. Received: samples up to 2.5; divide"),
     "int16 as float": (encoded(np.rint(1e4 * sine(16_000)), subtype="FLOAT"), "not scaled: divide by 32768"),
+    "UTF-16": ("hello".encode("utf-16"), "expected wav, flac.* Received: data that cannot be decoded; convert it"),
     "too long": (encoded(np.zeros(8_000 * 601), 8_000, subtype="PCM_U8"), "at most 600 s. Received: 601.0 s; cut it"),
 }
 
@@ -134,7 +138,7 @@ def test_bad_content_is_refused_in_one_line_that_names_it(case, tmp_path):
     ("file_format", "subtype"),
     [
         *(("WAV", subtype) for subtype in WAV_SUBTYPES),
-        *((file_format, "PCM_16") for file_format in ("WAVEX", "RF64", "W64", "AIFF", "AU", "FLAC")),
+        *((file_format, "PCM_16") for file_format in ("WAVEX", "RF64", "W64", "AIFF", "AU", "FLAC", "CAF", "NIST")),
         ("OGG", "VORBIS"),
         ("MP3", "MPEG_LAYER_III"),
     ],
@@ -161,21 +165,23 @@ def test_a_flac_of_unknown_length_is_refused():
         read_waveform(bytes(content))
 
 
-def test_a_missing_file_is_named():
-    with pytest.raises(UserError, match=r"nowhere/clip.wav: .*there is no such file"):
-        read_waveform(Path("nowhere/clip.wav"))
-
-
-def test_a_directory_is_named(tmp_path):
-    with pytest.raises(UserError, match=f"{tmp_path}: expected a recording. Received: a directory"):
-        read_waveform(tmp_path)
-
-
-def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    loop = tmp_path / "loop.wav"
-    loop.symlink_to(loop)
-    with pytest.raises(UserError, match=r"loop.wav: cannot be read: "):
-        read_waveform(loop)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "expected a recording, but there is no such file"),
+        (os.mkdir, "expected a recording. Received: a directory"),
+        (lambda path: path.symlink_to(path), "cannot be read: "),
+        (os.mkfifo, "expected a recording. Received: a device or a pipe; copy it"),
+        (lambda path: path.symlink_to("/dev/zero"), "expected a recording. Received: a device or a pipe; copy it"),
+        (lambda path: (path.touch(), os.truncate(path, 100 << 30)), "at most 8 GiB. Received: 100.0 GiB; cut it"),
+    ],
+    ids=["missing", "directory", "loop of links", "pipe", "device", "huge"],
+)
+def test_a_path_without_a_recording_is_refused_by_name(make, message, tmp_path):
+    path = tmp_path / "clip.wav"
+    make(path)
+    with pytest.raises(UserError, match=f"^{path}: .*{message}"):
+        read_waveform(path)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +198,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         (np.zeros(16_000 * 601, np.int8), "at most 600 s. Received: 601.0 s"),
     ],
 )
-def test_arrays_that_are_no_audio_are_refused(samples, message):
+def test_arrays_that_are_not_audio_are_refused(samples, message):
     with pytest.raises(UserError, match=f"^samples: .*{message}"):
         to_waveform(samples, 16_000)
 
@@ -212,7 +218,7 @@ def test_content_comes_in_any_form(kind):
 
 
 @pytest.mark.parametrize("recording", [None, 7, io.StringIO("text"), [0.1, 0.2]])
-def test_what_is_no_recording_is_named_by_its_type(recording):
+def test_other_files_are_named_by_their_type(recording):
     with pytest.raises(UserError, match=f"^recording: expected a path, bytes, .*Received: {type(recording).__name__};"):
         read_waveform(recording)
 
@@ -224,30 +230,14 @@ def test_a_name_with_spaces_is_quoted_in_the_command(tmp_path):
         read_waveform(path)
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
-def test_a_pipe_and_a_device_are_refused_unread(make, tmp_path):
-    path = tmp_path / "clip.wav"
-    make(path)
-    with pytest.raises(UserError, match=r"clip.wav: expected a recording. Received: a device or a pipe; copy it"):
-        read_waveform(path)
-
-
-def test_a_huge_file_is_refused_unread(tmp_path):
-    path = tmp_path / "clip.wav"
-    with path.open("wb") as file:
-        file.truncate(100 << 30)
-    with pytest.raises(UserError, match=r"clip.wav: expected .* at most 8 GiB. Received: 100.0 GiB; cut it"):
-        read_waveform(path)
-
-
-def test_a_name_that_is_no_utf8_is_escaped(tmp_path):
+def test_a_name_that_is_not_utf8_is_escaped(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.wav")
     path.touch()
     with pytest.raises(UserError, match=r"caf\\xe9.wav: .* zero bytes"):
         read_waveform(path)
 
 
-# What the container guarantees
+# Checks of the container
 
 
 @pytest.mark.parametrize(
@@ -258,13 +248,42 @@ def test_a_name_that_is_no_utf8_is_escaped(tmp_path):
         *((file_format, "GSM610") for file_format in ("AIFF", "W64")),
     ],
 )
-def test_what_telephones_record_is_read_and_refused_when_it_is_cut(file_format, subtype):
+def test_telephone_recordings_are_read_and_refused_if_cut(file_format, subtype):
     content = encoded(sine(8_000, 2), 8_000, file_format, subtype)
     waveform = read_waveform(content)
     assert 32_000 <= len(waveform) <= 32_000 + 2 * 320  # the last block of at most 320 samples is filled
     assert np.corrcoef(waveform[:32_000], sine(16_000, 2))[0, 1] > 0.9
     with pytest.raises(UserError, match="clip: truncated: "):
         decoded(content[: len(content) * 6 // 10])
+
+
+@pytest.mark.parametrize("blocks", [50, 51])
+def test_a_wav_in_gsm_gives_no_sound_of_the_filling_byte_after_an_odd_number_of_blocks(blocks):
+    samples = 0.1 * np.random.default_rng(0).standard_normal(320 * blocks)  # 320 samples are a block of 65 bytes
+    content = encoded(samples, 8_000, "WAV", "GSM610")
+    assert len(decoded(content)[0]) == 320 * blocks
+    with pytest.raises(UserError, match="clip: truncated: "):
+        decoded(content[:-2])
+
+
+@pytest.mark.parametrize("samples", [8_000, 8_001])
+def test_filling_behind_a_caf_file_is_no_sound(samples):
+    # libsndfile fills up a file of odd length.
+    assert len(decoded(encoded(np.full(samples, 0.1), 8_000, "CAF", "PCM_S8"))[0]) == samples
+
+
+@pytest.mark.parametrize(("file_format", "subtype"), [("VOC", "PCM_16"), ("XI", "DPCM_16"), ("SDS", "PCM_16")])
+def test_formats_that_cannot_tell_whether_they_are_whole_are_refused(file_format, subtype):
+    with pytest.raises(UserError, match=r"clip: expected wav, flac, .* Received: a file of another format; convert it"):
+        decoded(encoded(sine(44_100), 44_100, file_format, subtype))
+
+
+def test_a_damaged_sds_file_prints_nothing(capfd):
+    content = bytearray(encoded(sine(16_000), 16_000, "SDS"))
+    content[21] = 0  # the first block's beginning, of which libsndfile speaks on stdout
+    with pytest.raises(UserError, match="another format"):
+        decoded(bytes(content))
+    assert capfd.readouterr() == ("", "")
 
 
 MP3_FRAME = 576
@@ -293,7 +312,7 @@ def test_an_mp3_without_a_length_is_refused_when_it_ends_inside_a_frame():
 
 
 @pytest.mark.parametrize("header", ["0", "1"])
-def test_mp3_files_in_a_row_are_heard_whole(header):
+def test_concatenated_mp3_files_are_read_completely(header):
     part = muxed(sine(16_000, 1), 16_000, "mp3", "libmp3lame", "title", write_xing=header)
     waveform = read_waveform(part + part)
     assert 32_000 <= len(waveform) <= 32_000 + 6 * MP3_FRAME
@@ -309,7 +328,7 @@ def test_mp3_files_of_two_rates_in_a_row_are_refused():
 @pytest.mark.parametrize(
     "tail", [b"TAG".ljust(128, b"\0"), bytes(5000), b"APETAGEX" + bytes([208, 7, 0, 0, 9]).ljust(2024)]
 )
-def test_tags_and_filling_behind_an_mp3_are_no_sound(tail):
+def test_tags_and_padding_after_an_mp3_are_not_sound(tail):
     np.testing.assert_array_equal(read_waveform(constant_mp3(1) + tail), read_waveform(constant_mp3(1)))
 
 
@@ -329,8 +348,26 @@ def test_an_ogg_file_that_ends_between_pages_is_read_with_one_warning(opus):
         waveform = read_waveform(opus[:last])
     assert len(warned) == 1
     assert len(waveform) > 16_000
-    heard = slice(len(waveform) - 100)  # the resampler knows no sample behind the last
-    np.testing.assert_allclose(waveform[heard], read_waveform(opus)[heard], atol=0.01)
+    without_end = slice(len(waveform) - 100)  # the resampler knows no sample behind the last
+    np.testing.assert_allclose(waveform[without_end], read_waveform(opus)[without_end], atol=0.01)
+
+
+def test_an_opus_file_without_the_mark_of_the_last_page_is_heard_whole(opus):
+    *_, last = ogg_pages(opus)
+    page = bytearray(opus[last:])
+    page[5], page[22:26] = 0, bytes(4)  # the flags and the checksum
+    checksum = 0
+    for byte in page:  # Ogg's CRC as RFC 3533 tells it, bit by bit
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1 ^ (0x104C11DB7 if checksum & 0x80000000 else 0)) & 0xFFFFFFFF
+    page[22:26] = checksum.to_bytes(4, "little")
+    with pytest.warns(UserWarning, match="recording: its last Ogg page is not marked as the last"):
+        waveform = read_waveform(opus[:last] + page)
+    np.testing.assert_array_equal(waveform, read_waveform(opus))
+    page[100] ^= 1
+    with pytest.raises(UserError, match=r"recording: .*damaged"), pytest.warns(UserWarning):
+        read_waveform(opus[:last] + page)
 
 
 @pytest.mark.parametrize("bytes_kept", [10, 27, 100])
@@ -345,7 +382,7 @@ def test_ogg_files_in_a_row_are_refused(opus):
         read_waveform(opus + opus)
 
 
-def test_filling_behind_an_ogg_file_is_no_sound(opus):
+def test_padding_after_an_ogg_file_is_not_sound(opus):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         np.testing.assert_array_equal(read_waveform(opus + bytes(1000)), read_waveform(opus))
@@ -359,7 +396,7 @@ def test_a_wav_whose_recorder_was_killed_is_read_to_its_end(riff_size):
     np.testing.assert_array_equal(read_waveform(bytes(content)), read_waveform(encoded(sine(16_000))))
 
 
-def test_chunks_behind_no_samples_are_no_sound():
+def test_chunks_after_empty_data_are_not_sound():
     content = encoded(np.zeros(0)) + b"LIST\x08\0\0\0INFOsome"
     content = content[:4] + (len(content) - 8).to_bytes(4, "little") + content[8:]
     with pytest.raises(UserError, match="no samples"):

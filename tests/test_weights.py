@@ -34,7 +34,8 @@ PROVENANCE_OF_A_RUN = {
 
 
 def network(units: int = 3) -> keras.Model:
-    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(units), keras.layers.BatchNormalization()])
+    layers = [keras.layers.Dense(units, name="dense"), keras.layers.BatchNormalization(name="norm")]
+    return keras.Sequential([keras.Input((4,)), *layers])
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def saved(path):
-    """The network whose weights stand in `path`."""
+    """The network whose weights are in `path`."""
     first = network()
     save_weights(first, path, PROVENANCE_OF_A_RUN)
     return first
@@ -89,9 +90,9 @@ def test_a_kill_while_saving_leaves_the_weights_before(saved, path, monkeypatch)
     assert path.read_bytes() == before
 
 
-def test_weights_of_another_shape_are_refused(saved, path):
+def test_weights_of_a_different_shape_are_refused(saved, path):
     other = network(units=5)
-    with pytest.raises(UserError, match=r"do not fit this network; expected the same preset, width, clusters") as error:
+    with pytest.raises(UserError, match=r"arrays do not fit this network, such as .*; choose the preset") as error:
         load_weights(other, path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
@@ -103,7 +104,7 @@ def test_weights_of_another_shape_are_refused(saved, path):
     ids=["read", "load", "take"],
 )
 @pytest.mark.parametrize("make", ["absent", "directory"])
-def test_missing_weights_are_said(read, make, path):
+def test_missing_weights_are_reported(read, make, path):
     if make == "directory":
         path.mkdir()
     with pytest.raises(UserError, match=r"embedding\.weights\.h5: expected a file of weights .*; there is none"):
@@ -116,12 +117,22 @@ def test_damaged_weights_are_refused(damage, saved, path):
         path.write_text("version https://git-lfs.github.com/spec/v1\n")
     else:
         os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(UserError, match="expected weights written by ser-tf"):
-        read_provenance(path)
-    with pytest.raises(UserError, match="do not fit this network"):
-        load_weights(network(), path)
-    with pytest.raises(UserError, match="expected weights whose layers are named"):
-        take_weights(network(), path)
+    for read in (
+        read_provenance,
+        lambda path: load_weights(network(), path),
+        lambda path: take_weights(network(), path),
+    ):
+        with pytest.raises(UserError, match=rf"^{path}: expected a file of weights .* Received: .*; restore it"):
+            read(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(value, saved, path):
+    saved.weights[0].assign(np.full(saved.weights[0].shape, value))
+    save_weights(saved, path, {"speakers": [], "method": METHOD})
+    for read in (load_weights, take_weights):
+        with pytest.raises(UserError, match=rf"^{path}: expected finite weights. Received: NaN or Inf among them"):
+            read(network(), path)
 
 
 @pytest.mark.parametrize("attribute", [None, "no JSON", '["a list"]', '{"strategy": "S3"}', '{"speakers": ["x"]}', 7])
@@ -134,14 +145,14 @@ def test_weights_that_do_not_tell_their_speakers_are_refused(attribute, path):
         read_provenance(path)
 
 
-def heard(path, speakers, recordings=None):
-    """Write weights that have heard these speakers and recordings."""
+def weights_of(path, speakers, recordings=None):
+    """Write weights trained on these speakers and recordings."""
     hashes = None if recordings is None else np.array(recordings, np.uint64)
     save_weights(network(), path, {"speakers": speakers, "method": METHOD}, hashes)
 
 
-def test_weights_that_heard_a_held_out_speaker_are_refused(path):
-    heard(path, [f"ravdess:{number:02d}" for number in range(1, 9)])
+def test_weights_trained_on_a_held_out_speaker_are_refused(path):
+    weights_of(path, [f"ravdess:{number:02d}" for number in range(1, 9)])
     refuse_leak(path, ["ravdess:09", "crema_d:1001"], {})
     with pytest.raises(UserError, match=r"trained on 1 of the fold's validation and test speakers \(ravdess:08\);"):
         refuse_leak(path, ["ravdess:08", "ravdess:09"], {})
@@ -150,32 +161,32 @@ def test_weights_that_heard_a_held_out_speaker_are_refused(path):
         refuse_leak(path, held_out, {})
 
 
-def test_weights_that_heard_a_whole_corpus_have_heard_its_speakers(path):
-    heard(path, ["voxceleb2:*"])
+def test_weights_trained_on_a_whole_corpus_know_its_speakers(path):
+    weights_of(path, ["voxceleb2:*"])
     with pytest.raises(UserError, match=r"on 2 of .* \(voxceleb2:id00012, voxceleb2:id00015\); give weights"):
         refuse_leak(path, ["voxceleb2:id00015", "voxceleb2:id00012", "voxceleb1:id10001"], {})
 
 
-def test_weights_that_heard_a_held_out_recording_under_another_name_are_refused(path):
-    heard(path, ["choir:anna"], [2**64 - 1, 7, 7, 3])
+def test_weights_trained_on_a_held_out_recording_with_a_different_name_are_refused(path):
+    weights_of(path, ["choir:anna"], [2**64 - 1, 7, 7, 3])
     refuse_leak(path, ["ravdess:09"], {4: "x", 2**63: "y"})
     with pytest.raises(UserError, match=r"on 2 of the fold's validation and test recordings \(a, b\); give weights"):
         refuse_leak(path, ["ravdess:09"], {4: "x", 2**64 - 1: "b", 3: "a"})
 
 
 def test_recordings_are_kept_sorted_and_packed(path):
-    heard(path, ["choir:anna"])
+    weights_of(path, ["choir:anna"])
     without = path.stat().st_size
     hashes = np.random.default_rng(0).integers(0, 2**64, 100_000, np.uint64)
-    heard(path, ["choir:anna"], hashes)
+    weights_of(path, ["choir:anna"], hashes)
     np.testing.assert_array_equal(read_recordings(path), np.sort(hashes))
     assert path.stat().st_size - without < 1.01 * 8 * len(hashes)
     load_weights(network(), path)
 
 
-def test_weights_of_before_recordings_were_listed_are_judged_by_their_speakers(path):
+def test_older_weights_without_recordings_are_checked_by_their_speakers(path):
     # What versions before this one wrote: names of the run's corpus, and no recordings.
-    heard(path, ["ravdess:01", "ravdess:02"])
+    weights_of(path, ["ravdess:01", "ravdess:02"])
     assert read_recordings(path) is None
     assert "recordings" not in read_provenance(path)  # a run that started from them resumes: its identity is the same
     refuse_leak(path, ["ravdess:03", "crema_d:01"], {1: "x"})
@@ -184,12 +195,12 @@ def test_weights_of_before_recordings_were_listed_are_judged_by_their_speakers(p
 
 
 def test_a_speaker_without_its_corpus_is_refused(path):
-    heard(path, ["ravdess:01", "02"])
+    weights_of(path, ["ravdess:01", "02"])
     with pytest.raises(UserError, match="expected weights written by ser-tf, which list the speakers they"):
         refuse_leak(path, [], {})
 
 
-def test_weights_of_another_method_are_refused_even_where_the_shapes_fit(path):
+def test_weights_of_a_different_method_are_refused_even_where_the_shapes_fit(path):
     provenance = json.loads(json.dumps({"speakers": [], "method": METHOD}))
     assert layers_afresh(provenance, Config(network=NetworkConfig(head_units=7)), path) == ()
     for config, difference in (
@@ -205,7 +216,7 @@ def test_weights_of_another_method_are_refused_even_where_the_shapes_fit(path):
             layers_afresh(provenance, config, path)
 
 
-def test_layers_of_another_shape_start_afresh(path):
+def test_layers_of_a_different_shape_start_afresh(path):
     provenance = {"method": METHOD}
     vlad = Config(network=NetworkConfig(clusters=4, ghost_clusters=0))
     assert layers_afresh(provenance, vlad, path) == ("ghost_vlad",)
@@ -288,7 +299,7 @@ def test_layers_are_matched_by_name_whatever_stands_beside_them(path):
 @pytest.mark.parametrize(
     ("saved_with", "loaded_with", "message"),
     [
-        # Of 13 arrays kernel and bias have another shape.
+        # Of 13 arrays kernel and bias have a different shape.
         ({}, {"ghosts": 1}, "2 of 13 arrays .* such as ghost_vlad/kernel: 8x4 in the file, 8x3 in this network"),
         ({"beside": True}, {}, "2 of 15 arrays .* such as beside/0: this network has no such array"),
         ({}, {"beside": True}, "2 of 15 arrays .* such as beside/kernel: none in the file, 8x8 in this network"),
@@ -380,7 +391,7 @@ def test_weights_that_would_read_elsewhere_or_too_much_are_refused(damage, saved
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int64])
-def test_recordings_of_another_type_are_refused(kind, saved, path):
+def test_recordings_of_a_wrong_type_are_refused(kind, saved, path):
     with h5py.File(path, "a") as file:
         file[RECORDINGS] = np.arange(3, dtype=kind)
     with pytest.raises(UserError, match=r"expected hashes of recordings, uint64 \[N\]"):
@@ -397,7 +408,7 @@ def test_recordings_of_another_type_are_refused(kind, saved, path):
         {"speakers": ["a:b"], "method": METHOD, "afresh": "ghost_vlad"},
     ],
 )
-def test_a_provenance_of_another_shape_is_refused(provenance, path):
+def test_a_provenance_of_a_different_shape_is_refused(provenance, path):
     save_weights(network(), path, provenance)
     with pytest.raises(UserError, match="expected weights written by ser-tf, which list the speakers"):
         read_provenance(path)

@@ -19,6 +19,8 @@ LARGEST_LEVEL = 1.5
 """Lossy codecs and resamplers overshoot full scale by up to a fifth; samples above this were never scaled."""
 SILENT_LEVEL = 0.5 / 2**15
 """Lower levels round to zero in 16 bit."""
+LEAST_SHARE_OF_CHANNELS = 0.01
+"""Minimum level of the channels' mean, as a share of the loudest channel's; opposite channels leave less (-40 dB)."""
 
 
 class TruncatedRecording(UserError):
@@ -74,13 +76,12 @@ def check_recording_length(
         )
 
 
-def check_is_audible(waveform: np.ndarray, name: str, channel_level: float = 0.0) -> None:
+def check_is_audible(waveform: np.ndarray, name: str) -> None:
     """Refuse a waveform that is too short or silent.
 
     Args:
         waveform: [N] at 16 kHz, float of full scale 1 or int16.
         name: name of the recording in error messages.
-        channel_level: level of the loudest sample in any channel; it tells silence from channels that cancel.
 
     Raises:
         UserError: it holds less than 32 ms of sound.
@@ -93,11 +94,23 @@ def check_is_audible(waveform: np.ndarray, name: str, channel_level: float = 0.0
             f"{name}: expected at least {1000 * MINIMUM_SAMPLES // SAMPLE_RATE_HZ} ms of sound. "
             f"Received: {1000 * seconds:.1f} ms"
         )
-    if np.abs(waveform).max() >= SILENT_LEVEL:
-        return
-    if channel_level >= SILENT_LEVEL:
+    if np.abs(waveform).max() < SILENT_LEVEL:
+        raise UserError(f"{name}: expected a sound. Received: {seconds:.1f} s that are silent")
+
+
+def check_channels(mean_level: float, channel_level: float, name: str) -> None:
+    """Refuse channels that cancel each other.
+
+    Args:
+        mean_level: of the loudest sample of their mean.
+        channel_level: of the loudest sample in any of them.
+        name: what an error message calls the recording.
+
+    Raises:
+        UserError: little but rounding is left.
+    """
+    if channel_level >= SILENT_LEVEL and mean_level < LEAST_SHARE_OF_CHANNELS * channel_level:
         raise UserError(
-            f"{name}: expected channels whose mean is a sound. Received: {seconds:.1f} s in which the channels cancel "
-            "each other (opposite phase); give one of them"
+            f"{name}: expected channels whose mean is a sound. Received: channels that cancel each other (opposite "
+            "phase); give one of them"
         )
-    raise UserError(f"{name}: expected a sound. Received: {seconds:.1f} s that are silent")

@@ -5,8 +5,11 @@ and trusts the header of a WAV. This module counts the container's own units: ch
 """
 
 import io
+import math
+import re
 import shlex
 import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
@@ -31,8 +34,15 @@ _OTHER_KINDS = (
     (b"\x89PNG", "a picture (PNG); give a recording"),
     (b"\xff\xd8\xff", "a picture (JPEG); give a recording"),
 )
+FORMATS = "wav, flac, ogg (Vorbis, Opus), mp3, aiff, au, caf or NIST sphere"
+_SIGNATURES = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b".snd", b"dns.", b"caff", b"NIST_1A")
+"""Beginnings of files that libsndfile reads, beside MP3 and AIFF, and that tell whether they are whole."""
 _STREAMED_SIZE = b"\xff\xff\xff\xff"
 """Size of a WAV chunk of unknown length: it extends to the end of the file."""
+_GSM = b"\x31\x00"
+"""Number of the codec GSM 6.10 in a WAV file."""
+_SPHERE_HEADER_BYTES = 1024
+_SPHERE_COUNTS = (b"sample_count", b"channel_count", b"sample_n_bytes")
 
 
 def refuse_other_kinds(head: bytes, name: str) -> None:
@@ -69,7 +79,8 @@ def mend(file: BinaryIO, name: str, maximum_seconds: int = MAXIMUM_RECORDING_SEC
         maximum_seconds: a longer MP3 is refused.
 
     Raises:
-        UserError: the file is truncated or too long, or holds concatenated recordings that cannot be read as one.
+        UserError: the file has a different format, is truncated or too long, or holds concatenated recordings that
+            cannot be read as one.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -78,9 +89,15 @@ def mend(file: BinaryIO, name: str, maximum_seconds: int = MAXIMUM_RECORDING_SEC
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
         mended = _mend_wav(file, size)
     elif head[:4] == b"OggS":
-        _check_ogg(file, size, name)
+        mended = _mend_ogg(file, size, name)
+    elif head[:4] == b"caff":
+        _check_caf(file, size, name)
+    elif head.startswith(b"NIST_1A"):
+        _check_sphere(file, size, name)
     elif head[:3] == b"ID3" or _frame(head):
         mended = _mend_mp3(file, size, name, maximum_seconds)
+    elif not head.startswith(_SIGNATURES) and not (head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC")):
+        raise UserError(f"{name}: expected {FORMATS}. Received: a file of another format; {conversion(name)}")
     mended.seek(0)
     return mended
 
@@ -142,20 +159,54 @@ def _is_utf8(head: bytes) -> bool:
 
 
 def _mend_wav(file: BinaryIO, size: int) -> BinaryIO:
-    """A recorder that was killed leaves size 0 in `data` and a wrong RIFF size: the samples reach the file's end."""
+    """Give `data` a size that libsndfile understands.
+
+    A recorder that was killed leaves the size 0 and a wrong RIFF size: the samples reach the file's end. After an odd
+    number of GSM blocks libsndfile reads the padding byte as another block; a size one byte smaller prevents that.
+    """
     file.seek(4)
     riff_end = 8 + int.from_bytes(file.read(4), "little")
-    place = 12
+    place, codec = 12, b""
     while place + 8 < size:
         file.seek(place)
-        chunk = file.read(8)
-        length = int.from_bytes(chunk[4:], "little")
+        chunk = file.read(10)
+        length = int.from_bytes(chunk[4:8], "little")
+        if chunk[:4] == b"fmt ":
+            codec = chunk[8:]
         if chunk[:4] == b"data":
-            if length or riff_end in (size, size - 1):  # with the right RIFF size, other chunks follow
-                return file
-            return _Pieces(file, [(0, place + 4), _STREAMED_SIZE, (place + 8, size)])  # type: ignore[return-value]
+            mended = chunk[4:8]
+            if codec == _GSM and length % 2 and place + 8 + length <= size:
+                mended = (length - 1).to_bytes(4, "little")
+            elif not length and riff_end not in (size, size - 1):  # where RIFF has the right size, other chunks follow
+                mended = _STREAMED_SIZE
+            return _Pieces(file, [(0, place + 4), mended, (place + 8, size)])  # type: ignore[return-value]
         place += 8 + length + length % 2
     return file
+
+
+def _check_caf(file: BinaryIO, size: int, name: str) -> None:
+    """Refuse a CAF file that ends inside a chunk; the size -1 of `data` reaches to the end."""
+    place = 8
+    while place + 12 <= size:  # less is filling
+        file.seek(place)
+        header = file.read(12)
+        length = int.from_bytes(header[4:], "big", signed=True)
+        if header[:4] == b"data" and length == -1:
+            return
+        place += 12 + max(length, 0)
+    if place > size:
+        raise TruncatedRecording(name, "it ends inside a CAF chunk")
+
+
+def _check_sphere(file: BinaryIO, size: int, name: str) -> None:
+    """Refuse a NIST sphere file with fewer samples than its header says."""
+    file.seek(0)
+    header = file.read(_SPHERE_HEADER_BYTES)
+    counts = [re.search(rb"\n%s -i (\d{1,12})\s" % field, header) for field in _SPHERE_COUNTS]
+    if all(counts):
+        promised, there = math.prod(int(count[1]) for count in counts if count), max(size - _SPHERE_HEADER_BYTES, 0)
+        if there < promised:
+            raise TruncatedRecording(name, f"it holds {there} of {promised} bytes of sound")
 
 
 _OGG_HEADER_BYTES = 27
@@ -163,10 +214,14 @@ _OGG_FIRST, _OGG_LAST = 2, 4
 """Flags of a page."""
 
 
-def _check_ogg(file: BinaryIO, size: int, name: str) -> None:
-    """Refuse an Ogg file that ends inside a page; warn of one whose last page is not marked as the last."""
-    place, streams, body = 0, set[bytes](), False
+_BITS_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _mend_ogg(file: BinaryIO, size: int, name: str) -> BinaryIO:
+    """Refuse an Ogg file that ends inside a page; mark the last page as the last where it is not, and warn of it."""
+    start, place, streams, body = 0, 0, set[bytes](), False
     while place < size:
+        start = place
         file.seek(place)
         header = file.read(_OGG_HEADER_BYTES)
         if not header.startswith(b"OggS") and not b"OggS".startswith(header):
@@ -188,8 +243,23 @@ def _check_ogg(file: BinaryIO, size: int, name: str) -> None:
             streams.discard(stream)
     if streams and place < size:
         raise TruncatedRecording(name, f"after {place} bytes no Ogg page follows")
-    if streams:
-        warnings.warn(f"{name}: its last Ogg page is not marked as the last; it may have been cut", stacklevel=1)
+    if not streams:
+        return file
+    warnings.warn(f"{name}: its last Ogg page is not marked as the last; it may have been cut", stacklevel=1)
+    file.seek(start)
+    page = file.read(place - start)
+    # Without the mark libsndfile refuses the last page of Opus, which promises fewer samples than its packets hold.
+    marked = page[:5] + bytes([page[5] | _OGG_LAST]) + page[6:]
+    if page != _with_checksum(page):  # damaged, which libsndfile says
+        return file
+    return _Pieces(file, [(0, start), _with_checksum(marked)])  # type: ignore[return-value]
+
+
+def _with_checksum(page: bytes) -> bytes:
+    """An Ogg page with its CRC: that of zlib, but with the bits in the other order, and begun at 0."""
+    blank = page[:22] + bytes(4) + page[26:]
+    reversed_checksum = zlib.crc32(blank.translate(_BITS_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return page[:22] + int(f"{reversed_checksum:032b}"[::-1], 2).to_bytes(4, "little") + page[26:]
 
 
 class _Frame(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from ser_tf.audio.checks import MAXIMUM_RECORDING_SECONDS, TruncatedRecording, check_rate, check_recording_length
-from ser_tf.audio.containers import HEAD_BYTES, conversion, mend, needs_pyav, refuse_other_kinds
+from ser_tf.audio.containers import FORMATS, HEAD_BYTES, conversion, mend, needs_pyav, refuse_other_kinds
 from ser_tf.errors import UserError
 
 LARGEST_CONTENT_BYTES = 1 << 30
@@ -23,9 +23,9 @@ BLOCK_VALUES = 1 << 19
 """Samples of all channels decoded at once."""
 
 _UNKNOWN_LENGTH = 2**63 - 1
-_FORMATS = "wav, flac, ogg (Vorbis, Opus), mp3, aiff or au"
 _DECLARED_AND_FOUND = re.compile(r"\b(?:data|SSND|Data Size|Riff size|riff)\s*: (\d+) \(should be (\d+)\)")
-_CUT = "data chunk seems to be truncated"
+_NO_FILE = "File does not exist"
+"""What libsndfile says of content that begins like an MP3 and is none."""
 _LOST_PAGE = "looking for the next page. Corrupted bitstream"
 _STREAMED = 0x7FFF0000
 """Programs that write to a pipe do not know the length and declare at least this many bytes."""
@@ -125,7 +125,7 @@ def open_recording(
     try:
         recording = soundfile.SoundFile(file)
     except soundfile.LibsndfileError as error:
-        raise UserError(f"{name}: expected {_FORMATS}. Received: {_reason(error)}; {conversion(name)}") from error
+        raise UserError(f"{name}: expected {FORMATS}. Received: {_reason(error)}; {conversion(name)}") from error
     with recording:
         if recording.frames == _UNKNOWN_LENGTH:
             raise UserError(f"{name}: expected a header that gives its length; write it again, not through a pipe")
@@ -163,8 +163,9 @@ def _blocks(recording: soundfile.SoundFile, name: str) -> Iterator[np.ndarray]:
 def _is_truncated(log: str) -> bool:
     """Whether libsndfile's log says that the header promised more than the file holds."""
     sizes = [(int(declared), int(found)) for declared, found in _DECLARED_AND_FOUND.findall(log)]
-    return any(found < declared < _STREAMED for declared, found in sizes) or (not sizes and _CUT in log)
+    return any(found < declared < _STREAMED for declared, found in sizes)
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:
-    return error.error_string.removeprefix("Error : ").strip().rstrip(".") or "data that cannot be decoded"
+    reason = error.error_string.removeprefix("Error : ").strip().rstrip(".")
+    return "data that cannot be decoded" if not reason or reason.startswith(_NO_FILE) else reason

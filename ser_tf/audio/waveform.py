@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 import soxr
 
-from ser_tf.audio.checks import LARGEST_LEVEL, check_is_audible, check_rate, check_recording_length
+from ser_tf.audio.checks import LARGEST_LEVEL, check_channels, check_is_audible, check_rate, check_recording_length
 from ser_tf.audio.decoding import open_content, open_sound
 from ser_tf.config import SAMPLE_RATE_HZ
 from ser_tf.errors import UserError
@@ -82,29 +82,29 @@ class Mixdown:
         rate_hz: their rate.
         name: name of the recording in error messages.
 
-    Attributes:
-        channel_level: level of the loudest sample in any channel so far.
-
     Raises:
-        UserError: samples of an unknown type, not finite, or not scaled.
+        UserError: samples of an unknown type, not finite, or not scaled; or, after the last block, channels that cancel
+            each other.
     """
 
     def __init__(self, blocks: Iterable[np.ndarray], rate_hz: int, name: str) -> None:
-        self.channel_level = 0.0
         self._blocks, self._rate_hz, self._name = blocks, rate_hz, name
 
     def __iter__(self) -> Iterator[np.ndarray]:
         resampler = None
         if self._rate_hz != SAMPLE_RATE_HZ:
             resampler = soxr.ResampleStream(self._rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality=QUALITY)
+        channel_level = mean_level = 0.0
         for block in self._blocks:
             scaled = _full_scale_one(block, self._name)
-            self.channel_level = max(self.channel_level, float(np.abs(scaled).max()))
             several = scaled.ndim == 2 and scaled.shape[1] > 1
             mono = scaled.mean(axis=1, dtype=np.float32) if several else scaled.reshape(-1)
+            channel_level = max(channel_level, float(np.abs(scaled).max()))
+            mean_level = max(mean_level, float(np.abs(mono).max()))
             yield mono if resampler is None else resampler.resample_chunk(mono)
         if resampler is not None:
             yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
+        check_channels(mean_level, channel_level, self._name)
 
 
 def _content(recording: object, name: str) -> bytes:
@@ -125,7 +125,7 @@ def _read(file: BinaryIO, name: str) -> np.ndarray:
 
 def _join(mixdown: Mixdown, name: str) -> np.ndarray:
     waveform = np.concatenate([np.empty(0, np.float32), *mixdown])
-    check_is_audible(waveform, name, mixdown.channel_level)
+    check_is_audible(waveform, name)
     return np.clip(waveform, -1.0, 1.0)
 
 

@@ -86,10 +86,10 @@ class Serve:
             import_extra(library, f"ser-tf serve needs {library}", "serve")
         from ser_tf.server.app import application
         from ser_tf.server.hearing import Hearing
-        from ser_tf.server.running import end_on_sigterm, listening_socket, model_name, serve
+        from ser_tf.server.running import end_on_sigterm, model_name, reserve, serve
 
         end_on_sigterm()
-        with listening_socket(self.host, self.port) as listening:
+        with reserve(self.host, self.port) as listening:
             hearing = Hearing(*self._loaded())
             app = application(hearing, name=model_name(self.model), host=self.host, names=self.names)
             address = f"[{self.host}]" if ":" in self.host else self.host

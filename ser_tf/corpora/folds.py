@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -89,7 +90,8 @@ def load_scheme(name: str, corpus: Corpus, path: Path | None = None) -> Scheme:
 
     Joined corpora have as many folds as the scheme has for the corpus with the fewest, K. Fold i tests the folds i,
     i + K, i + 2K, ... of each corpus. It validates on their validation speakers who are not tested, and trains on their
-    other speakers. A corpus with fewer than three speakers cannot be on all sides: it is always trained on.
+    other speakers. A corpus with fewer than three speakers cannot be on all sides: it is always trained on, with a
+    warning.
 
     Args:
         name: `published`, `corrected`, `complete`, `emobox`, or a scheme of the user's own file. A corpus that
@@ -154,6 +156,7 @@ def deal_folds(speakers: Sequence[str], folds: int) -> list[list[str]]:
 
 def _joined(name: str, corpus: Corpus, path: Path | None) -> Scheme:
     always = [part for part in corpus.parts if path is None and len(known_speakers(part)) < len(SIDES)]
+    reasons = [f"{part.name}: always trained on, never tested: it has {len(part.speakers)} speakers" for part in always]
     schemes = [load_scheme(name, part, path) for part in corpus.parts if part not in always]
     if not schemes:
         raise UserError(
@@ -173,12 +176,13 @@ def _joined(name: str, corpus: Corpus, path: Path | None) -> Scheme:
     merged = [f"{scheme.corpus} ({len(scheme.folds)})" for scheme in schemes if len(scheme.folds) > count]
     if merged:
         notes.append(f"Fold i tests the folds i, i + {count}, ... of {' and '.join(merged)}.")
-    notes += [f"{part.name}: always trained on, since it has {len(part.speakers)} speakers." for part in always]
+    for reason in reasons:
+        warnings.warn(reason, stacklevel=1)
     return Scheme(
         name=name,
         corpus=corpus.name,
         folds=tuple(folds),
-        notes=tuple(notes),
+        notes=(*notes, *reasons),
         speakers=corpus.speakers,
         missing_speakers=tuple(speaker for scheme in schemes for speaker in scheme.missing_speakers),
     )

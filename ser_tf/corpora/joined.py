@@ -93,15 +93,15 @@ def with_emotions(corpora: Sequence[Corpus], emotions: Sequence[str]) -> list[Co
     kept = []
     for corpus in corpora:
         utterances = tuple(utterance for utterance in corpus.utterances if utterance.emotion in emotions)
-        left = Counter(utterance.emotion for utterance in utterances)
-        if len(left) < 2:
+        present = {utterance.emotion for utterance in utterances}
+        if len(present) < 2:
             raise UserError(
                 f"{corpus.root}: expected at least two of the emotions {', '.join(emotions)}, so that the sound of the "
-                f"corpus does not reveal its emotion. Received: {', '.join(left) or 'none'}; choose more emotions, or "
-                "leave this corpus out"
+                f"corpus does not reveal its emotion. Received: {', '.join(present) or 'none'}; choose more emotions, "
+                "or leave this corpus out"
             )
         labels = [pair for pair in zip(corpus.emotions, corpus.polarities, strict=True) if pair[0] in emotions]
-        counts = Counter(utterance.emotion for utterance in corpus.utterances)
+        others = Counter(utterance.emotion for utterance in corpus.utterances if utterance.emotion not in emotions)
         kept.append(
             check_variety(
                 replace(
@@ -109,7 +109,7 @@ def with_emotions(corpora: Sequence[Corpus], emotions: Sequence[str]) -> list[Co
                     utterances=utterances,
                     emotions=tuple(emotion for emotion, _ in labels),
                     polarities=tuple(polarity for _, polarity in labels),
-                    left_out={emotion: counts[emotion] for emotion in corpus.emotions if emotion in counts - left},
+                    left_out={emotion: others[emotion] for emotion in corpus.emotions if emotion in others},
                 )
             )
         )

@@ -116,8 +116,8 @@ def list_corpus(root: Path) -> Listing:
     if len(present) > 1:
         names = " and ".join(kind.name for kind in present)
         raise UserError(
-            f"{root}: expected files of one corpus. Received: files of {names}; give the folder of each, as in "
-            "--corpus A B, or describe the files in a CSV table (columns path, speaker, emotion)"
+            f"{root}: expected files of one corpus. Received: files of {names}; put each corpus into its own folder, "
+            "or describe the files in a CSV table (columns path, speaker, emotion)"
         )
     kind = present[0]
     files_of = {name: tuple(utterances) for name, utterances in sorted(found.get(kind.name, {}).items())}

@@ -99,6 +99,8 @@ def _read(path: Path) -> Arrays:
                 for layer in _names(layers, "layer_names")
                 for name in _names(layers[layer], "weight_names")
             }
+    except UserError:
+        raise
     except Exception as error:  # HDF5 raises many kinds of error for damage
         raise UserError(
             f"{path}: expected an HDF5 file with the layers of a Keras 2 network, such as VGG-Speaker-Recognition's "

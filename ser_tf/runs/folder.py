@@ -1,14 +1,15 @@
 """The folder of a run: its identity, progress and results."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ser_tf.config import Config
-from ser_tf.documents import misfit, read_json
+from ser_tf.documents import misfit, read_bounded, read_json
 from ser_tf.errors import UserError
-from ser_tf.runs.files import write_json
+from ser_tf.runs.files import write_json, write_text
 from ser_tf.runs.lock import LOCK, alone_in
 from ser_tf.runs.provenance import environment
 
@@ -32,6 +33,10 @@ WRITTEN = {
 START: dict[str, Any] = {"strategy": str, "speakers": [str], "afresh": [str], "sha256": str}
 """Possible entries in the provenance of weights."""
 
+CHECKED = ("config.yaml", "embedding.weights.h5", "head.weights.h5", "classifier.json", "svm.npz")
+"""Files that name emotions; `checksums.sha256` lists those that a run has, as `sha256sum --check` reads them."""
+_LARGEST_CHECKSUMS_BYTES = 10_000
+
 
 class RunFolder:
     """Names and reads the files of one run.
@@ -52,6 +57,7 @@ class RunFolder:
         self.network = path / "embedding.keras"
         self.predictions = path / "predictions.csv"
         self.confusion = path / "confusion.csv"
+        self.checksums = path / "checksums.sha256"
         self.metrics = path / "metrics.json"
 
     @property
@@ -105,7 +111,9 @@ class RunFolder:
             )
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write `metrics.json` and remove what only resuming needs."""
+        """Write `checksums.sha256` and `metrics.json`, and remove what only resuming needs."""
+        there = [name for name in CHECKED if (self.path / name).is_file()]
+        write_text(self.checksums, "".join(f"{self._sha256(name)}  {name}\n" for name in there))
         write_json(self.metrics, result)
         self._tidy()
 
@@ -169,6 +177,29 @@ class RunFolder:
             raise UserError(
                 f"{self.path}: this run is not finished; start the same ser-tf finetune command again and it resumes"
             )
+
+    def require_unchanged(self) -> None:
+        """Refuse files that are not as the run wrote them. Older runs have no checksums to compare with.
+
+        Raises:
+            UserError: a file differs from its checksum, or the checksums cannot be read.
+        """
+        if not self.checksums.exists():
+            return
+        try:
+            lines = read_bounded(self.checksums, _LARGEST_CHECKSUMS_BYTES).splitlines()
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.checksums}: expected checksums of the run's files; restore the file") from error
+        for expected, _, name in (line.partition("  ") for line in lines):
+            if name in CHECKED and (self.path / name).is_file() and self._sha256(name) != expected:
+                raise UserError(
+                    f"{self.path / name}: differs from what the run wrote, by {self.checksums.name}; restore it, or "
+                    f"remove {self.checksums.name} if you changed it on purpose"
+                )
+
+    def _sha256(self, name: str) -> str:
+        with (self.path / name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _refused(self) -> UserError:
         return UserError(f"{self.path}: expected a run folder or an empty one; choose another --run")

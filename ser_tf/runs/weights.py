@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -94,22 +94,14 @@ def save_network(network: keras.Model, path: Path) -> None:
 
 
 def load_weights(network: keras.Model, path: Path) -> None:
-    """Load the file's weights into the network.
+    """Load all of the file's weights into the network.
+
+    Keras's own `load_weights` finds layers by their class, so it cannot read files from before a class was replaced.
 
     Raises:
         UserError: the file is missing, damaged, or from a different network.
     """
-    try:
-        with open_hdf5(path):  # Keras reads without checks
-            pass
-        network.load_weights(path)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"{path}: the weights do not fit this network; expected the same preset, width, clusters and ghost "
-            f"clusters as the run that wrote them. {_first_line(error)}"
-        ) from error
+    take_weights(network, path)
 
 
 def take_weights(network: keras.Model, path: Path, afresh: Collection[str] = ()) -> list[ArrayFate]:
@@ -129,6 +121,7 @@ def take_weights(network: keras.Model, path: Path, afresh: Collection[str] = ())
         UserError: the file is missing or damaged, or an array outside `afresh` does not fit; nothing is taken then.
     """
     stored = _read_arrays(path)
+    _require_finite(path, stored.values())
     variables = _variables_by_place(network)
     fates = []
     for place in [*variables, *(place for place in stored if place not in variables)]:
@@ -184,19 +177,12 @@ def read_provenance(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, is not HDF5, or does not name its training speakers and method.
     """
-    try:
-        with open_hdf5(path) as file:
-            provenance = parse_json(_text(file.attrs, PROVENANCE))
+    expected = "which list the speakers they were trained on; give the embedding.weights.h5 of a run"
+    with _opened(path, f"weights written by ser-tf, {expected}") as file:
+        provenance = parse_json(_text(file.attrs, PROVENANCE))
         known = {"speakers": list(provenance["speakers"]), "method": dict(provenance["method"])}
         if misfit_of_start(provenance) or not all(":" in speaker for speaker in known["speakers"]):
             raise ValueError("a speaker without its corpus")
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"{path}: expected weights written by ser-tf, which list the speakers they were trained on; give the "
-            f"embedding.weights.h5 of a run. {_first_line(error)}"
-        ) from error
     return provenance | known | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
 
 
@@ -206,18 +192,13 @@ def read_recordings(path: Path) -> np.ndarray | None:
     Raises:
         UserError: the file is missing or not HDF5.
     """
-    try:
-        with open_hdf5(path) as file:
-            if RECORDINGS not in file:
-                return None
-            recordings = file[RECORDINGS]
-            if not isinstance(recordings, h5py.Dataset) or (recordings.dtype, recordings.ndim) != (np.uint64, 1):
-                raise ValueError(f"expected hashes of recordings, uint64 [N]. Received: {recordings!r}")
-            return recordings[()]
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{path}: expected weights written by ser-tf; {_first_line(error)}") from error
+    with _opened(path, "weights written by ser-tf") as file:
+        if RECORDINGS not in file:
+            return None
+        recordings = file[RECORDINGS]
+        if not isinstance(recordings, h5py.Dataset) or (recordings.dtype, recordings.ndim) != (np.uint64, 1):
+            raise ValueError(f"expected hashes of recordings, uint64 [N]. Received: {recordings!r}")
+        return recordings[()]
 
 
 def refuse_leak(path: Path, speakers: Iterable[str], recordings: Mapping[int, str]) -> None:
@@ -304,17 +285,22 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         layers = [_text(file[group].attrs, "name") for group in above if group in file]
         arrays["/".join([*layers, number])] = item[()]
 
+    cause = "the file is damaged or was written with a Keras older than 3.9"
+    with _opened(path, f"weights whose layers are named, as ser-tf writes them; {cause}") as file:
+        file.visititems(visit)
+    return arrays
+
+
+@contextmanager
+def _opened(path: Path, expected: str) -> Iterator[h5py.File]:
+    """`open_hdf5`; every error inside becomes a `UserError`."""
     try:
         with open_hdf5(path) as file:
-            file.visititems(visit)
+            yield file
     except UserError:
         raise
-    except Exception as error:
-        raise UserError(
-            f"{path}: expected weights whose layers are named, as ser-tf writes them; the file is damaged or was "
-            f"written with a Keras older than 3.9. {_first_line(error)}"
-        ) from error
-    return arrays
+    except Exception as error:  # HDF5 raises many kinds
+        raise UserError(f"{path}: expected {expected}. {_first_line(error)}") from error
 
 
 @contextmanager
@@ -322,17 +308,31 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open a file of arrays after checking that reading them reads only this file, and no more than its size.
 
     Raises:
-        UserError: there is no such file.
-        Exception: it is not HDF5 or is damaged (HDF5 raises many kinds); or it has links, external data, objects that
-            are not numbers, or arrays that claim more than its size.
+        UserError: there is no such file; it is not HDF5 or is damaged; or it has links, external data, objects that are
+            not numbers, or arrays that claim more than its size.
     """
     if not path.is_file():
         raise UserError(f"{path}: expected a file of weights (.weights.h5); there is none")
-    with h5py.File(path) as file:
-        problem = _foreign(file, path.stat().st_size)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(h5py.File(path))
+            problem = _foreign(file, path.stat().st_size)
+        except Exception as error:  # HDF5 has many words for damage
+            raise UserError(
+                f"{path}: expected a file of weights in HDF5. Received: {_first_line(error)}; restore it or "
+                "fetch it again"
+            ) from error
         if problem:
-            raise ValueError(f"expected nothing but arrays of numbers in the file itself. Received: {problem}")
+            raise UserError(
+                f"{path}: expected nothing but arrays of numbers in the file itself. Received: {problem}; choose "
+                "other weights"
+            )
         yield file
+
+
+def _require_finite(path: Path, arrays: Iterable[np.ndarray]) -> None:
+    if not all(bool(np.isfinite(array).all()) for array in arrays):
+        raise UserError(f"{path}: expected finite weights. Received: NaN or Inf among them; train again")
 
 
 def _foreign(file: h5py.File, size: int) -> str:
@@ -380,7 +380,7 @@ def _variables_by_place(network: keras.Model) -> dict[str, keras.Variable]:
     counts = Counter[str]()
     places = {}
     for variable in network.weights:
-        layer = variable.path.rpartition("/")[0]
+        layer = variable.path.removeprefix(f"{network.name}/").rpartition("/")[0]
         places[f"{layer}/{counts[layer]}"] = variable
         counts[layer] += 1
     return places

@@ -22,7 +22,7 @@ from ser_tf.server import signature
 from ser_tf.server.guard import Guard
 from ser_tf.server.hearing import Hearing, peaks
 from ser_tf.server.limits import Limits
-from ser_tf.server.queue import BoundedQueue, QueueFull, Slot
+from ser_tf.server.queue import BoundedQueue, QueueFull, QueuePlace
 
 RETRY_AFTER_SECONDS = 2
 MOST_PEAKS_PER_SECOND = 100
@@ -112,7 +112,7 @@ class _Service:
             )
         per_second = _peaks_per_second(request)
 
-        async def work(content: bytes, place: Slot) -> dict[str, Any]:
+        async def work(content: bytes, place: QueuePlace) -> dict[str, Any]:
             samples = await self._queue.run(self._hearing.read, content, self._limits.recording_seconds)
             place.hold(len(content) + samples.nbytes)
             answer = await self._hearing.answer(samples, self._queue.run)
@@ -126,7 +126,7 @@ class _Service:
         self._require_model(request)
         sizes = len(self._hearing.emotions), self._hearing.embedding_size
 
-        async def work(content: bytes, place: Slot) -> dict[str, Any]:
+        async def work(content: bytes, place: QueuePlace) -> dict[str, Any]:
             instances = await self._queue.run(signature.parse_instances, content, self._limits.instances)
             place.hold(len(content) + sum(instance.samples.nbytes for instance in instances))
             named = [
@@ -138,7 +138,7 @@ class _Service:
         return await self._respond(request, min(LARGEST_JSON_BYTES, self._limits.upload_bytes), work)
 
     async def _respond(
-        self, request: Request, most_bytes: int, work: Callable[[bytes, Slot], Awaitable[dict[str, Any]]]
+        self, request: Request, most_bytes: int, work: Callable[[bytes, QueuePlace], Awaitable[dict[str, Any]]]
     ) -> Response:
         """Read the body and answer it, within every limit."""
         content = None
@@ -176,7 +176,7 @@ def _static(file: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
-async def _body(request: Request, most_bytes: int, place: Slot) -> bytes:
+async def _body(request: Request, most_bytes: int, place: QueuePlace) -> bytes:
     """The body of a request, of which no more is read than it may have."""
     declared = request.headers.get("content-length", "0")
     pieces, size = [], 0

@@ -14,7 +14,7 @@ class QueueFull(Exception):
     """There is no place, or no memory, for another request now."""
 
 
-class Slot:
+class QueuePlace:
     """The place of one request, and the memory that it holds."""
 
     def __init__(self, queue: "BoundedQueue") -> None:
@@ -44,7 +44,7 @@ class BoundedQueue:
         self._workers = ThreadPoolExecutor(min(limits.workers, os.cpu_count() or 1), "recognise")
 
     @contextmanager
-    def place(self) -> Iterator[Slot]:
+    def place(self) -> Iterator[QueuePlace]:
         """Take a place until the request is answered.
 
         Raises:
@@ -53,7 +53,7 @@ class BoundedQueue:
         if self._taken >= self._limits.places:
             raise QueueFull
         self._taken += 1
-        place = Slot(self)
+        place = QueuePlace(self)
         try:
             yield place
         finally:

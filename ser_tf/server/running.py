@@ -16,7 +16,7 @@ FINISHING_SECONDS = 120
 LARGEST_PORT = 65_535
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
+def reserve(host: str, port: int) -> socket.socket:
     """Reserve the address, before a model is loaded for nothing.
 
     Raises:
@@ -54,7 +54,7 @@ def serve(application: Starlette, listening: socket.socket, greeting: str) -> No
 
     Args:
         application: what answers.
-        listening: from `listening_socket`.
+        listening: what `reserve` gave.
         greeting: printed when it answers.
     """
     config = uvicorn.Config(

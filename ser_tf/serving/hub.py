@@ -8,7 +8,6 @@ from typing import Any
 
 from ser_tf.errors import UserError, import_extra
 from ser_tf.runs.folder import RunFolder
-from ser_tf.serving.model_card import model_card
 
 FILES = (
     *("config.yaml", "run.json", "metrics.json", "predictions.csv", "confusion.csv", "classifier.json"),
@@ -63,6 +62,8 @@ def push(run: Path, name: str) -> str:
         UserError: the folder is no finished run; the name is none; the hub cannot be reached or refuses; or the extra
             is missing.
     """
+    from ser_tf.serving.model_card import model_card  # pandas and scipy, which a fetched run can do without
+
     hub = _hub()
     folder = RunFolder(run)
     folder.require_finished()

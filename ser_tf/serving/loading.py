@@ -27,8 +27,7 @@ def load(model: str | Path | None = None) -> AnyRecogniser:
     packed = packed_model(model)
     if packed is not None:
         return packed.load()
-    hub = None if model is None else hub_name(model)
-    path = Path(str(model)) if hub is None else fetch(hub)
+    path = _folder_of(model)
     if is_portable(path):
         if not (path / ONNX).is_file():
             raise UserError(
@@ -51,12 +50,11 @@ def load(model: str | Path | None = None) -> AnyRecogniser:
 
 
 def needs_tensorflow(model: str | Path | None) -> bool:
-    """Whether `load` will import TensorFlow, if it succeeds.
-
-    Raises:
-        UserError: no model is given, and none is packaged.
-    """
-    return packed_model(model) is None and not is_portable(Path(str(model)))
+    """Whether `load` will import TensorFlow, if it succeeds."""
+    if model is None or packed_model(model) is not None:
+        return False
+    path = Path(model)
+    return hub_name(model) is not None or (path.exists() and not is_portable(path))
 
 
 def is_model_folder(path: Path) -> bool:
@@ -75,7 +73,7 @@ def predictions_of(model: str | Path | None) -> Path:
     packed = packed_model(model)
     if packed is not None:
         return packed.predictions
-    path = Path(str(model))
+    path = _folder_of(model)
     if is_portable(path):
         return path / PREDICTIONS
     version = exported_version(path)
@@ -87,6 +85,12 @@ def predictions_of(model: str | Path | None) -> Path:
     if not predictions.is_file():
         raise UserError(f"{predictions}: expected the run's predictions, which older exports lack; export it again")
     return predictions
+
+
+def _folder_of(model: str | Path | None) -> Path:
+    """The folder that was given, or that of the run fetched from the hub."""
+    name = hub_name(str(model))
+    return Path(str(model)) if name is None else fetch(name)
 
 
 def _is_export(path: Path) -> bool:

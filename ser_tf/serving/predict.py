@@ -120,7 +120,7 @@ def load_run(run: Path, policy: str | None = None) -> Recogniser:
         policy: Keras dtype policy to compute in; by default that of the training.
 
     Raises:
-        UserError: the folder is not a run, is not finished, or is damaged.
+        UserError: the folder is not a run, is not finished, or is damaged; or a file is not as the run wrote it.
     """
     folder = RunFolder(run)
     folder.require_finished()
@@ -129,6 +129,7 @@ def load_run(run: Path, policy: str | None = None) -> Recogniser:
             f"{run}: expected a run that names emotions. Received: a pre-training, which distinguishes speakers; "
             f"fine-tune it: ser-tf finetune --weights {folder.weights}"
         )
+    folder.require_unchanged()
     config = Config.load(folder.config)
     classifier = Classifier.load(folder.path)
     with precision(policy or config.training.precision):

@@ -2,7 +2,7 @@
 
     python -m tests.fuzz [--inputs 100000] [--seed 0] [--kind KIND] [--input NUMBER]
 
-A failure prints the command that repeats it. Two processes work; one that crashes or hangs is replaced.
+A failure prints the command that repeats it. Two worker processes run; one that crashes or hangs is replaced.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What is read from files and arguments: valid inputs of each kind, and the function that reads a damaged one."""
+"""Valid inputs of each kind, and the functions that read damaged ones."""
 
 import random
 import shlex
@@ -22,7 +22,7 @@ SHARES = {
     "shards": 0.05,
     "arguments": 0.1,
 }
-"""Of all inputs; what takes longest to read gets fewest."""
+"""Shares of all inputs; slow readers get fewer."""
 RATE_HZ = 16_000
 EMOTIONS = ("neutral", "happy", "sad")
 COMMANDS = (
@@ -45,10 +45,10 @@ class Kind:
     """One kind of input.
 
     Attributes:
-        originals: name of a file -> valid content.
-        damage: makes a bad input of a valid one.
-        read: reads the file at a path, whose folder holds all originals and the damaged one under its own name.
-        beside: files that stand there, too, and are never damaged.
+        originals: file name -> valid content.
+        damage: turns a valid input into a bad one.
+        read: reads the damaged file at a path, whose folder holds all other originals.
+        beside: further files in that folder, never damaged.
     """
 
     originals: dict[str, bytes]
@@ -58,7 +58,7 @@ class Kind:
 
 
 def kinds(scratch: Path) -> dict[str, Callable[[], Kind]]:
-    """Each kind by its name; made when it is called, since some train or encode."""
+    """Each kind by name; constructed when called, because some train or encode."""
     return {
         "configurations": lambda: _configurations(),
         "tables": lambda: _tables(scratch),
@@ -89,7 +89,7 @@ def _configurations() -> Kind:
 
 
 def write_table(folder: Path, pitch_hz: float = 220) -> Path:
-    """A table of four speakers who say three emotions, each recording at a level of its own."""
+    """A table of four speakers and three emotions, each recording with a different level."""
     import soundfile
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""`make kill`: commands that are killed at random moments, started again, and compared with undisturbed ones.
+"""`make kill`: kill commands at random moments, start them again, and compare them with undisturbed ones.
 
     python -m tests.fuzz.kill [--kills 20] [--seed 0]
 
-Each command is killed that many times, at moments drawn evenly over the time that it takes undisturbed, until it is
-started for the last time and ends. What it leaves must equal what the undisturbed command left.
+Each command is killed that many times, at moments drawn evenly over its undisturbed duration, before it may end. Its
+output must equal that of the undisturbed command.
 """
 
 import argparse
@@ -29,12 +29,12 @@ network:
   {width: 0.125, stem_stride: 2, final_pool_time_stride: 1, squeeze_reduction: 4, descriptor_size: 8, clusters: 2}
 training: {crop_seconds: 0.5, batch_size: 6, maximum_epochs: 6, patience_epochs: 6}
 """
-TIMED = {"run.json", "preparation.json", "provenance.json", "model_card.md"}
-"""Files that hold times, paths or versions."""
+TIMED = {"run.json", "checksums.sha256", "preparation.json", "provenance.json", "model_card.md"}
+"""Files with times, paths or versions."""
 
 
 def commands(corpus: Path, second: Path, preset: Path, out: Path) -> dict[str, list[str]]:
-    """Arguments of each command, which writes into `out`."""
+    """Arguments of each command; it writes into `out`."""
     common = ["--preset", str(preset)]
     return {
         "finetune": ["finetune", "--corpus", str(corpus), "--strategy", "S5", "--run", str(out), *common],
@@ -49,7 +49,7 @@ def commands(corpus: Path, second: Path, preset: Path, out: Path) -> dict[str, l
 
 
 def run_until(arguments: list[str], seconds: float | None) -> bool:
-    """Whether the command ended by itself before it was killed.
+    """Run a command, and tell whether it ended before it was killed.
 
     Raises:
         RuntimeError: it ended with an error.
@@ -69,7 +69,7 @@ def run_until(arguments: list[str], seconds: float | None) -> bool:
 
 
 def difference(one: Path, other: Path) -> str:
-    """The first file of two folders that differs; empty where none does."""
+    """The first file that differs between two folders; empty if none does."""
     names = [{path.relative_to(folder) for path in folder.rglob("*") if path.is_file()} for folder in (one, other)]
     names = [{name for name in side if "tensorboard" not in name.parts and name.name != "lock"} for side in names]
     if names[0] != names[1]:
@@ -85,7 +85,7 @@ def difference(one: Path, other: Path) -> str:
 
 
 def _same_arrays(one: Path, other: Path) -> bool:
-    """Archives hold the times at which they were written."""
+    """Compare arrays, not bytes: archives store the time of writing."""
     if one.suffix == ".npz":
         with np.load(one) as first, np.load(other) as second:
             return first.keys() == second.keys() and all(np.array_equal(first[key], second[key]) for key in first)

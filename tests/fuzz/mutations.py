@@ -1,46 +1,15 @@
-"""Damage to valid inputs, each a pure function of a seeded generator."""
+"""Damage to valid inputs: pure functions of a seeded generator."""
 
 import random
 import re
 
-NASTY = (
-    *(
-        "",
-        " ",
-        "nan",
-        "inf",
-        "-inf",
-        "-1",
-        "0",
-        "1e309",
-        "1e-309",
-        "null",
-        "true",
-        "[]",
-        "{}",
-        "[[[[",
-        "'",
-        '"',
-        "\\",
-        "/",
-    ),
-    *("..", "../../../x", "/etc/passwd", "9" * 400, "a" * 4000, "\u2028", "\x00", "\ud800", "é", "$\\x{$", "*a", "&a"),
-    *(
-        "<script>",
-        "%s",
-        "{0}",
-        "!!python/object:os.system",
-        "2024-99-99",
-        "0x10",
-        "1_000",
-        "\n",
-        "\r\n",
-        ";",
-        "\t",
-        "\ufeff",
-    ),
+_WORDS = (
+    "nan inf -inf -1 0 1e309 1e-309 null true [] {} [[[[ ' \" \\ / .. ../../../x /etc/passwd é $\\x{$ *a &a <script> "
+    "%s {0} !!python/object:os.system 2024-99-99 0x10 1_000 ;"
 )
-"""Words that have broken readers of text."""
+_BLANKS_AND_ODD = ("", " ", "\n", "\r\n", "\t", "\ufeff", "\u2028", "\x00", "\ud800", "9" * 400, "a" * 4000)
+NASTY = (*_WORDS.split(), *_BLANKS_AND_ODD)
+"""Words that have broken text readers."""
 EXTREMES = (b"\x00\x00\x00\x00", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x01\x00\x00\x00", b"\x00\x00\x00\x80")
 TOKEN = re.compile(r"[\w.+-]+|[^\w\s]")
 
@@ -53,7 +22,7 @@ def damaged(content: bytes, generator: random.Random) -> bytes:
             break
         place, kind = generator.randrange(len(data)), generator.randrange(7)
         if kind <= 1:
-            place = place if kind else min(place, generator.randrange(200))  # headers stand at the start
+            place = place if kind else min(place, generator.randrange(200))  # headers are at the start
             data[min(place, len(data) - 1)] ^= 1 << generator.randrange(8)
         elif kind == 2:
             place = min(place, generator.randrange(200))
@@ -70,7 +39,7 @@ def damaged(content: bytes, generator: random.Random) -> bytes:
 
 
 def reworded(content: bytes, generator: random.Random) -> bytes:
-    """Text with one to four of its words replaced, repeated, moved or removed; now and then damaged as bytes, too."""
+    """Text with one to four of its words replaced, repeated, moved or removed; sometimes damaged as bytes too."""
     text = content.decode(errors="surrogateescape")
     for _ in range(generator.randint(1, 4)):
         tokens = list(TOKEN.finditer(text))

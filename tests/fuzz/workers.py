@@ -1,4 +1,4 @@
-"""Processes that read damaged inputs, and what watches them."""
+"""Processes that read damaged inputs, and the loop that watches them."""
 
 import multiprocessing
 import os
@@ -18,7 +18,7 @@ WORKERS = 2
 
 
 def work(kind_name: str, numbers: range, seed: int, scratch: Path, pipe: Connection) -> None:
-    """Feed the inputs of these numbers, and send what became of each: number, outcome, seconds, message."""
+    """Read the inputs of these numbers, and send the result of each: number, outcome, seconds, message."""
     import warnings
 
     from tests.fuzz.inputs import kinds
@@ -64,7 +64,7 @@ def work(kind_name: str, numbers: range, seed: int, scratch: Path, pipe: Connect
 
 
 class Worker:
-    """A process and what it is at."""
+    """A process and its current input."""
 
     def __init__(self, context, kind: str, numbers: range, seed: int, scratch: Path) -> None:
         self.numbers = numbers
@@ -79,7 +79,7 @@ def fuzz(kind: str, numbers: range, seed: int, scratch: Path) -> tuple[Counter, 
     """Outcomes, failures by input number, the slowest input's seconds, and the peak of memory in GiB."""
     context = multiprocessing.get_context("spawn")
     parts = [numbers[place::WORKERS] for place in range(min(WORKERS, len(numbers)))]
-    first = Worker(context, kind, parts[0][:0], seed, scratch)  # makes what all share, once
+    first = Worker(context, kind, parts[0][:0], seed, scratch)  # makes the shared files once
     first.process.join()
     workers = [Worker(context, kind, part, seed, scratch) for part in parts]
     outcomes: Counter = Counter()
@@ -106,7 +106,7 @@ def fuzz(kind: str, numbers: range, seed: int, scratch: Path) -> tuple[Counter, 
                 crashed = False
             except EOFError:
                 crashed = True
-            limit = HANG_SECONDS if worker.at >= 0 else 600  # making the originals takes its time
+            limit = HANG_SECONDS if worker.at >= 0 else 600  # making the originals is slow
             hung = worker in workers and time.monotonic() - worker.since > limit
             if crashed or hung:
                 worker.process.kill()

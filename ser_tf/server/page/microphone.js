@@ -56,7 +56,7 @@ function draw(canvas, levels) {
   pen.beginPath();
   for (const [place, level] of shown.entries()) {
     const x = width - (shown.length - place - 0.5) * step;
-    const half = Math.max(Math.sqrt(level) * (height / 2 - step), 0.5);
+    const half = Math.max(Math.min(1.5 * Math.sqrt(level), 1) * (height / 2 - step), 0.5);
     pen.moveTo(x, height / 2 - half);
     pen.lineTo(x, height / 2 + half);
   }

@@ -203,7 +203,7 @@ class Card {
     this.find(".answer").classList.toggle("abstained", utterance.abstained === true);
     this.find(".answer").style.setProperty("--c", colourOf(utterance.emotion));
     this.find(".when").textContent = this.isLong
-      ? `${clock(utterance.start_seconds)} to ${clock(utterance.end_seconds)}: `
+      ? `${clock(utterance.start_seconds)} to ${clock(utterance.end_seconds)}`
       : "";
     this.find(".verdict strong").textContent = nameOf(utterance);
     this.find(".share").textContent = percent(utterance.probability);
@@ -325,6 +325,7 @@ async function toggle() {
 function show(isRecording) {
   document.body.classList.toggle("recording", isRecording);
   find("#live").hidden = !isRecording;
+  find("#clock").hidden = !isRecording;
   find("#clock").textContent = "0:00";
   find("#microphone-label").textContent = isRecording ? "Stop" : "Record";
 }
