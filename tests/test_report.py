@@ -864,10 +864,64 @@ def test_a_browser_would_complain(browser, tmp_path):
     assert browser.evaluate("document.documentElement.scrollWidth") > PHONE_WIDTH
 
 
-def test_text_on_a_phone_is_readable(browser, written):
+OPEN_ALL = "document.querySelectorAll('details').forEach(one => one.open = true)"
+SMALLEST_LETTER = """Math.min(
+    ...[...document.querySelectorAll('svg text')].map(text => {
+        const shape = text.getScreenCTM();
+        return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(shape.a, shape.b);
+    }),
+    ...[...document.querySelectorAll('body *:not(svg *)')].map(one => parseFloat(getComputedStyle(one).fontSize)),
+)"""
+
+
+@pytest.mark.parametrize("width", [PHONE_WIDTH, DESK_WIDTH])
+def test_no_letter_is_below_11_pixels(browser, written, width):
+    browser.open(written / "report.html", width=width)
+    browser.evaluate(OPEN_ALL)
+    assert browser.evaluate(SMALLEST_LETTER) >= 11
+
+
+def test_details_are_folded_and_can_be_opened(browser, written):
+    browser.open(written / "report.html", width=1280)
+    height = "document.documentElement.scrollHeight"
+    folded = browser.evaluate(height)
+    assert folded < 8000
+    browser.evaluate(OPEN_ALL)
+    assert browser.evaluate(height) > folded + 2000
+
+
+def test_a_table_that_goes_on_beyond_the_edge_shows_it(browser, written):
     browser.open(written / "report.html", width=PHONE_WIDTH)
-    heights = browser.evaluate("[...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect().height)")
-    assert np.median(heights) > 8
+    browser.evaluate(OPEN_ALL)
+    images = browser.evaluate(
+        "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth)"
+        ".map(one => getComputedStyle(one).backgroundImage)"
+    )
+    assert images
+    assert all(image.count("linear-gradient") == 4 for image in images)
+
+
+@pytest.mark.parametrize(
+    ("skills", "folds", "sentence"),
+    [
+        ({"S1": 0.3, "S3": 0.6, "mfcc_svm": 0.1}, {}, r"Best: S3, [\d.]+ % UAR, [\d.]+ points .*above MFCC \+ SVM"),
+        (
+            {"S1": 0.0, "mfcc_svm": 0.9},
+            {},
+            r"No network beats .*: S1, .* is [\d.]+ points .*below MFCC \+ SVM",
+        ),
+        ({"S1": 0.3}, {}, r"Best: S1, [\d.]+ % UAR; no simple method was tested on these folds\."),
+        ({"mfcc_svm": 0.3}, {}, r"Best: MFCC \+ SVM, [\d.]+ % UAR; no network was trained on these folds\."),
+        ({"S1": 0.3, "mfcc_svm": 0.3}, {"mfcc_svm": 2}, r"Best network: S1, .* They have not finished the same folds"),
+    ],
+)
+def test_the_verdict_comes_first(run_of, tmp_path, monkeypatch, skills, folds, sentence):
+    for strategy, skill in skills.items():
+        monkeypatch.setitem(SKILLS, strategy, skill)
+        run_of(tmp_path / strategy, strategy, folds.get(strategy, 1))
+    first = composed(tmp_path).lead[0]
+    assert isinstance(first, Paragraph)
+    assert re.match(sentence, first.text), first.text
 
 
 def test_the_page_prints(browser, written, tmp_path):

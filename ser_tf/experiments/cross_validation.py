@@ -4,7 +4,6 @@ import dataclasses
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -111,7 +110,7 @@ class CrossValidation:
             ClusterTask(
                 folder.path,
                 dataclasses.replace(self, strategies=[strategy], folds=[fold], seeds=[seed]),
-                partial(getattr, folder, "finished"),
+                folder.metrics.is_file,
             )
             for strategy, fold, seed in runs
             if not (folder := self.run_folder(strategy, fold, seed)).finished

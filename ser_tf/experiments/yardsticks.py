@@ -154,7 +154,7 @@ def spread(
         ClusterTask(
             run.path,
             OneSplit(yardstick.name, place, corpus, scheme, protocol, folder),
-            partial(getattr, run, "finished"),
+            run.metrics.is_file,
         )
         for yardstick in yardsticks
         for place, split in enumerate(splits)

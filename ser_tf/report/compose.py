@@ -1,6 +1,7 @@
 """Arrange the sections of a report, and list what is missing."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from ser_tf.corpora.corpus import Corpus
 from ser_tf.corpora.joined import joined
@@ -40,11 +41,13 @@ def compose(sources: Sources, recordings: Mapping[str, Corpus], report: Callable
     missing: list[str] = []
     parts = [(one, _sections(one, recordings_of(one.evaluation.corpus, recordings), missing, report)) for one in honest]
     if len(parts) == 1:
-        ((only, sections),) = parts
+        ((only, (first, *others)),) = parts
+        sections = [replace(first, sections=_folded(first.sections)), *_folded(others)]
         opening = lead(only)
     else:
-        sections = [Section(one.title, lead(one), own) for one, own in parts]
+        sections = [Section(one.title, lead(one), _folded(own)) for one, own in parts]
         opening = [Paragraph(f"{one.title}{' (partial)' * one.partial}: {verdict(one)}") for one in honest]
+    shown = len(sections)
     sections += [
         Section(f"{one.corpus}, random split (speaker-dependent, not comparable)", random_split(one, honest))
         for one in scored
@@ -57,6 +60,7 @@ def compose(sources: Sources, recordings: Mapping[str, Corpus], report: Callable
     missing += missing_data(sources)
     if missing:
         sections.append(Section("What is missing here, and how to get it", [Bullets(missing)]))
+    sections[shown:] = _folded(sections[shown:]) if honest else sections[shown:]
     return Document(_title(honest), opening or _without_scores(sources), sections)
 
 
@@ -66,6 +70,11 @@ def recordings_of(corpus: str, recordings: Mapping[str, Corpus]) -> Corpus | Non
     if len(parts) < len(corpus.split("+")):
         return None
     return joined(parts) if len(parts) > 1 else parts[0]
+
+
+def _folded(sections: Sequence[Section]) -> list[Section]:
+    """Details: a browser shows their headings."""
+    return [replace(section, folded=True) for section in sections]
 
 
 def _sections(

@@ -51,8 +51,8 @@ def confusions(scored: Scored) -> Section:
         )
     blocks: list[Block] = [
         Figure(
-            "Figure 9: confusion matrices of all test utterances; a row is the true emotion. Large numbers are percent "
-            "of the row, small numbers are counts. The diagonal shows recall; dark cells beside it are confusions.",
+            "Figure 9: confusion matrices of all test utterances; a row is the true emotion. Bold numbers are percent "
+            "of the row, those below are counts. The diagonal shows recall; dark cells beside it are confusions.",
             panels,
         )
     ]

@@ -25,7 +25,8 @@ DASHES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)), (0, (5, 1)), (0, (1, 1)
 STRATEGY_PLACES = {"S1": 5, "S2": 4, "S3": 0, "S4": 2, "S5": 1}
 """Fixed indices of a strategy's colour, marker and dash, so that it looks the same in every report."""
 SEQUENTIAL = LinearSegmentedColormap.from_list("report", ["#f4f7fa", "#a9c4de", "#43749f", "#1b3452"])
-WIDTH_INCHES = 4.4
+WIDTH_INCHES = 3.6
+"""Narrow, so that the smallest letters, of 9 points, have 11 pixels in a panel of 20rem."""
 
 Interval = tuple[float, float | None, float | None]
 """Value and both ends in percent; the ends are None if there is no interval."""
@@ -62,7 +63,7 @@ def style() -> Iterator[None]:
     settings = {
         "font.family": "DejaVu Sans",
         "font.size": 9,
-        "axes.titlesize": 10,
+        "axes.titlesize": 9.5,
         "axes.titlelocation": "left",
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -72,7 +73,7 @@ def style() -> Iterator[None]:
         "grid.linewidth": 0.6,
         "axes.edgecolor": FAINT,
         "legend.frameon": False,
-        "legend.fontsize": 8,
+        "legend.fontsize": 9,
         "lines.linewidth": 1.6,
         "lines.markersize": 5,
         "svg.fonttype": "none",
@@ -96,7 +97,7 @@ def intervals(
         if low is not None and high is not None:
             axes.plot([low, high], [place, place], color=colour, linewidth=2.4, solid_capstyle="round")
         axes.plot(value, place, marker, color=colour, markersize=7)
-        axes.annotate(f"{value:.1f}", (value, place), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+        axes.annotate(f"{value:.1f}", (value, place), (0, 6), textcoords="offset points", ha="center")
     shown = [name for name in reference if name in rows]
     if shown:
         places = [list(rows).index(name) for name in shown]
@@ -152,10 +153,8 @@ def confusion(counts: np.ndarray, percent: np.ndarray, emotions: Sequence[str], 
             colour = "#ffffff" if share > 45 else "#1d2328"
             if not counts[row, column]:
                 continue
-            axes.text(column + 0.5, row + 0.42, f"{share:.0f}", color=colour, ha="center", va="center", fontsize=9)
-            axes.text(
-                column + 0.5, row + 0.76, f"{counts[row, column]}", color=colour, ha="center", va="center", fontsize=6
-            )
+            axes.text(column + 0.5, row + 0.3, f"{share:.0f}", color=colour, ha="center", va="center", weight="bold")
+            axes.text(column + 0.5, row + 0.72, f"{counts[row, column]}", color=colour, ha="center", va="center")
     places = np.arange(len(emotions)) + 0.5
     axes.set(xticks=places, yticks=places, yticklabels=emotions, aspect="equal", title=title)
     axes.set_xticklabels(emotions, rotation=45, ha="right", rotation_mode="anchor")
@@ -202,7 +201,7 @@ def speaker_dots(scores: Mapping[str, Mapping[str, float]], sex: Mapping[str, st
         for name, value in line.items():
             found.setdefault(name, []).append(value)
     order = sorted(found, key=lambda name: np.mean(found[name]))
-    figure, axes = _panel(min(0.2 * len(order), 9) + 1.2)
+    figure, axes = _panel(0.16 * len(order) + 1.2)
     for label, line in scores.items():
         colour, marker, _ = looks[label]
         known = [index for index, name in enumerate(order) if name in line]
@@ -210,7 +209,7 @@ def speaker_dots(scores: Mapping[str, Mapping[str, float]], sex: Mapping[str, st
     letters = {"female": "w", "male": "m"}
     names = [f"{name.partition(':')[2]} {letters.get(sex.get(name, ''), '')}".strip() for name in order]
     axes.set(yticks=range(len(order)), xlabel="UAR, %", xlim=(0, 100), ylim=(-0.7, len(order) - 0.3))
-    axes.set_yticklabels(names, fontsize=7 if len(order) < 45 else 4)
+    axes.set_yticklabels(names)
     _legend_below(figure, axes)
     return figure
 
@@ -333,5 +332,5 @@ def _panel(height_inches: float) -> tuple[Figure, Axes]:
 def _legend_below(figure: Figure, axes: Axes, columns: int = 2) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) > 1:
-        fitting = max(1, min(columns, len(labels), int(64 / (max(map(len, labels)) + 6))))
+        fitting = max(1, min(columns, len(labels), int(48 / (max(map(len, labels)) + 6))))
         figure.legend(handles, labels, loc="outside lower left", ncols=fitting)

@@ -58,11 +58,12 @@ def verdict(scored: Scored) -> str:
         for is_network in (True, False)
     }
     network, simple = best[True], best[False]
+    word = "Best" if len({tuple(line.folds) for line in lines}) == 1 else "Highest so far"
     if network is None or simple is None:
         only = network or simple
         assert only is not None
         missing = "network was trained" if network is None else "simple method was tested"
-        return f"Best: {only.label}, {points(_uar(scored, only))} % UAR; no {missing} on these folds."
+        return f"{word}: {only.label}, {points(_uar(scored, only))} % UAR; no {missing} on these folds."
     ours, theirs = _uar(scored, network), _uar(scored, simple)
     if network.folds != simple.folds:
         return (
@@ -75,7 +76,7 @@ def verdict(scored: Scored) -> str:
             by += " (which chance may explain)"
     if ours > theirs:
         return (
-            f"Best: {network.label}, {points(ours)} % UAR, {by} above {simple.label}, the best simple method "
+            f"{word}: {network.label}, {points(ours)} % UAR, {by} above {simple.label}, the best simple method "
             f"({points(theirs)} %)."
         )
     return (
