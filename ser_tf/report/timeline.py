@@ -5,11 +5,12 @@ information alone: each utterance shows its number and emotion, and is listed in
 """
 
 import base64
+import struct
+import zlib
 from collections.abc import Iterator
 from html import escape
 
 import numpy as np
-import tensorflow as tf
 
 from ser_tf.config import SAMPLE_RATE_HZ
 from ser_tf.errors import printable
@@ -176,8 +177,20 @@ def _spectrogram(samples: np.ndarray, peak: int) -> str:
     level_db = 10 * np.log10(np.maximum(power, 1e-12)) - 20 * np.log10(window.sum() / 2)
     darkness = np.clip(1 + level_db / RANGE_DB, 0, 1)
     greys = 255 - np.rint(darkness * (GREYS - 1)) * (255 // (GREYS - 1))  # [columns, bands]
-    picture = greys.T[::-1, :, None].astype(np.uint8)
-    return base64.b64encode(tf.io.encode_png(picture, compression=9).numpy()).decode()
+    return base64.b64encode(_png(greys.T[::-1].astype(np.uint8))).decode()
+
+
+def _png(greys: np.ndarray) -> bytes:
+    """A picture uint8 [height, width] as PNG."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width = greys.shape
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)  # 8 bits of grey
+    unfiltered = np.pad(greys, ((0, 0), (1, 0)))  # filter 0 of each row
+    data = zlib.compress(unfiltered.tobytes(), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def _table(timeline: Timeline) -> Table:

@@ -100,8 +100,7 @@ class AnyRecogniser(ABC):
         refuse_fork(self._process)
         if rate_hz is None and isinstance(recording, list):
             return list(self.of_waveforms(_read_each(recording)))
-        name = "recording"
-        return next(iter(self.of_waveforms([_read(recording, rate_hz, name)])))
+        return next(iter(self.of_waveforms([_read(recording, rate_hz, "recording")])))
 
     @abstractmethod
     def of_waveforms(self, waveforms: Iterable[tuple[str, np.ndarray]]) -> Iterator[Prediction]:
