@@ -107,9 +107,10 @@ class RunFolder:
             )
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write `checksums.sha256` and `metrics.json`, after which there is nothing to resume."""
-        there = [name for name in CHECKED if (self.path / name).is_file()]
-        write_text(self.checksums, "".join(f"{self._sha256(name)}  {name}\n" for name in there))
+        """Write `metrics.json`, and first the checksums of a network, after which there is nothing to resume."""
+        if self.weights.is_file():
+            there = [name for name in CHECKED if (self.path / name).is_file()]
+            write_text(self.checksums, "".join(f"{self._sha256(name)}  {name}\n" for name in there))
         write_json(self.metrics, result)
         self._tidy()
 
