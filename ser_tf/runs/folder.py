@@ -111,9 +111,10 @@ class RunFolder:
             )
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write `checksums.sha256` and `metrics.json`, and remove what only resuming needs."""
-        there = [name for name in CHECKED if (self.path / name).is_file()]
-        write_text(self.checksums, "".join(f"{self._sha256(name)}  {name}\n" for name in there))
+        """Write the checksums of a network and then `metrics.json`, and remove what only resuming needs."""
+        if self.weights.is_file():
+            there = [name for name in CHECKED if (self.path / name).is_file()]
+            write_text(self.checksums, "".join(f"{self._sha256(name)}  {name}\n" for name in there))
         write_json(self.metrics, result)
         self._tidy()
 
