@@ -14,7 +14,7 @@ import pytest
 
 import ser_tf
 from ser_tf.errors import UserError
-from ser_tf.serving import hub as hub_module
+from ser_tf.serving import model_card
 from ser_tf.serving.hub import FILES, fetch, hub_name, push
 
 constants = pytest.importorskip("huggingface_hub.constants", reason="the extra [hub] brings it")
@@ -124,7 +124,7 @@ def run(tmp_path, monkeypatch) -> Path:
     folder.mkdir()
     (folder / "run.json").write_text('{"identity": {}}')
     (folder / "metrics.json").write_text("{}")
-    monkeypatch.setattr(hub_module, "model_card", lambda run: "the card")
+    monkeypatch.setattr(model_card, "model_card", lambda run: "the card")
     return folder
 
 
