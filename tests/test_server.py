@@ -567,7 +567,14 @@ def test_an_address_that_cannot_be_is_refused(host, port, problem):
 
 @pytest.mark.parametrize(
     ("model", "name"),
-    [(None, "emotion"), ("exports/s3", "s3"), ("exports/s3/", "s3"), ("exports/s3/12", "s3"), ("crema_d", "crema_d")],
+    [
+        (None, "emotion"),
+        ("exports/s3", "s3"),
+        ("exports/s3/", "s3"),
+        ("exports/s3/12", "s3"),
+        ("crema_d", "crema_d"),
+        ("m/x.onnx", "x"),
+    ],
 )
 def test_a_model_is_called_after_its_folder(model, name):
     assert model_name(model) == name

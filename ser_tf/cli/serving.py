@@ -70,7 +70,7 @@ class Serve:
     """Answer over HTTP: a page with a microphone, and REST in the form of TensorFlow Serving."""
 
     model: tyro.conf.Positional[str | None] = None
-    """Run or export; by default the packaged model."""
+    """As for predict --model; by default the packaged model."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 is every address of this machine."""
     port: int = 8501

@@ -42,11 +42,13 @@ def reserve(host: str, port: int) -> socket.socket:
 
 
 def model_name(model: str | None) -> str:
-    """The name of a model in the addresses: that of its folder, as TensorFlow Serving has it."""
+    """The name of a model in the addresses: that of its folder or file, as TensorFlow Serving has it."""
     if model is None:
         return "emotion"
     path = Path(model).resolve()
-    return path.parent.name if path.name.isdigit() else path.name  # a version of an export
+    if path.name.isdigit():  # a version of an export
+        return path.parent.name
+    return path.name.removesuffix(".onnx")
 
 
 def serve(application: Starlette, listening: socket.socket, greeting: str) -> None:
