@@ -153,7 +153,7 @@ UPLOADS = {
     "silence": (file_of(np.zeros(RATE_HZ)), r"recording: expected a sound\. Received: 1\.0 s that are silent"),
     "10 ms": (file_of(tone(0.01)), r"at least 32 ms of sound\. Received: 10\.0 ms"),
     "NaN": (file_of(np.full(RATE_HZ, np.nan, "float32"), subtype="FLOAT"), "expected finite samples"),
-    "opposite channels": (file_of(np.stack([tone(), -tone()], axis=1)), "channels cancel each other"),
+    "opposite channels": (file_of(np.stack([tone(), -tone()], axis=1)), "channels that cancel each other"),
     "a header that lies": (
         file_of(tone())[:22] + struct.pack("<H", 1023) + file_of(tone())[24:],  # 1023 channels
         "recording: ",
