@@ -70,7 +70,7 @@ train-model: setup
 
 # From finished runs alone: make pack-model MODEL_RUN=... MODEL_FOLDS=...
 pack-model: $(VENV)/installed-onnx
-	$(SER_TF) pack "$(MODEL_RUN)" --folds "$(MODEL_FOLDS)"/$(MODEL_STRATEGY)-fold*/ --name $(MODEL) --out ser_tf/models
+	$(SER_TF) pack "$(MODEL_RUN)" --fold-runs "$(MODEL_FOLDS)"/$(MODEL_STRATEGY)-fold*/ --name $(MODEL) --out ser_tf/models
 
 pretrain: $(VENV)/installed-pretraining
 	$(SER_TF) pretrain --corpus $(CORPUS) --preset $(PRESET) $(OPTIONS)

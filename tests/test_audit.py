@@ -401,6 +401,7 @@ def test_json(healthy):
         "odd_rates",
         "identical",
         "excluded",
+        "known_faults",
     ]
     assert written["counts"] == report.counts
 

@@ -422,7 +422,8 @@ def test_predict_tells_a_long_recording_over_time(ser_tf, judged, tones):
         assert [line.endswith("abstains") for line in lines] == [row["abstained"] == "true" for row in rows]
         times = [float(row[name]) for row in rows for name in ("start_seconds", "end_seconds")]
         np.testing.assert_allclose(times, (0.5, 2.3, 3.3, 5.1), atol=0.25)  # the detector hangs on
-        assert f"Emotions by {source}; " in Path("times/timeline.html").read_text()
+        model = "out/1" if source == Path("out") else source  # the version of the export
+        assert f"Emotions by {model}; " in Path("times/timeline.html").read_text()
         told.append([(row["start_seconds"], row["end_seconds"], row["emotion"], row["abstained"]) for row in rows])
     assert told[0] == told[1]
 
@@ -562,7 +563,7 @@ BAD_INPUT = {
     ),
     "a name that is no file's": (
         lambda: None,
-        ("pack", "run", "--folds", "run", "--name", "a/b"),
+        ("pack", "run", "--fold-runs", "run", "--name", "a/b"),
         "name: expected letters, digits and underscores. Received: a/b",
     ),
     "noise without runs": (
@@ -588,7 +589,7 @@ BAD_INPUT = {
     "weights of something else": (
         lambda: Path("theirs.h5").write_text("<html>"),
         ("import-vggvox", "theirs.h5", "ours.weights.h5"),
-        "theirs.h5: expected an HDF5 file with the layers of a Keras 2 network",
+        "theirs.h5: expected a file of weights in HDF5",
     ),
     "report into a missing folder": (
         lambda: corpus_of(*RAVDESS),
@@ -747,7 +748,7 @@ def test_a_backend_left_in_the_shell_gets_one_line(ser_tf, monkeypatch):
     message = "KERAS_BACKEND: expected tensorflow or jax. Received: torch; unset this environment variable"
     assert_one_line(ser_tf("describe"), message)
     with pytest.raises(UserError, match=message):
-        importlib.import_module("ser_tf").load("run")
+        getattr(importlib.import_module("ser_tf"), "Recogniser")  # noqa: B009
 
 
 def test_what_is_too_large_for_the_memory_gets_one_line(ser_tf, monkeypatch):

@@ -166,7 +166,7 @@ def test_a_long_recording_plays_and_moves(page, folder):
     assert page.evaluate("document.querySelector('.play').getAttribute('aria-label')") == "Pause"
     press(page, " ", 32, " ")
     page.until("document.querySelector('audio').paused")
-    assert page.evaluate("document.querySelector('.play').getAttribute('aria-label')") == "Play"
+    page.until("document.querySelector('.play').getAttribute('aria-label') == 'Play'")
     # The slider goes by keys, as every slider does.
     page.evaluate("document.querySelector('.player input').focus()")
     press(page, "Home", 36)

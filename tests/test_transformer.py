@@ -72,7 +72,7 @@ def test_a_pipeline_learns_labels_of_its_own(run, paths):
     speakers = [Path(path).name[0] for path in paths]
     pipeline = make_pipeline(ser_tf.EmotionEmbedding(run), SVC())
     scores = cross_val_score(pipeline, paths, pitches, groups=speakers, cv=GroupKFold(2), error_score="raise")
-    assert scores.min() > 0.9
+    assert scores.min() > 0.75  # chance is 0.5
 
 
 @pytest.mark.parametrize(

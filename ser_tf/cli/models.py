@@ -34,7 +34,7 @@ class Pack:
 
     run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(name="run")]
     """Folder of the run; if it comes from cross-corpus, the card has its scores on the other corpus."""
-    folds: tuple[Path, ...]
+    fold_runs: tuple[Path, ...]
     """Runs of all folds of its corpus, trained the same way, for the cross-validated scores."""
     name: str
     """Name of the model."""
@@ -46,7 +46,7 @@ class Pack:
         import_tensorflow()
         from ser_tf.serving.packing import pack
 
-        packed = pack(self.run_folder, self.folds, self.name, self.out)
+        packed = pack(self.run_folder, self.fold_runs, self.name, self.out)
         print(f"{packed.path}: {packed.path.stat().st_size / 1e6:.1f} MB; its card: {packed.card_path}")
 
 

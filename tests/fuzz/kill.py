@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from zipfile import ZipFile
 
 import h5py
 import numpy as np
@@ -78,7 +79,11 @@ def difference(one: Path, other: Path) -> str:
         if name.name in TIMED:
             continue
         first, second = one / name, other / name
-        same = _same_arrays(first, second) if name.suffix in (".h5", ".npz") else filecmp.cmp(first, second, False)
+        same = (
+            _same_arrays(first, second)
+            if name.suffix in (".h5", ".keras", ".npz")
+            else filecmp.cmp(first, second, False)
+        )
         if not same:
             return str(name)
     return ""
@@ -92,7 +97,8 @@ def _same_arrays(one: Path, other: Path) -> bool:
     found: list[dict[str, np.ndarray]] = []
     for path in (one, other):
         arrays: dict[str, np.ndarray] = {}
-        with h5py.File(path) as file:
+        weights = path.open("rb") if path.suffix == ".h5" else ZipFile(path).open("model.weights.h5")
+        with weights, h5py.File(weights) as file:
             file.visititems(
                 lambda name, item, arrays=arrays: arrays.update({name: item[()]}) if hasattr(item, "shape") else None
             )
