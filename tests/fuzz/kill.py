@@ -8,6 +8,7 @@ output must equal that of the undisturbed command.
 
 import argparse
 import filecmp
+import io
 import os
 import random
 import shutil
@@ -97,8 +98,11 @@ def _same_arrays(one: Path, other: Path) -> bool:
     found: list[dict[str, np.ndarray]] = []
     for path in (one, other):
         arrays: dict[str, np.ndarray] = {}
-        weights = path.open("rb") if path.suffix == ".h5" else ZipFile(path).open("model.weights.h5")
-        with weights, h5py.File(weights) as file:
+        content = path.read_bytes()
+        if path.suffix == ".keras":
+            with ZipFile(path) as archive:
+                content = archive.read("model.weights.h5")
+        with h5py.File(io.BytesIO(content)) as file:
             file.visititems(
                 lambda name, item, arrays=arrays: arrays.update({name: item[()]}) if hasattr(item, "shape") else None
             )
