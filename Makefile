@@ -15,7 +15,7 @@ OUT ?= runs/report
 TRAINING = --corpus "$(CORPUS)" --preset $(PRESET) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(OPTIONS)
 
 # The packaged model: MODEL_FOLDS are ten folds of CREMA-D, MODEL_RUN is trained on CREMA-D in the same way and tested on
-# RAVDESS, which it never hears. What is finished is kept, so that runs may be made elsewhere and put there.
+# RAVDESS. Finished runs are kept; they may be copied from another machine.
 CREMA_D ?= data/CREMA-D
 RAVDESS ?= data/RAVDESS
 MODEL ?= crema_d
@@ -25,6 +25,7 @@ MODEL_RUN ?= runs/$(MODEL)/final
 MODEL_TRAINING = --preset $(PRESET) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(OPTIONS)
 
 DEMO = runs/demo
+DEMO_RUN = $(DEMO)/$(if $(CORPUS),run-own,run)
 DEMO_CORPUS = $(or $(CORPUS),$(DEMO)/corpus)
 
 .PHONY: setup demo model train-model pack-model pretrain finetune research-model evaluate report test test-ray test-tfio \
@@ -50,12 +51,12 @@ $(VENV_TFIO)/installed: setup.cfg pyproject.toml
 # recordings of new speakers; the packaged model, if there is one, names them too.
 demo: setup
 	@if [ -z "$(CORPUS)" ]; then $(SER_TF) synthesise $(DEMO_CORPUS); fi
-	$(SER_TF) finetune --corpus "$(DEMO_CORPUS)" --preset tiny --strategy S5 --fold 1 --run $(DEMO)/run $(OPTIONS)
-	@sed -n 's/^test,\([^,]*\),.*/\1/p' $(DEMO)/run/predictions.csv | awk 'NR % 7 == 1' | head -5 \
+	$(SER_TF) finetune --corpus "$(DEMO_CORPUS)" --preset tiny --strategy S5 --fold 1 --run $(DEMO_RUN) $(OPTIONS)
+	@sed -n 's/^test,\([^,]*\),.*/\1/p' $(DEMO_RUN)/predictions.csv | awk 'NR % 7 == 1' | head -5 \
 		| sed 's|^|$(DEMO_CORPUS)/|' | tr '\n' '\0' > $(DEMO)/five
-	@xargs -0 $(SER_TF) predict --model $(DEMO)/run < $(DEMO)/five
+	@xargs -0 $(SER_TF) predict --model $(DEMO_RUN) < $(DEMO)/five
 	@if [ -f ser_tf/models/crema_d.onnx ]; then \
-		echo "the packaged model, which learned from CREMA-D:"; \
+		echo "the packaged model, trained on CREMA-D:"; \
 		xargs -0 $(SER_TF) predict < $(DEMO)/five; \
 	fi
 

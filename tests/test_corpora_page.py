@@ -34,23 +34,23 @@ def test_a_file_name_of_the_table_is_one_of_its_corpus():
 
 def test_a_new_corpus_is_one_file(tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (named,) = re.findall(r"For recordings such as `(.+?)`", PAGE.read_text())
     package = Path(ser_tf.__file__).parent
     shutil.copytree(package, tmp_path / "ser_tf", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "ser_tf" / "corpora" / "known" / "studio.py").write_text(code)
     recordings = tmp_path / "recordings"
     recordings.mkdir()
     generator = np.random.default_rng(0)
-    for speaker in ("anna", "bert", "carl"):
-        for take in ("joy_07", "sad_01", "awe_01"):
-            samples = generator.integers(-9000, 9000, 4800, dtype=np.int16)
-            soundfile.write(recordings / f"{speaker}_{take}.wav", samples, 48_000)
+    names = [f"{speaker}_{take}.wav" for speaker in ("anna", "bert", "carl") for take in ("joy_07", "sad_01", "awe_01")]
+    for name in (named, *names):
+        soundfile.write(recordings / name, generator.integers(-9000, 9000, 4800, dtype=np.int16), 48_000)
 
     def run(*arguments: str) -> str:
         command, environment = [sys.executable, *arguments], {"PYTHONPATH": str(tmp_path)}
         return subprocess.run(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True).stdout
 
     audited = run("-m", "ser_tf", "audit", "recordings")
-    assert audited.startswith("studio in recordings\n9 utterances in 9 files, 3 speakers, ")
+    assert audited.startswith("studio in recordings\n10 utterances in 10 files, 3 speakers, ")
     assert "anna_joy_07: every sample is zero" in audited
     assert "bert_sad_03 ends early." in audited
     opened = (
@@ -63,7 +63,7 @@ def test_a_new_corpus_is_one_file(tmp_path):
         "print(demographics_of(corpus.speakers).sex)\n"
     )
     assert run("-c", opened).splitlines() == [
-        "('neutral', 'happy', 'sad', 'awed') ('neutral', 'positive', 'negative', 'positive') 8",
+        "('neutral', 'happy', 'sad', 'awed') ('neutral', 'positive', 'negative', 'positive') 9",
         "3 CC BY 4.0 Studio",
         "{'studio:anna': 'female', 'studio:bert': 'male', 'studio:carl': 'male'}",
     ]

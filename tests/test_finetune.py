@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from typing import get_args, get_type_hints
 
 import h5py
 import keras
@@ -26,8 +27,10 @@ from ser_tf.errors import UserError
 from ser_tf.network.se_resnet import precision
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.weights import read_provenance
+from ser_tf.strategies import Strategy
 from ser_tf.training import finetune as finetuning
 from ser_tf.training.finetune import finetune, train_fold
+from ser_tf.training.fold_network import METRIC_LOSSES, FoldNetwork
 from ser_tf.training.fold_task import FoldTask
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -490,6 +493,17 @@ def test_the_emotion_triplet_loss_asks_for_unknown_polarities(tones, small, tmp_
     ):
         train_fold(task, RunFolder(tmp_path / "run"), report=print)
     assert not (tmp_path / "run").exists()
+
+
+def test_every_loss_of_a_strategy_but_softmax_is_made_for_its_fold():
+    assert {"softmax", *METRIC_LOSSES} == set(get_args(get_type_hints(Strategy)["loss"]))
+
+
+def test_an_unknown_loss_is_never_the_emotion_triplet_loss(tones, small):
+    corpus = open_corpus(tones)
+    task = FoldTask.make(corpus, load_scheme("complete", corpus), 1, "S5", small, None)
+    with pytest.raises(KeyError, match="circle"):
+        FoldNetwork(replace(task, strategy=replace(task.strategy, loss="circle")))
 
 
 def test_precision_ends_with_its_block():

@@ -262,7 +262,7 @@ def test_scores_are_told_with_their_intervals():
     assert list(card_lines(card))[2:] == [
         "  cross-validated  crema_d: UAR 60.0 % (95 % interval 55.0 to 65.1), accuracy 60.0 % (95 % interval 55.0 to "
         "65.1); 7435 utterances, 91 speakers, 2 folds",
-        "  never heard      crema_d: UAR 60.0 %, accuracy 60.0 % (95 % interval 55.0 to 65.1); 7435 utterances, "
+        "  other corpus     crema_d: UAR 60.0 %, accuracy 60.0 % (95 % interval 55.0 to 65.1); 7435 utterances, "
         "91 speakers",
     ]
 

@@ -58,7 +58,7 @@ def card_lines(card: Mapping[str, Any]) -> Iterator[str]:
         yield f"  learned from     {data['title']}, {data['speakers']} speakers; {data['licence']}: {data['terms']}"
     yield f"  cross-validated  {_scores_in_words(card['cross_validated'])}"
     for scores in card["never_heard"]:
-        yield f"  never heard      {_scores_in_words(scores)}"
+        yield f"  other corpus     {_scores_in_words(scores)}"
     for use in card["intended_use"]:
         yield f"  intended use     {use}"
     for limit in card["limits"]:

@@ -56,7 +56,7 @@ from ser_tf.training.progress import VerificationProgress
 
 TRIALS = "trials.csv"
 SIDES = ("validation", "test")
-"""Validation chooses the epoch; test is used once, at the end."""
+"""Validation scores epochs; test is used once, at the end."""
 _SCORES = {"trials": int, "eer": float, "min_dcf": {str: float}}
 RESULT = {"test": _SCORES, "untrained": {"test": _SCORES}, "test_speakers": [str], "best_epoch": int, "epochs": int}
 """Required shape of `metrics.json`, for `ser_tf.documents.misfit`."""
@@ -197,7 +197,7 @@ class PretrainTask:
         return corpora_trained_on(self.trained)
 
     def provenance(self, verified: dict[str, Any]) -> dict[str, Any]:
-        """What the weights file records; the speakers who chose the epoch count as trained on."""
+        """What the weights file records; the validation speakers count as trained on."""
         return {
             "speakers": sorted({*self.trained, *self.validation.speakers}),
             "corpora": self.corpora(),

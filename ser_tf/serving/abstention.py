@@ -99,7 +99,7 @@ class Abstention:
             abstains = f"never abstains, since all answers together keep a risk of {self.risk:g}"
         return (
             f"{abstains}. Validation speakers ({self.validation.speakers}): {self.validation}; this may be optimistic, "
-            "since they also chose the epoch, the temperature and an SVM's parameters. "
+            "since they also chose the temperature and, in some runs, the epoch and the SVM's parameters. "
             f"Test speakers ({self.test.speakers}), who chose nothing: {self.test}"
         )
 

@@ -15,7 +15,7 @@ def load(model: str | Path | None = None) -> AnyRecogniser:
     """Load a model that names emotions.
 
     Args:
-        model: name of a packaged model (`ser-tf models` lists them), by default the first; path of a packed one,
+        model: name of a packaged model (`ser-tf models` lists them), by default crema_d; path of a packed one,
             NAME.onnx; folder of a finished run, of an export to SavedModel or ONNX, or of one version of a
             SavedModel; or a run on the hub, hf://OWNER/NAME. A packaged model's name comes before a folder of the same
             name; write that as ./NAME.

@@ -121,8 +121,8 @@ def _quality(pooled: PooledScores, metrics: dict[str, Any]) -> str:
         "|---|---|---|",
         *(f"| {name} | {_cells(estimate)} |" for name, estimate in (scores | recalls).items()),
         "",
-        f"Expected calibration error: {points(metrics['test']['ece'])} points. UAR on the validation speakers, who "
-        f"chose the epoch: {points(metrics['validation']['uar'])} %. Left out of the corpus by default: "
+        f"Expected calibration error: {points(metrics['test']['ece'])} points. UAR on the validation speakers: "
+        f"{points(metrics['validation']['uar'])} %. Left out of the corpus by default: "
         f"{len(metrics['excluded'])}; unreadable: {len(metrics['unreadable'])}.",
         "",
         "Confusion matrix (a row per true emotion, a column per predicted one):",

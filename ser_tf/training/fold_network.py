@@ -1,6 +1,6 @@
 """The networks that one strategy trains and asks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import keras
@@ -8,7 +8,7 @@ import numpy as np
 
 from ser_tf.config import Config
 from ser_tf.errors import UserError
-from ser_tf.network.losses import EmotionTripletLoss, SmoothedCrossEntropy, TripletLoss
+from ser_tf.network.losses import AnchorLoss, EmotionTripletLoss, SmoothedCrossEntropy, TripletLoss
 from ser_tf.network.se_resnet import (
     SOFTMAX_HEAD,
     embedding_network,
@@ -59,7 +59,7 @@ class FoldNetwork:
         losses: dict[str, keras.losses.Loss] = {}
         weights: dict[str, float] = {}
         if strategy.metric:
-            self.loss = _metric_loss(task)
+            self.loss = METRIC_LOSSES[strategy.loss](task)
             losses["embedding"], weights["embedding"] = self.loss, 1.0
         if self.head is not None:
             losses["logits"] = SmoothedCrossEntropy(config.training.label_smoothing)
@@ -105,10 +105,13 @@ class FoldNetwork:
         return {name: np.concatenate([batch[name] for batch in outputs])[first] for name in names}
 
 
-def _metric_loss(task: FoldTask) -> TripletLoss | EmotionTripletLoss:
+def _triplet_loss(task: FoldTask) -> AnchorLoss:
     loss = task.config.loss
-    if task.strategy.loss == "triplet":
-        return TripletLoss(margin=loss.alpha, mining=loss.mining)
+    return TripletLoss(margin=loss.alpha, mining=loss.mining)
+
+
+def _emotion_triplet_loss(task: FoldTask) -> AnchorLoss:
+    loss = task.config.loss
     unknown = [
         emotion for emotion, polarity in zip(task.corpus.emotions, task.corpus.polarities, strict=True) if not polarity
     ]
@@ -120,3 +123,10 @@ def _metric_loss(task: FoldTask) -> TripletLoss | EmotionTripletLoss:
     return EmotionTripletLoss(
         task.corpus.polarities, alpha=loss.alpha, beta=loss.beta, mining=loss.mining, neutral=loss.neutral
     )
+
+
+METRIC_LOSSES: dict[str, Callable[[FoldTask], AnchorLoss]] = {
+    "triplet": _triplet_loss,
+    "emotion_triplet": _emotion_triplet_loss,
+}
+"""Every `Strategy.loss` but softmax, and how the loss is made for a fold."""
