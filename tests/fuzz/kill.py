@@ -73,7 +73,7 @@ def run_until(arguments: list[str], seconds: float | None) -> bool:
 def difference(one: Path, other: Path) -> str:
     """The first file that differs between two folders; empty if none does."""
     names = [{path.relative_to(folder) for path in folder.rglob("*") if path.is_file()} for folder in (one, other)]
-    names = [{name for name in side if "tensorboard" not in name.parts and name.name != "lock"} for side in names]
+    names = [{name for name in side if "tensorboard" not in name.parts and name.name != ".lock"} for side in names]
     if names[0] != names[1]:
         return f"files: {sorted(map(str, names[0] ^ names[1]))}"
     for name in sorted(names[0]):
