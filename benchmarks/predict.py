@@ -25,7 +25,7 @@ from ser_tf.serving.engines import export_onnx
 from ser_tf.serving.packaged import DEFAULT, packaged_models
 
 SECONDS = 3
-IMPORT_ONLY = "from ser_tf import load"
+IMPORT_ONLY = "from ser_tf import Recogniser"  # with Keras; `load` imports it only for a run
 COLD_CPU_SECONDS = 1.5
 FIRST_PREDICTION = "import sys, ser_tf; ser_tf.load(sys.argv[1])(sys.argv[2])"
 

@@ -4,26 +4,16 @@ The loudness tells the emotion, so that every test knows the answer.
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ser_tf.audio.waveform import to_waveform
+from ser_tf.config import Config
+from ser_tf.serving.recognition import Prediction
 
 EMOTIONS = ("calm", "happy", "angry")
-
-
-@dataclass(frozen=True)
-class StandInPrediction:
-    """With all public attributes of a `Prediction`."""
-
-    emotion: str
-    probability: float
-    probabilities: dict[str, float]
-    speech_seconds: float
-    embedding: np.ndarray = field(repr=False, compare=False)
-    ghost_share: np.ndarray = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -43,26 +33,18 @@ class StandIn:
     """Probability of "angry" is the largest sample; the rest is shared 3 to 1 by "calm" and "happy"."""
 
     emotions = EMOTIONS
+    config = Config()
 
     def __init__(self, seconds: float = 0) -> None:
         self._seconds = seconds
 
-    def __call__(self, samples: np.ndarray, rate_hz: int) -> StandInPrediction:
+    def __call__(self, samples: np.ndarray, rate_hz: int) -> Prediction:
         waveform = to_waveform(samples, rate_hz)
         time.sleep(self._seconds)
         loudness = float(np.abs(waveform).max())
-        shares = dict(zip(EMOTIONS, (0.75 * (1 - loudness), 0.25 * (1 - loudness), loudness), strict=True))
-        emotion = max(shares, key=lambda name: shares[name])
-        descriptors = 1 + len(waveform) // 16_000
-        seconds = len(waveform) / 16_000
-        return StandInPrediction(
-            emotion,
-            shares[emotion],
-            shares,
-            seconds,
-            np.full(4, 0.5, np.float32),
-            np.full(descriptors, 0.25, np.float32),
-        )
+        distribution = np.array([0.75 * (1 - loudness), 0.25 * (1 - loudness), loudness])
+        shares = np.full(1 + len(waveform) // 16_000, 0.25, np.float32)
+        return Prediction.of(EMOTIONS, distribution, len(waveform) / 16_000, np.full(4, 0.5, np.float32), shares)
 
 
 def main() -> None:

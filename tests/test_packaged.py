@@ -212,23 +212,23 @@ def test_the_card_says_what_the_run_folders_say(installed, run):
     assert scores["uar"]["value"] == pytest.approx(metrics["uar"])
     assert scores["wa"]["value"] == pytest.approx(metrics["wa"])
     assert scores["recall"].keys() == {"happy", "sad", "angry"}
-    assert card["never_heard"] == []
+    assert card["other_corpora"] == []
     # Trained on speakers 3 to 6, validated on 2.
     assert [(data["corpus"], data["speakers"]) for data in card["data"]] == [("table", 5)]
     assert card["provenance"]["run"] == RunFolder(run).read_identity()
     assert Config.of(card["config"], "card") == Config.load(run / "config.yaml")
 
 
-def test_a_run_across_corpora_has_its_scores_on_the_one_never_heard(run, tmp_path):
+def test_a_run_across_corpora_has_its_scores_on_the_other(run, tmp_path):
     across = shutil.copytree(run, tmp_path / "across")
     identity = json.loads((across / "run.json").read_text())
     identity["identity"] |= {"corpus": "table-to-ravdess", "trained_on": "table", "tested_on": "ravdess"}
     (across / "run.json").write_text(json.dumps(identity))
     card = pack(across, [run], "across", tmp_path).card()
     assert card["cross_validated"]["corpus"] == "table"
-    (never_heard,) = card["never_heard"]
-    assert never_heard["corpus"] == "ravdess"
-    assert never_heard["uar"] == card["cross_validated"]["uar"]  # the same predictions here
+    (other,) = card["other_corpora"]
+    assert other["corpus"] == "ravdess"
+    assert other["uar"] == card["cross_validated"]["uar"]  # the same predictions here
 
 
 def test_models_lists_the_facts_of_every_card(installed):
@@ -255,7 +255,7 @@ def test_scores_are_told_with_their_intervals():
         "network": "",
         "data": [],
         "cross_validated": scores,
-        "never_heard": [scores | {"folds": [1], "uar": estimate | {"low": None}}],
+        "other_corpora": [scores | {"folds": [1], "uar": estimate | {"low": None}}],
         "intended_use": [],
         "limits": [],
     }

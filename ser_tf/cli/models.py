@@ -57,7 +57,7 @@ def card_lines(card: Mapping[str, Any]) -> Iterator[str]:
     for data in card["data"]:
         yield f"  learned from     {data['title']}, {data['speakers']} speakers; {data['licence']}: {data['terms']}"
     yield f"  cross-validated  {_scores_in_words(card['cross_validated'])}"
-    for scores in card["never_heard"]:
+    for scores in card["other_corpora"]:
         yield f"  other corpus     {_scores_in_words(scores)}"
     for use in card["intended_use"]:
         yield f"  intended use     {use}"

@@ -1,6 +1,6 @@
 """A recogniser as the server uses it: the content of a file in, an answer as JSON out.
 
-Nothing else of the server knows a recogniser. It needs `emotions`, and a call that gives a `Prediction`.
+Nothing else of the server knows a recogniser. It needs `emotions`, `config`, and a call that gives a `Prediction`.
 """
 
 import io
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser_tf.audio.long_recording import read_long_sound
-from ser_tf.config import SAMPLE_RATE_HZ, Config
+from ser_tf.config import SAMPLE_RATE_HZ
 from ser_tf.errors import UserError
 from ser_tf.serving.segmentation import LONGEST_SECONDS, Timeline, cut, name_segments, timeline_json
 
@@ -38,7 +38,7 @@ class Hearing:
 
     def __init__(self, recogniser: Any, abstention: "Abstention | None" = None) -> None:
         self._recogniser = recogniser
-        self._vad = getattr(recogniser, "config", Config()).vad
+        self._vad = recogniser.config.vad
         self.emotions = tuple(recogniser.emotions)
         self.abstention = abstention
         noise = np.random.default_rng(0).uniform(-0.5, 0.5, SAMPLE_RATE_HZ)

@@ -38,7 +38,7 @@ CARD: dict[str, Any] = {
     "strategy": str,
     "data": [{"corpus": str, "title": str, "licence": str, "terms": str, "speakers": int}],
     "cross_validated": SCORES,
-    "never_heard": [SCORES],
+    "other_corpora": [SCORES],
     "intended_use": [str],
     "limits": [str],
     "config": dict,

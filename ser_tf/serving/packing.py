@@ -69,7 +69,9 @@ def pack(run: Path, folds: Sequence[Path], name: str, folder: Path) -> PackedMod
         "strategy": identity["strategy"],
         "data": _data(source, identity),
         "cross_validated": _scores(folds_table, folds_table.corpus, identity["strategy"]),
-        "never_heard": [_scores(table, identity["tested_on"], identity["strategy"])] if "tested_on" in identity else [],
+        "other_corpora": [_scores(table, identity["tested_on"], identity["strategy"])]
+        if "tested_on" in identity
+        else [],
         "intended_use": [INTENDED_USE, NOT_FOR],
         "limits": limits_of(source, identity, recogniser.emotions),
         "config": recogniser.config.as_mapping(),
