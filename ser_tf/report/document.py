@@ -56,7 +56,7 @@ class Panel:
     name: str
     """Stem of its files, unique in the report; characters that are unsafe in a file name are replaced."""
     alt: str
-    """Text alternative for readers who cannot see the drawing."""
+    """Text alternative, for screen readers."""
     drawing: "Drawing"
 
     def __post_init__(self) -> None:
