@@ -424,3 +424,11 @@ def test_a_table_that_is_not_text_is_refused(tmp_path):
 def test_corpora_need_no_tensorflow():
     code = "import sys, ser_tf.corpora.audit; sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_files_whose_names_are_not_of_the_corpus_are_counted_in_a_warning(tmp_path):
+    write_files(tmp_path, *(f"{name}.wav" for name in RAVDESS_NAMES), "03-02-01-01-01-01-01.wav", "b/noise.ogg")
+    with pytest.warns(
+        UserWarning, match=r"left out: 2 audio files of .* whose names are not of RAVDESS, such as 03-02"
+    ):
+        assert len(open_corpus(tmp_path).utterances) == 2

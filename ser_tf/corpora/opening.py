@@ -4,6 +4,7 @@ File names identify a corpus, in any audio format and at any depth; see `ser_tf.
 """
 
 import os
+import warnings
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
@@ -53,6 +54,9 @@ def open_corpus(root: Path, *, keep_excluded: bool = False) -> Corpus:
 
     Raises:
         UserError: no recordings, no known corpus or two of them, an unknown emotion, or a single speaker or emotion.
+
+    Warns:
+        UserWarning: audio files whose names are not of the corpus are left out.
     """
     root = Path(root)
     if is_table(root):
@@ -62,6 +66,12 @@ def open_corpus(root: Path, *, keep_excluded: bool = False) -> Corpus:
     listing = list_corpus(root)
     for path, problem in listing.unknown.items():
         raise UserError(f"{path}: {problem}. Rename or remove the file")
+    if listing.foreign:
+        warnings.warn(
+            f"left out: {len(listing.foreign)} audio files of {root} whose names are not of {listing.kind.written}, "
+            f"such as {listing.foreign[0].name}; ser-tf audit lists them",
+            stacklevel=1,
+        )
     exclusions = () if keep_excluded else exclusions_among(listing.kind.name, listing.files_of)
     excluded = {exclusion.name for exclusion in exclusions}
     corpus = Corpus(
