@@ -93,6 +93,27 @@ def test_it_answers_as_the_keras_network_on_real_speech(installed, run, shared_d
         expect_equal(found, live(path))
 
 
+@pytest.mark.parametrize("counts", [True, False])  # exports of older versions do not count
+def test_a_batch_gives_each_recording_its_own_ghost_shares(installed, rng, monkeypatch, counts):
+    short, long = ((utterance(seconds, rng), 16_000) for seconds in (0.6, 5))
+    packed = load()
+    own = len(packed(short).ghost_share)
+    assert own < len(packed(long).ghost_share)
+    session = packed._session
+
+    class WithoutGhosts:
+        def run(self, names, inputs):
+            assert counts or len(inputs["length"]) == 1
+            return [
+                0 * value if name == "ghost_share" else value
+                for name, value in zip(names, session.run(names, inputs), strict=True)
+            ]
+
+    monkeypatch.setattr(packed, "_session", WithoutGhosts())
+    monkeypatch.setattr(packed, "_counts", counts)
+    assert len(packed([short, long])[0].ghost_share) == own
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_model_answers(name, rng):
     card = SHIPPED[name].card()

@@ -160,9 +160,13 @@ def precision(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def descriptor_count(frames: int, config: NetworkConfig) -> int:
-    """Number M of descriptors of an utterance of `frames` spectrogram frames: about one per 32, and at least one."""
-    return max(1, _before_final_pool(frames, config) // config.final_pool_time_stride)
+def descriptor_count(frames: Any, config: NetworkConfig) -> Any:
+    """Number M of descriptors of an utterance of `frames` spectrogram frames: about one per 32, and at least one.
+
+    Both are an int, or int32 tensors [B].
+    """
+    count = _before_final_pool(frames, config) // config.final_pool_time_stride
+    return max(1, count) if isinstance(count, int) else keras.ops.maximum(1, count)
 
 
 def frames_per_descriptor(config: NetworkConfig) -> int:
@@ -299,7 +303,7 @@ def _rounded_up(size: Any, stride: int) -> Any:
     return size if stride == 1 else (size + stride - 1) // stride
 
 
-def _before_final_pool(size: int, config: NetworkConfig) -> int:
+def _before_final_pool(size: Any, config: NetworkConfig) -> Any:
     """Remaining frames or bins of `size` before the last pool."""
     size = _rounded_up(size, config.stem_stride) // 2
     for stage in STAGES:

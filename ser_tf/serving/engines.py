@@ -19,6 +19,7 @@ from ser_tf.audio.spectrogram import spectrogram
 from ser_tf.config import Config, SpectrogramConfig
 from ser_tf.corpora.corpus import Corpus
 from ser_tf.errors import UserError, import_extra
+from ser_tf.network.se_resnet import descriptor_count
 from ser_tf.pipeline import SpeechFile, prepare_speech
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.lock import alone_in
@@ -47,15 +48,15 @@ CALIBRATION_RECORDINGS = 100
 class PortableLine:
     """The line of a run from speech on, in float32 and in operations that ONNX and LiteRT support.
 
-    Outputs for B recordings: `probabilities` [B, C] in label order, `embedding` [B, K*D] of unit norm, and
-    `ghost_share` [B, M], 0 beyond a recording's own descriptors.
+    Outputs for B recordings: `probabilities` [B, C] in label order, `embedding` [B, K*D] of unit norm, `ghost_share`
+    [B, M], 0 beyond a recording's own descriptors, and `descriptors` int32 [B], the number of these.
 
     Attributes:
         variables: variables that a saved model of the functions must contain.
     """
 
     def __init__(self, recogniser: Recogniser) -> None:
-        self._config = recogniser.config.spectrogram
+        self._config = recogniser.config
         self._features = recogniser.features
         self._probabilities, own = probabilities_of(recogniser.classifier, tf.float32)
         self.variables = [*(variable.value for variable in recogniser.features.variables), *own]
@@ -63,7 +64,7 @@ class PortableLine:
     def of_speech(self, waveform: tf.Tensor, length: tf.Tensor) -> Tensors:
         """Outputs for speech, float32 [B, N] in [-1, 1] at 16 kHz, of `length` int32 [B] samples each."""
         length = tf.clip_by_value(length, 0, tf.shape(waveform)[1])
-        values, frames = spectrogram(waveform, length, self._config, portable=True)
+        values, frames = spectrogram(waveform, length, self._config.spectrogram, portable=True)
         return self._answers(values, frames)
 
     def of_spectrogram(self, spectrogram: tf.Tensor) -> Tensors:
@@ -76,6 +77,7 @@ class PortableLine:
         return {
             "probabilities": self._probabilities(outputs),
             **{name: outputs[name] for name in ("embedding", "ghost_share")},
+            "descriptors": descriptor_count(frames, self._config.network),
         }
 
 

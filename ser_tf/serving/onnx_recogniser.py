@@ -14,6 +14,8 @@ from ser_tf.serving.recognition import AnyRecogniser, Prediction, refuse_fork
 
 INPUTS = {"waveform", "length"}
 OUTPUTS = ("probabilities", "embedding", "ghost_share")
+COUNT = "descriptors"
+"""The number of a recording's own ghost shares; exports of older versions lack it."""
 BATCH_SAMPLES = MAXIMUM_SPEECH_SECONDS * SAMPLE_RATE_HZ
 """Padded samples of one batch: it takes no more memory than the longest recording alone."""
 
@@ -41,7 +43,7 @@ class OnnxRecogniser(AnyRecogniser):
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads would burn CPU
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-            _check_interface(self._session, len(emotions))
+            self._counts = _check_interface(self._session, len(emotions))
         except Exception as error:
             reason = shortened(" ".join(f"{type(error).__name__}: {error}".split()))
             raise UserError(f"{path}: expected a model in ONNX written by ser-tf; {reason}; {remedy}") from error
@@ -69,7 +71,7 @@ class OnnxRecogniser(AnyRecogniser):
         for name, waveform in waveforms:
             speech = remove_silence(waveform, self.config.vad, name)
             longest = max(len(other.samples) for other in (*batch, speech))
-            if batch and (len(batch) + 1) * longest > BATCH_SAMPLES:
+            if batch and (not self._counts or (len(batch) + 1) * longest > BATCH_SAMPLES):
                 yield from self._of_speech(batch)
                 batch = []
             batch.append(speech)
@@ -82,15 +84,15 @@ class OnnxRecogniser(AnyRecogniser):
         padded = np.zeros((len(batch), lengths.max()), np.float32)
         for row, speech in zip(padded, batch, strict=True):
             row[: len(speech.samples)] = speech.waveform
-        rows = zip(*self._session.run(OUTPUTS, {"waveform": padded, "length": lengths}), strict=True)
-        for length, (distribution, embedding, ghost_share) in zip(lengths.tolist(), rows, strict=True):
-            if len(batch) > 1 and ghost_share.any():
-                ghost_share = np.trim_zeros(ghost_share, "b")  # those of longer recordings
-            yield Prediction.of(self.emotions, distribution, length / SAMPLE_RATE_HZ, embedding, ghost_share)
+        names = (*OUTPUTS, COUNT) if self._counts else OUTPUTS
+        rows = zip(*self._session.run(names, {"waveform": padded, "length": lengths}), strict=True)
+        for length, (distribution, embedding, ghost_share, *count) in zip(lengths.tolist(), rows, strict=True):
+            own = ghost_share[: count[0]] if count else ghost_share
+            yield Prediction.of(self.emotions, distribution, length / SAMPLE_RATE_HZ, embedding, own)
 
 
-def _check_interface(session: Any, emotions: int) -> None:
-    """Raise a ValueError that tells what the model lacks."""
+def _check_interface(session: Any, emotions: int) -> bool:
+    """Whether the model counts descriptors; raise a ValueError that tells what else it lacks."""
     inputs = {value.name for value in session.get_inputs()}
     outputs = {value.name: value.shape for value in session.get_outputs()}
     if inputs != INPUTS or not outputs.keys() >= set(OUTPUTS):
@@ -101,3 +103,4 @@ def _check_interface(session: Any, emotions: int) -> None:
     shape = outputs["probabilities"]
     if len(shape) != 2 or shape[1] != emotions:
         raise ValueError(f"probabilities of shape {shape} for {emotions} emotions")
+    return COUNT in outputs

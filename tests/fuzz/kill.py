@@ -1,6 +1,6 @@
 """`make kill`: kill commands at random moments, start them again, and compare them with undisturbed ones.
 
-    python -m tests.fuzz.kill [--kills 20] [--seed 0]
+    python -m tests.fuzz.kill [--kills 20] [--seed 0] [--command NAME]
 
 Each command is killed that many times, at moments drawn evenly over its undisturbed duration, before it may end. Its
 output must equal that of the undisturbed command.
@@ -48,7 +48,7 @@ def commands(corpus: Path, second: Path, preset: Path, out: Path) -> dict[str, l
             *(*common, "--training.schedule", "cosine", "--training.steps", "40"),
         ],
         "prepare": ["prepare", "--corpus", str(corpus), "--out", str(out)],
-        "export": ["export", str(corpus.parent.parent / "finetune" / "whole"), str(out), "--format", "onnx"],
+        "export": ["export", str(corpus.parent.parent / "run"), str(out), "--format", "onnx"],
     }
 
 
@@ -133,6 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.kill", description=__doc__)
     parser.add_argument("--kills", type=int, default=25, help="of each command")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--command", help="only this one")
     arguments = parser.parse_args()
     scratch = Path(tempfile.mkdtemp(prefix="ser-tf-kill-"))
     os.environ["SER_TF_CACHE"] = str(scratch / "cache")
@@ -142,7 +143,10 @@ def main() -> None:
     generator = random.Random(arguments.seed)
     failed = False
     try:
+        run_until(commands(corpus, second, preset, scratch / "run")["finetune"], None)  # what export exports
         for name in commands(corpus, second, preset, scratch):
+            if arguments.command not in (None, name):
+                continue
             whole, out = scratch / name / "whole", scratch / name / "killed"
             whole.parent.mkdir()
             start = time.monotonic()
