@@ -20,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kind")
+    parser.add_argument("--kind", choices=list(SHARES))
     parser.add_argument("--input", type=int)
     arguments = parser.parse_args()
     scratch = Path(tempfile.mkdtemp(prefix="ser-tf-fuzz-"))
