@@ -13,6 +13,7 @@ from sklearn.utils import estimator_checks
 
 import ser_tf
 from ser_tf.errors import UserError
+from ser_tf.serving import transformer
 
 pytestmark = pytest.mark.usefixtures("shallow")
 CHECKS = [
@@ -53,16 +54,16 @@ def test_the_tags_say_that_it_takes_no_table_of_numbers():
 
 
 def test_a_row_is_the_embedding_of_its_recording_whatever_is_beside_it(run, paths):
-    transformer = ser_tf.EmotionEmbedding(run)
+    embedding = ser_tf.EmotionEmbedding(run)
     few = paths[:4]
-    embeddings = transformer.transform(few)  # without fit: nothing is learnt
+    embeddings = embedding.transform(few)  # without fit: nothing is learnt
     assert embeddings.dtype == np.float32
     recogniser = ser_tf.load(run)
     np.testing.assert_array_equal(embeddings, [recogniser(path).embedding for path in few])
-    np.testing.assert_array_equal(transformer.fit(few).transform(few[::-1]), embeddings[::-1])
-    np.testing.assert_array_equal(transformer.transform(np.array(few)[:, None]), embeddings)
-    np.testing.assert_array_equal(clone(transformer).fit_transform([Path(few[2])]), embeddings[2:3])
-    copied = pickle.dumps(transformer)
+    np.testing.assert_array_equal(embedding.fit(few).transform(few[::-1]), embeddings[::-1])
+    np.testing.assert_array_equal(embedding.transform(np.array(few)[:, None]), embeddings)
+    np.testing.assert_array_equal(clone(embedding).fit_transform([Path(few[2])]), embeddings[2:3])
+    copied = pickle.dumps(embedding)
     assert len(copied) < 1000  # the path, not the network
     np.testing.assert_array_equal(pickle.loads(copied).transform(few[:1]), embeddings[:1])
 
@@ -89,7 +90,10 @@ def test_what_is_no_list_of_paths_is_refused(run, recordings, received):
         ser_tf.EmotionEmbedding(run).fit(recordings)
 
 
-@pytest.mark.parametrize("run", [None, 3])
-def test_a_run_is_asked_for(run):
-    with pytest.raises(UserError, match=rf"^run: expected the folder of a finished run. Received: run={run}$"):
-        ser_tf.EmotionEmbedding(run).fit(["clip.wav"])
+def test_the_model_is_a_name_or_a_path_and_by_default_the_packaged_one(monkeypatch):
+    with pytest.raises(UserError, match=r"^model: expected a name or a path. Received: model=3$"):
+        ser_tf.EmotionEmbedding(3).fit(["clip.wav"])
+    asked = []
+    monkeypatch.setattr(transformer, "load", asked.append)
+    ser_tf.EmotionEmbedding().fit(["clip.wav"])
+    assert asked == [None]

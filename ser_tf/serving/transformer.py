@@ -14,9 +14,9 @@ from ser_tf.serving.loading import load
 
 
 class EmotionEmbedding(TransformerMixin, BaseEstimator):
-    """Turns recordings into the embeddings of a finished run, for any classifier or regressor of scikit-learn.
+    """Turns recordings into the embeddings of a model, for any classifier or regressor of scikit-learn.
 
-    Nothing is learnt, so it transforms without `fit`, and a pickle holds the path of the run alone.
+    Nothing is learnt, so it transforms without `fit`, and a pickle holds only the model's name or path.
 
     Example:
         >>> svm = make_pipeline(ser_tf.EmotionEmbedding("runs/mine"), SVC())  # doctest: +SKIP
@@ -24,17 +24,17 @@ class EmotionEmbedding(TransformerMixin, BaseEstimator):
         array(['awake'], dtype='<U5')
 
     Args:
-        run: folder of a finished run or of an export, as for `ser_tf.load`.
+        model: a packaged model, a run or an export, as for `ser_tf.load`.
     """
 
-    def __init__(self, run: str | Path | None = None) -> None:
-        self.run = run
+    def __init__(self, model: str | Path | None = None) -> None:
+        self.model = model
 
     def fit(self, X: Iterable[Any], y: Any = None) -> Self:
-        """Load the run; the recordings are not read.
+        """Load the model; the recordings are not read.
 
         Raises:
-            UserError: there is no such run, or `X` is no list of paths.
+            UserError: there is no such model, or `X` is no list of paths.
         """
         _paths(X)
         self._load()
@@ -50,7 +50,7 @@ class EmotionEmbedding(TransformerMixin, BaseEstimator):
             float32 [N, K*D], each row of unit norm.
 
         Raises:
-            UserError: a recording cannot be read or is silent; there is no such run; or `X` is no list of paths.
+            UserError: a recording cannot be read or is silent; there is no such model; or `X` is no list of paths.
         """
         paths = _paths(X)
         if not hasattr(self, "_recogniser"):
@@ -58,9 +58,9 @@ class EmotionEmbedding(TransformerMixin, BaseEstimator):
         return np.stack([self._recogniser(path).embedding for path in paths])
 
     def _load(self) -> None:
-        if not isinstance(self.run, str | Path):
-            raise UserError(f"run: expected the folder of a finished run. Received: run={quoted(self.run)}")
-        self._recogniser = load(self.run)
+        if not isinstance(self.model, str | Path | None):
+            raise UserError(f"model: expected a name or a path. Received: model={quoted(self.model)}")
+        self._recogniser = load(self.model)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "_recogniser"}
