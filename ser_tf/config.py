@@ -225,6 +225,9 @@ class TrainingConfig:
     label_smoothing: float = 0.0
     """Share of each target that the softmax loss spreads evenly over all classes."""
     crop_seconds: float = 2.5
+    crop_variation: float = 0.0
+    """Each batch draws one of five crop lengths, from (1 - this) to (1 + this) times `crop_seconds`. With crops of one
+    length, the network recognises shorter and longer speech worse. Pre-training on speakers does not vary."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     seed: int = 0
 
@@ -237,7 +240,9 @@ class TrainingConfig:
         _expect(self, at_least=0, at_most=1, names=("learning_rate_factor", "weight_decay"))
         _expect(self, at_least=0, at_most=0.9999, names=("average_momentum", "label_smoothing"))
         _expect(self, at_least=0, at_most=2**32 - 1, names=("seed",))
-        _expect(self, at_least=SHORTEST_CROP_SECONDS, at_most=60, names=("crop_seconds",))
+        _expect(self, at_least=0, at_most=0.9, names=("crop_variation",))
+        shortest = SHORTEST_CROP_SECONDS / (1 - self.crop_variation)
+        _expect(self, at_least=shortest, at_most=60 / (1 + self.crop_variation), names=("crop_seconds",))
         if self.average_momentum > 0 and self.schedule != "cosine":
             raise UserError(
                 "average_momentum: expected 0 with the schedule step, which keeps the weights of one epoch. Received: "
@@ -338,6 +343,7 @@ PRESETS: dict[str, Config] = {
             steps_from_weights=1500,
             label_smoothing=0.1,
             crop_seconds=2.0,
+            crop_variation=0.5,
         ),
     ),
     "tiny": Config(

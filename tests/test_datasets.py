@@ -1,4 +1,5 @@
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -105,15 +106,31 @@ AUGMENTED = AugmentationConfig(
 
 
 @pytest.mark.parametrize("augmentation", [AugmentationConfig(), AUGMENTED], ids=["plain", "augmented"])
-def test_a_seed_gives_the_same_batches_and_resuming_goes_on(prepare, augmentation):
+@pytest.mark.parametrize("variation", [0, 0.5])
+def test_a_seed_gives_the_same_batches_and_resuming_goes_on(prepare, augmentation, variation):
     speech = prepare(*range(6_000, 16_000, 1_000))  # 10 utterances: 3 batches an epoch
-    config = config_with(augmentation)
+    config = config_with(augmentation, crop_variation=variation)
     labels = labels_of(speech)
     first = taken(training_dataset(speech, labels, config), 9)
     assert_equal(taken(training_dataset(speech, labels, config), 9), first)
     assert_equal(taken(training_dataset(speech, labels, config, first_epoch=1), 6), first[3:])
     different = taken(training_dataset(speech, labels, config_with(augmentation, seed=1)), 1)
-    assert (different[0][0] != first[0][0]).any()
+    assert different[0][0].shape != first[0][0].shape or (different[0][0] != first[0][0]).any()
+
+
+def test_each_batch_has_one_of_five_crop_lengths(prepare):
+    speech = prepare(*[12_000] * 8)
+    batches = taken(training_dataset(speech, labels_of(speech), config_with(crop_variation=0.5)), 60)
+    for values, frames, _ in batches:
+        assert frames.tolist() == [values.shape[1]] * 4
+    counts = Counter(values.shape[1] for values, _, _ in batches)
+    # 1 + (N - 512) // 160 for 0.25, 0.375, 0.5, 0.625 and 0.75 s. 60 batches miss a length with a chance of 8e-6.
+    assert sorted(counts) == [22, 35, 47, 60, 72]
+    whole = np.stack([speech_of(item) for item in speech])
+    expected, _ = spectrogram(tf.constant(whole), tf.fill([8], 12_000), config_with().spectrogram)
+    longest = next(values for values, _, _ in batches if values.shape[1] == 72)  # as long as the speech
+    for row in longest:
+        assert np.abs(expected - row).max(axis=(1, 2)).min() < 1e-4
 
 
 def test_augmentation_reaches_the_spectrogram(prepare):

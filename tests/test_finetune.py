@@ -25,6 +25,7 @@ from ser_tf.corpora.folds import load_scheme
 from ser_tf.corpora.opening import open_corpus
 from ser_tf.errors import UserError
 from ser_tf.network.se_resnet import precision
+from ser_tf.pipeline import training_dataset
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.weights import read_provenance
 from ser_tf.strategies import Strategy
@@ -385,6 +386,28 @@ def test_an_epoch_is_a_line_with_its_loss_and_score(task_of, small, tmp_path, ca
     assert lines[::2] == ["Epoch 1/2", "Epoch 2/2"]
     for line in lines[1::2]:
         assert re.search(r"s/step - loss: \d\.\d+ - validation_uar: \d\.\d+$", line), line
+
+
+def test_statistics_of_normalisation_fit_crops_without_augmentation(task_of, small, tmp_path, monkeypatch):
+    noisy = changed(small, "augmentation", noise_probability=1.0, noise_snr_db=(-20.0, -20.0))
+    task = task_of("S1", config=changed(noisy, "training", maximum_epochs=1))
+    side = task.side(task.fold.train)
+    (clean,) = (inputs for inputs, _ in training_dataset(side.speech, side.labels, small).take(1))
+
+    def misfit(name: str) -> float:
+        """Largest difference between embeddings by moving statistics and by those of a clean batch."""
+        network, _ = train_fold(task, RunFolder(tmp_path / name), report=print)
+        given = network.embedding(clean, training=False)["embedding"]
+        return float(np.abs(given - network.embedding(clean, training=True)["embedding"]).max())
+
+    settled = misfit("settled")
+    monkeypatch.setattr(FoldNetwork, "settle", lambda *arguments: None)
+    assert settled < 0.3 * misfit("unsettled")
+
+
+def test_statistics_of_training_without_augmentation_are_kept(task_of, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(FoldNetwork, "settle", lambda *arguments: pytest.fail("the statistics changed"))
+    train_fold(task_of("S1", config=changed(small, "training", maximum_epochs=1)), RunFolder(tmp_path), report=print)
 
 
 def test_a_finished_run_is_left_alone(finetuned, task_of, monkeypatch):

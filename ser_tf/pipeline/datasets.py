@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +19,8 @@ PADDED_SAMPLES = (SAMPLE_RATE_HZ * np.array([1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 
 """Whole utterances are padded to the next of these lengths, so that the network receives few shapes."""
 FULL_BATCH_SECONDS = 5
 """Batches of longer utterances are smaller, so they need no more memory."""
+CROP_LENGTHS = 5
+"""Different lengths of training crops, if they vary."""
 THREADS = min(4, os.cpu_count() or 1)
 READ_AHEAD_BATCHES = 4
 
@@ -32,7 +35,7 @@ def training_dataset(
 
     Every draw depends only on the seed, the epoch and the position in the epoch: a dataset that starts at epoch 7
     yields the same batches as one that started at epoch 0. Balanced batches hold every emotion, independent of
-    `labels`.
+    `labels`. With `crop_variation`, each batch draws the length of its crops.
 
     Args:
         speech: the training utterances.
@@ -50,27 +53,36 @@ def training_dataset(
     training = config.training
     deal(speech, training, first_epoch)  # raise here: a worker thread of the pipeline would report it too late
 
-    def epochs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    lengths = _crop_lengths(config)
+
+    def epochs() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         epoch = first_epoch
         while True:
-            utterances = deal(speech, training, epoch).ravel()
-            places = np.arange(len(utterances), dtype=np.int64)
-            yield utterances, np.stack([np.full_like(places, training.seed), (epoch << 32) + places], axis=1)
+            dealt = deal(speech, training, epoch)
+            places = np.arange(dealt.size, dtype=np.int64)
+            seeds = np.stack([np.full_like(places, training.seed), (epoch << 32) + places], axis=1)
+            drawn = np.random.default_rng([training.seed, epoch, 1]).integers(
+                len(lengths), size=(len(dealt), 1), dtype=np.int32
+            )
+            yield dealt.ravel(), seeds, np.broadcast_to(drawn, dealt.shape).ravel()
             epoch += 1
 
     paths = tf.constant([str(file.path) for file in speech])
     classes = tf.constant(labels, tf.int32)
-    samples = crop_samples(config)
+    samples = tf.constant([crop_samples(length) for length in lengths])
 
-    def crop(utterance: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def crop(utterance: tf.Tensor, seed: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, ...]:
         crop_seed, change_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-        cropped = random_crop(_read(tf.gather(paths, utterance)), samples, crop_seed)
-        return cropped, draws(change_seed, config.augmentation), tf.gather(classes, utterance)
+        cropped = random_crop(_read(tf.gather(paths, utterance)), tf.gather(samples, length), crop_seed)
+        return cropped, length, draws(change_seed, config.augmentation), tf.gather(classes, utterance)
 
-    def batch(crops: tf.Tensor, numbers: tf.Tensor, batch_labels: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        return crop_inputs(crops, numbers, config), batch_labels
+    def batch(
+        crops: tf.Tensor, length: tf.Tensor, numbers: tf.Tensor, batch_labels: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        inputs = [partial(crop_inputs, crops, numbers, of_length) for of_length in lengths]
+        return tf.switch_case(length[0], inputs), batch_labels
 
-    signature = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, 2], tf.int64))
+    signature = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, 2], tf.int64), tf.TensorSpec([None], tf.int32))
     return (
         tf.data.Dataset.from_generator(epochs, output_signature=signature)
         .unbatch()
@@ -80,6 +92,16 @@ def training_dataset(
         .prefetch(READ_AHEAD_BATCHES)
         .with_options(pipeline_options())
     )
+
+
+def _crop_lengths(config: Config) -> list[Config]:
+    """The configuration with each length of `crop_variation`."""
+    training = config.training
+    factors = 1 + training.crop_variation * np.linspace(-1, 1, CROP_LENGTHS) if training.crop_variation else [1.0]
+    return [
+        replace(config, training=replace(training, crop_seconds=float(factor * training.crop_seconds)))
+        for factor in factors
+    ]
 
 
 def crop_samples(config: Config) -> int:
@@ -101,6 +123,7 @@ def crop_inputs(crops: tf.Tensor, numbers: tf.Tensor, config: Config) -> dict[st
     Returns:
         {"spectrogram": float32 [B, T, bins], "frames": int32 [B], all T}.
     """
+    crops = tf.ensure_shape(crops, [None, crop_samples(config)])
     batch = tf.shape(crops)[0]
     magnitude, _ = magnitudes(crops, tf.fill([batch], crops.shape[1]), config.spectrogram)
     frames = config.spectrogram.frames(round(config.training.crop_seconds * SAMPLE_RATE_HZ))
@@ -227,12 +250,12 @@ def _read(path: tf.Tensor) -> tf.Tensor:
     return tf.cast(samples, tf.float32) / INT16_SCALE
 
 
-def random_crop(speech: tf.Tensor, crop_samples: int, seed: tf.Tensor) -> tf.Tensor:
+def random_crop(speech: tf.Tensor, crop_samples: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """A random part of `crop_samples`; shorter speech is repeated first."""
     repeats = -(-crop_samples // tf.size(speech))
     repeated = tf.tile(speech, [repeats])
     start = tf.random.stateless_uniform([], seed, 0, tf.size(repeated) - crop_samples + 1, tf.int32)
-    return tf.ensure_shape(repeated[start : start + crop_samples], [crop_samples])
+    return repeated[start : start + crop_samples]
 
 
 def pipeline_options() -> tf.data.Options:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from ser_tf.classifier import epoch_uar, fit_softmax, fit_svm
+from ser_tf.config import AugmentationConfig
 from ser_tf.metrics import unweighted_average_recall
 from ser_tf.pipeline import training_dataset
 from ser_tf.runs.folder import WRITTEN, RunFolder
@@ -166,6 +167,8 @@ class _EpochEnd(keras.callbacks.Callback):
         logs["learning_rate"] = float(self.network.trained.optimizer.learning_rate)
         with self.network.averaged():
             is_scored = self.schedule.is_scored(epoch)
+            if is_scored and self.task.config.augmentation != AugmentationConfig():
+                self.network.settle(self.training.speech, self.training.labels, self.task.config)
             logs["validation_uar"] = self._validation_uar() if is_scored else math.nan
             self.progress.epochs.append({name: float(value) for name, value in logs.items()})
             if is_scored and self.schedule.kept_epoch(self.progress) == epoch:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import keras
 import numpy as np
 
-from ser_tf.config import Config
+from ser_tf.config import AugmentationConfig, Config
 from ser_tf.errors import UserError
 from ser_tf.network.losses import AnchorLoss, EmotionTripletLoss, SmoothedCrossEntropy, TripletLoss
 from ser_tf.network.se_resnet import (
@@ -16,10 +17,13 @@ from ser_tf.network.se_resnet import (
     with_softmax_head,
     without_padding,
 )
-from ser_tf.pipeline import SpeechFile, evaluation_batches
+from ser_tf.pipeline import SpeechFile, evaluation_batches, training_dataset
 from ser_tf.training.fitting import make_deterministic, optimizer_of
 from ser_tf.training.fold_task import FoldTask
 from ser_tf.training.monitor import metric_monitors
+
+SETTLING_BATCHES = 30
+"""They leave 0.9 ** 30 = 4 % of the statistics of training."""
 
 
 class FoldNetwork:
@@ -93,6 +97,20 @@ class FoldNetwork:
         finally:
             for variable, value in zip(variables, latest, strict=True):
                 variable.assign(value)
+
+    def settle(self, speech: Sequence[SpeechFile], labels: np.ndarray, config: Config) -> None:
+        """Estimate the statistics of batch normalisation again, on crops without augmentation (Wu and Johnson 2021).
+
+        Those of training are of augmented crops, and do not fit the recordings that are named later.
+
+        Args:
+            speech: the training utterances.
+            labels: int [N], the class of each.
+            config: as for training.
+        """
+        clean = training_dataset(speech, labels, replace(config, augmentation=AugmentationConfig()))
+        for inputs, _ in clean.take(SETTLING_BATCHES).as_numpy_iterator():
+            self.trained(inputs, training=True)
 
     def describe(self, speech: Sequence[SpeechFile], config: Config) -> dict[str, np.ndarray]:
         """Embeddings [N, K*D], and logits [N, C] if there is a softmax head, in the order of `speech`."""
