@@ -24,6 +24,7 @@ from ser_tf.serving.onnx_recogniser import BATCH_SAMPLES
 pytest.importorskip("tf2onnx")
 from ser_tf.config import Config
 from ser_tf.serving import packing
+from ser_tf.serving.engines import ONNX_OPSET
 from ser_tf.serving.packing import pack, store_large_weights_in_16_bits
 from ser_tf.serving.predict import load_run
 
@@ -349,7 +350,8 @@ def test_a_model_of_something_else_is_refused(installed):
     onnx = pytest.importorskip("onnx")
     node = onnx.helper.make_node("Identity", ["a"], ["b"])
     ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "ab"]
-    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", ends[:1], ends[1:]), ir_version=8)
+    graph = onnx.helper.make_graph([node], "g", ends[:1], ends[1:])
+    model = onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", ONNX_OPSET)])
     path = installed / "crema_d.onnx"
     for content, reason in (
         (model.SerializeToString(), "ValueError: inputs a and outputs b in place of length, waveform and embedding, "),
