@@ -33,6 +33,7 @@ from ser_tf.training import finetune as finetuning
 from ser_tf.training.finetune import finetune, train_fold
 from ser_tf.training.fold_network import METRIC_LOSSES, FoldNetwork
 from ser_tf.training.fold_task import FoldTask
+from ser_tf.training.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
@@ -403,6 +404,27 @@ def test_statistics_of_normalisation_fit_crops_without_augmentation(task_of, sma
     settled = misfit("settled")
     monkeypatch.setattr(FoldNetwork, "settle", lambda *arguments: None)
     assert settled < 0.3 * misfit("unsettled")
+
+
+def test_an_interrupted_run_with_augmentation_ends_like_an_undisturbed_one(task_of, small, tmp_path, monkeypatch):
+    noisy = changed(small, "augmentation", noise_probability=0.5, time_stretch=0.1)
+    task = task_of("S1", config=changed(noisy, "training", maximum_epochs=3, crop_variation=0.3))
+    whole, halted = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "halted")
+    train_fold(task, whole, report=print)
+    save = Progress.save
+
+    def save_and_halt(progress, path, variables):
+        save(progress, path, variables)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Progress, "save", save_and_halt)
+        train_fold(task, halted, report=print)
+    assert len(rows_of(halted.log)) == 1
+    train_fold(task, halted, report=print)
+    assert halted.log.read_text() == whole.log.read_text()
+    expected, found = weights_in(whole.weights), weights_in(halted.weights)
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
 def test_statistics_of_training_without_augmentation_are_kept(task_of, small, tmp_path, monkeypatch):

@@ -31,7 +31,8 @@ SMALL = """
 spectrogram: {compression: log}
 network:
   {width: 0.125, stem_stride: 2, final_pool_time_stride: 1, squeeze_reduction: 4, descriptor_size: 8, clusters: 2}
-training: {crop_seconds: 0.5, batch_size: 6, maximum_epochs: 6, patience_epochs: 6}
+augmentation: {noise_probability: 0.5, time_stretch: 0.1, time_masks: 1, time_mask_frames: 5}
+training: {crop_seconds: 0.5, crop_variation: 0.3, batch_size: 6, maximum_epochs: 6, patience_epochs: 6}
 """
 TIMED = {"run.json", "checksums.sha256", "preparation.json", "provenance.json", "model_card.md"}
 """Files with times, paths or versions."""
