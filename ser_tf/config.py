@@ -317,15 +317,15 @@ class Config:
 
 
 _AUGMENTATION = AugmentationConfig(
-    time_stretch=0.22,
-    frequency_warp=0.15,
-    equaliser_tilt=0.5,
-    equaliser_ripple=0.3,
-    noise_probability=0.5,
-    noise_snr_db=(5.0, 40.0),
-    time_masks=2,
+    time_stretch=0.12,
+    frequency_warp=0.08,
+    equaliser_tilt=0.25,
+    equaliser_ripple=0.15,
+    noise_probability=0.25,
+    noise_snr_db=(15.0, 50.0),
+    time_masks=1,
     time_mask_frames=25,
-    frequency_masks=2,
+    frequency_masks=1,
     frequency_mask_bins=28,
 )
 
