@@ -1,5 +1,6 @@
 """The measured networks. Their weights are random, since training changes neither time nor memory."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ SVM_UTTERANCES = 1024
 def ready_to_train(
     corpus: Corpus, config: Config, strategy: str = "S5"
 ) -> tuple[FoldTask, FoldNetwork, tf.data.Dataset]:
-    """Fold 1 of a strategy: the task, its compiled network, and its endless training batches."""
+    """Fold 1 of a strategy: the task, its compiled network, and its endless training batches of one crop length."""
+    config = replace(config, training=replace(config.training, crop_variation=0.0))  # timings of equal batches
     task = FoldTask.make(corpus, load_scheme("complete", corpus), 1, strategy, config, weights=None)
     make_deterministic(task.config.training.seed)
     training = task.side(task.fold.train)

@@ -53,7 +53,7 @@ def training_dataset(
     training = config.training
     deal(speech, training, first_epoch)  # raise here: a worker thread of the pipeline would report it too late
 
-    lengths = _crop_lengths(config)
+    configs = _of_each_crop_length(config)
 
     def epochs() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         epoch = first_epoch
@@ -61,15 +61,14 @@ def training_dataset(
             dealt = deal(speech, training, epoch)
             places = np.arange(dealt.size, dtype=np.int64)
             seeds = np.stack([np.full_like(places, training.seed), (epoch << 32) + places], axis=1)
-            drawn = np.random.default_rng([training.seed, epoch, 1]).integers(
-                len(lengths), size=(len(dealt), 1), dtype=np.int32
-            )
+            generator = np.random.default_rng([training.seed, epoch, 1])
+            drawn = generator.integers(len(configs), size=(len(dealt), 1), dtype=np.int32)
             yield dealt.ravel(), seeds, np.broadcast_to(drawn, dealt.shape).ravel()
             epoch += 1
 
     paths = tf.constant([str(file.path) for file in speech])
     classes = tf.constant(labels, tf.int32)
-    samples = tf.constant([crop_samples(length) for length in lengths])
+    samples = tf.constant([crop_samples(of_length) for of_length in configs])
 
     def crop(utterance: tf.Tensor, seed: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, ...]:
         crop_seed, change_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
@@ -79,7 +78,7 @@ def training_dataset(
     def batch(
         crops: tf.Tensor, length: tf.Tensor, numbers: tf.Tensor, batch_labels: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        inputs = [partial(crop_inputs, crops, numbers, of_length) for of_length in lengths]
+        inputs = [partial(crop_inputs, crops, numbers, of_length) for of_length in configs]
         return tf.switch_case(length[0], inputs), batch_labels
 
     signature = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, 2], tf.int64), tf.TensorSpec([None], tf.int32))
@@ -94,14 +93,11 @@ def training_dataset(
     )
 
 
-def _crop_lengths(config: Config) -> list[Config]:
-    """The configuration with each length of `crop_variation`."""
+def _of_each_crop_length(config: Config) -> list[Config]:
+    """The configuration with each `crop_seconds` that `crop_variation` allows."""
     training = config.training
-    factors = 1 + training.crop_variation * np.linspace(-1, 1, CROP_LENGTHS) if training.crop_variation else [1.0]
-    return [
-        replace(config, training=replace(training, crop_seconds=float(factor * training.crop_seconds)))
-        for factor in factors
-    ]
+    seconds = training.crop_seconds * np.unique(1 + training.crop_variation * np.linspace(-1, 1, CROP_LENGTHS))
+    return [replace(config, training=replace(training, crop_seconds=length)) for length in seconds.tolist()]
 
 
 def crop_samples(config: Config) -> int:
