@@ -130,6 +130,12 @@ class AugmentationConfig:
         if not all(-100 <= ratio <= 100 for ratio in self.noise_snr_db):
             raise UserError(f"noise_snr_db: expected -100 to 100. Received: noise_snr_db={self.noise_snr_db}")
 
+    @property
+    def is_on(self) -> bool:
+        """Whether any change can happen."""
+        strengths = (self.time_stretch, self.frequency_warp, self.equaliser_tilt, self.equaliser_ripple)
+        return any((*strengths, self.noise_probability, self.time_masks, self.frequency_masks))
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -316,30 +322,16 @@ class Config:
         return _from_mapping(cls, mapping, where)
 
 
-_AUGMENTATION = AugmentationConfig(
-    time_stretch=0.12,
-    frequency_warp=0.08,
-    equaliser_tilt=0.25,
-    equaliser_ripple=0.15,
-    noise_probability=0.25,
-    noise_snr_db=(15.0, 50.0),
-    time_masks=1,
-    time_mask_frames=25,
-    frequency_masks=1,
-    frequency_mask_bins=28,
-)
-
 PRESETS: dict[str, Config] = {
     "paper": Config(),
     "compact": Config(
         spectrogram=SpectrogramConfig(compression="log"),
-        augmentation=_AUGMENTATION,
         network=NetworkConfig(width=0.25, channel_multiple=16, stem_stride=2, final_pool_time_stride=1),
         training=TrainingConfig(
             schedule="cosine",
             learning_rate=2e-3,
             learning_rate_from_weights=1e-3,
-            steps=4000,
+            steps=3000,
             steps_from_weights=1500,
             label_smoothing=0.1,
             crop_seconds=2.0,

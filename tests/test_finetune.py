@@ -427,9 +427,24 @@ def test_an_interrupted_run_with_augmentation_ends_like_an_undisturbed_one(task_
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
-def test_statistics_of_training_without_augmentation_are_kept(task_of, small, tmp_path, monkeypatch):
-    monkeypatch.setattr(FoldNetwork, "settle", lambda *arguments: pytest.fail("the statistics changed"))
-    train_fold(task_of("S1", config=changed(small, "training", maximum_epochs=1)), RunFolder(tmp_path), report=print)
+@pytest.mark.parametrize(
+    ("parameters", "settles"),
+    [
+        ({}, False),
+        ({"schedule": "cosine"}, True),
+        ({"noise_snr_db": (15.0, 50.0)}, False),  # of no noise
+        ({"time_masks": 1}, True),
+    ],
+)
+def test_statistics_settle_for_last_weights_and_after_augmentation(
+    task_of, small, tmp_path, monkeypatch, parameters, settles
+):
+    calls = []
+    monkeypatch.setattr(FoldNetwork, "settle", lambda *arguments: calls.append(arguments))
+    part = "training" if "schedule" in parameters else "augmentation"
+    config = changed(changed(small, "training", maximum_epochs=1, steps=1), part, **parameters)
+    train_fold(task_of("S1", config=config), RunFolder(tmp_path), report=print)
+    assert bool(calls) == settles
 
 
 def test_a_finished_run_is_left_alone(finetuned, task_of, monkeypatch):

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 
 from ser_tf.classifier import epoch_uar, fit_softmax, fit_svm
-from ser_tf.config import AugmentationConfig
 from ser_tf.metrics import unweighted_average_recall
 from ser_tf.pipeline import training_dataset
 from ser_tf.runs.folder import WRITTEN, RunFolder
@@ -161,13 +160,14 @@ class _EpochEnd(keras.callbacks.Callback):
         self.task, self.run, self.network, self.progress = task, run, network, progress
         self.training, self.validation = training, validation
         self.schedule = task.schedule()
+        self.settles = task.config.training.schedule == "cosine" or task.config.augmentation.is_on
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {} if logs is None else logs
         logs["learning_rate"] = float(self.network.trained.optimizer.learning_rate)
         with self.network.averaged():
             is_scored = self.schedule.is_scored(epoch)
-            if is_scored and self.task.config.augmentation != AugmentationConfig():
+            if is_scored and self.settles:
                 self.network.settle(self.training.speech, self.training.labels, self.task.config)
             logs["validation_uar"] = self._validation_uar() if is_scored else math.nan
             self.progress.epochs.append({name: float(value) for name, value in logs.items()})

@@ -101,7 +101,7 @@ class FoldNetwork:
     def settle(self, speech: Sequence[SpeechFile], labels: np.ndarray, config: Config) -> None:
         """Estimate the statistics of batch normalisation again, on crops without augmentation (Wu and Johnson 2021).
 
-        Those of training are of augmented crops, and do not fit the recordings that are named later.
+        Those of training lag behind the weights, and crops with augmentation differ from the recordings named later.
 
         Args:
             speech: the training utterances.
