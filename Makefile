@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 VENV_TFIO ?= .venv-tfio
+VENV_OLDEST ?= .venv-oldest
+TESTED_EXTRAS = test pretraining jax notebooks report m4a hub onnx litert openvino serve
 SER_TF = $(VENV)/bin/ser-tf
 
 STRATEGY ?= S5
@@ -28,8 +30,8 @@ DEMO = runs/demo
 DEMO_RUN = $(DEMO)/$(if $(CORPUS),run-own,run)
 DEMO_CORPUS = $(or $(CORPUS),$(DEMO)/corpus)
 
-.PHONY: setup demo model train-model pack-model pretrain finetune research-model evaluate report test test-ray test-tfio \
-	browser lint bench fuzz kill clean
+.PHONY: setup demo model train-model pack-model pretrain finetune research-model evaluate report test test-oldest test-ray \
+	test-tfio browser lint bench fuzz kill clean
 
 setup: $(VENV)/installed
 
@@ -45,6 +47,15 @@ $(VENV)/installed-%: setup.cfg $(VENV)/installed
 $(VENV_TFIO)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV_TFIO)
 	$(VENV_TFIO)/bin/pip install --quiet --editable ".[tfio]" tensorflow==2.17.1 pytest hypothesis
+	@touch $@
+
+# The oldest versions that setup.cfg allows.
+$(VENV_OLDEST)/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV_OLDEST)
+	$(VENV_OLDEST)/bin/pip install --quiet uv
+	$(VENV_OLDEST)/bin/uv pip install --quiet --python $(VENV_OLDEST)/bin/python --resolution lowest-direct \
+		--requirements setup.cfg $(TESTED_EXTRAS:%=--extra %)
+	$(VENV_OLDEST)/bin/uv pip install --quiet --python $(VENV_OLDEST)/bin/python --no-deps --editable .
 	@touch $@
 
 # Synthesise a corpus (or use CORPUS), train a small network with the emotion triplet loss, and name the emotion of five
@@ -90,10 +101,11 @@ evaluate: setup
 report: $(VENV)/installed-report
 	$(SER_TF) report $(RUNS) --out "$(OUT)" $(if $(CORPUS),--corpus "$(CORPUS)")
 
-test: $(VENV)/installed-test $(VENV)/installed-pretraining $(VENV)/installed-jax $(VENV)/installed-notebooks \
-		$(VENV)/installed-report $(VENV)/installed-m4a $(VENV)/installed-hub $(VENV)/installed-onnx \
-		$(VENV)/installed-litert $(VENV)/installed-openvino $(VENV)/installed-serve
+test: $(TESTED_EXTRAS:%=$(VENV)/installed-%)
 	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/test_ray_engine.py
+
+test-oldest: $(VENV_OLDEST)/installed
+	$(VENV_OLDEST)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/test_ray_engine.py
 
 test-tfio: $(VENV_TFIO)/installed
 	$(VENV_TFIO)/bin/pytest tests/test_tfio.py
