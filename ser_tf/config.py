@@ -108,8 +108,8 @@ class AugmentationConfig:
     equaliser_tilt: float = 0.0
     """Standard deviation of the gain from the lowest to the highest frequency, in nepers."""
     equaliser_ripple: float = 0.0
-    """Standard deviation of the first cosine of the gain over frequency, in nepers; the second has half
-    of it, the third a third."""
+    """Strength of a random ripple of the gain over frequency: standard deviation of its first cosine, in nepers; the
+    second has half of it, the third a third."""
     noise_probability: float = 0.0
     """Share of crops with noise: the mean power of white or pink noise, equally often."""
     noise_snr_db: tuple[float, float] = (5.0, 25.0)
@@ -183,7 +183,8 @@ class LossConfig:
 
     mining: Literal["hard", "semihard", "all"] = "all"
     alpha: float = 0.1
-    """Margin between positive and related samples, or negative ones in the plain triplet loss."""
+    """Margin between positives (same emotion) and related samples (same polarity, different emotion); in the plain
+    triplet loss, between positives and negatives."""
     beta: float = 0.15
     """Margin between related and negative samples."""
     neutral: Literal["excluded", "negative"] = "excluded"
@@ -267,8 +268,8 @@ class PretrainingConfig:
     scale: float = 30.0
     """For am_softmax: factor on all cosines."""
     held_out: float = 0.15
-    """Held-out speakers: below 1 a share of those with at least two recordings, otherwise a number. Half of them select
-    the epoch, half are tested."""
+    """Held-out speakers: below 1 a share of those with at least two recordings, otherwise a number. Half of them score
+    the epochs, half are tested; with --trial-list all of them score the epochs."""
     trials: int = 4000
     """Maximum number of pairs of recordings compared on each side."""
 

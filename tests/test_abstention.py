@@ -88,7 +88,7 @@ def test_what_it_comes_to_is_told_of_who_chose_it_and_of_who_did_not(run):
     assert str(abstention) == (
         "abstains below a probability of 0.5800. Validation speakers (2): 82.5 % answered, 9.1 % of those wrong; this "
         "may be optimistic, since they also chose the temperature and, in some runs, the epoch and the SVM's "
-        "parameters. Test speakers (2), who chose nothing: 75.0 % answered, 33.3 % of those wrong"
+        "parameters. Test speakers (2), not used for any choice: 75.0 % answered, 33.3 % of those wrong"
     )
 
 

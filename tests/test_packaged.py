@@ -261,7 +261,7 @@ def test_models_lists_the_facts_of_every_card(installed):
     assert answer.stdout.startswith(f"{packaged.DEFAULT}  {installed / packaged.DEFAULT}.onnx, ")
     for fact in (
         "emotions         happy, sad, angry",
-        "learned from     recordings of the user's own (table), 5 speakers; not known to ser_tf: ask whoever",
+        "data             recordings of the user's own (table), 5 speakers; not known to ser_tf: ask whoever",
         f"cross-validated  table: UAR {100 * uar:.1f} %, accuracy ",
         "intended use     Not for decisions about people",
         "limits           It always answers with one of its 3 emotions",

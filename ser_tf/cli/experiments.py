@@ -133,11 +133,11 @@ class CrossCorpus:
     scheme: str = "complete"
     """Scheme of folds of the training corpus."""
     fold: int = 1
-    """Its validation speakers validate; all others are trained on."""
+    """Its validation speakers are for validation; the network trains on all others."""
     weights: Path | None = None
     """Start from these weights (embedding.weights.h5 of a run)."""
     preset: str = "compact"
-    """paper, compact, tiny, or a configuration in YAML; the options below change single parameters."""
+    """paper, compact, tiny, vggvox, or a configuration in YAML; the options below change single parameters."""
     config: Method = field(default_factory=Config)
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
     """Run folder; by default runs/CORPUS-to-CORPUS-foldN-STRATEGY-PRESET-seedN."""

@@ -55,7 +55,7 @@ def card_lines(card: Mapping[str, Any]) -> Iterator[str]:
     yield f"  emotions         {', '.join(card['emotions'])}"
     yield f"  network          {card['network']}"
     for data in card["data"]:
-        yield f"  learned from     {data['title']}, {data['speakers']} speakers; {data['licence']}: {data['terms']}"
+        yield f"  data             {data['title']}, {data['speakers']} speakers; {data['licence']}: {data['terms']}"
     yield f"  cross-validated  {_scores_in_words(card['cross_validated'])}"
     for scores in card["other_corpora"]:
         yield f"  other corpus     {_scores_in_words(scores)}"

@@ -36,8 +36,8 @@ class Predict:
     format: Literal["table", "csv", "json"] = "table"
     """json: one object per line."""
     risk: float | None = None
-    """Abstain at low probability: below the lowest threshold at which no more than this share of the answers was wrong
-    on the model's validation speakers."""
+    """Largest accepted share of wrong answers, such as 0.3. Answers below a threshold of probability are marked as
+    abstained; the model's validation speakers choose the threshold."""
     timeline: Path | None = None
     """Cut one recording of up to 6 hours into utterances at its pauses; write timeline.csv, timeline.json and the page
     timeline.html to this folder."""

@@ -100,7 +100,7 @@ class Abstention:
         return (
             f"{abstains}. Validation speakers ({self.validation.speakers}): {self.validation}; this may be optimistic, "
             "since they also chose the temperature and, in some runs, the epoch and the SVM's parameters. "
-            f"Test speakers ({self.test.speakers}), who chose nothing: {self.test}"
+            f"Test speakers ({self.test.speakers}), not used for any choice: {self.test}"
         )
 
 

@@ -52,7 +52,7 @@ def model_card(run: RunFolder) -> str:
         "Names the acted emotion of an utterance: "
         f"{', '.join(table.emotions)}. Mono speech at 16 kHz in, a calibrated distribution out.",
         _origin(run, identity),
-        _training_data(run, identity),
+        _training_data(run, identity, metrics),
         _quality(pooled, metrics),
         _section("Intended use", INTENDED_USE, "", NOT_FOR),
         _section("Limits", *(f"- {limit}" for limit in limits_of(run, identity, table.emotions))),
@@ -87,14 +87,15 @@ def _origin(run: RunFolder, identity: dict[str, Any]) -> str:
     )
 
 
-def _training_data(run: RunFolder, identity: dict[str, Any]) -> str:
+def _training_data(run: RunFolder, identity: dict[str, Any], metrics: dict[str, Any]) -> str:
     trained_on = read_provenance(run.weights)["speakers"]
     corpora = list(dict.fromkeys(speaker.partition(":")[0] for speaker in (*identity["train_speakers"], *trained_on)))
+    chose = metrics.get("validation_served_for", "epoch, temperature and an SVM's parameters")
     lines = [
         f"- Folds: scheme `{identity['scheme']}` (hash {identity['scheme_hash']}), fold {identity['fold']}; data hash "
         f"{identity['data_hash']}.",
         f"- Trained on {_speakers(identity['train_speakers'])}.",
-        f"- Epoch, temperature and an SVM's parameters chosen on {_speakers(identity['validation_speakers'])}.",
+        f"- Chosen on {_speakers(identity['validation_speakers'])}: {chose}.",
         f"- Tested on {_speakers(identity['test_speakers'])}, none of whom it was trained on.",
         f"- Started from {'given weights' if identity['weights'] else 'random weights'}; in all, the network was "
         f"trained on {len(trained_on)} speakers.",
