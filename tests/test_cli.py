@@ -594,7 +594,7 @@ BAD_INPUT = {
     "report into a missing folder": (
         lambda: corpus_of(*RAVDESS),
         ("audit", "corpus", "--json", "absent/report.json"),
-        "absent/report.json: No such file or directory; make room or choose another place",
+        "absent/report.json: No such file or directory; choose another place",
     ),
     "synthesise into a full folder": (
         lambda: corpus_of("a.txt"),

@@ -1,5 +1,6 @@
 """The entry point of the command line. Only the commands that need TensorFlow import it."""
 
+import errno
 import os
 import sys
 import warnings
@@ -60,7 +61,8 @@ def main() -> None:
             raise
         reason = os.strerror(error.errno)
         place = printable(str(error.filename or "writing"))
-        sys.exit(f"ser-tf: {place}: {reason}; make room or choose another place")
+        remedy = "make room or " * (error.errno in (errno.ENOSPC, errno.EDQUOT)) + "choose another place"
+        sys.exit(f"ser-tf: {place}: {reason}; {remedy}")
 
 
 def _parse(arguments: list[str]) -> Any:
