@@ -312,6 +312,13 @@ def test_a_configuration_is_described_by_its_preset(changes, words):
     assert preset_in_words(replace(COMPACT, training=replace(COMPACT.training, **changes))) == words
 
 
+def test_an_augmentation_that_is_off_makes_no_difference():
+    off = replace(COMPACT.augmentation, noise_snr_db=(15.0, 50.0), time_mask_frames=25)
+    assert preset_in_words(replace(COMPACT, augmentation=off)) == "compact"
+    on = replace(off, time_masks=1)
+    assert "augmentation.time_mask_frames 25" in preset_in_words(replace(COMPACT, augmentation=on))
+
+
 def test_speakers_are_written_as_ranges():
     assert speakers_in_words(["ravdess:01", "ravdess:02", "ravdess:03", "ravdess:05"]) == "1-3, 5"
     assert speakers_in_words(["table:anna", "table:ben"]) == "anna, ben"
@@ -439,6 +446,7 @@ def test_the_lead_gives_preset_and_length_of_the_training(document):
     assert "The networks are smaller than the paper's." in text
     assert f"S1, S3: preset `compact`, {COMPACT.training.steps} steps." in text
     assert "S3: from random weights; the paper pre-trains on VoxCeleb2." in text
+    assert "The temperature, and C and gamma of an SVM were chosen on the validation speakers" in text  # no epoch
     assert "a claim about the strategy needs at least 3" in text
 
 
@@ -462,6 +470,7 @@ def test_the_paper_preset_is_no_pilot(run_of, tmp_path):
     run_of(tmp_path / "run", "S1", 1, config=Config(network=replace(Config().network, ghost_clusters=0)))
     text = text_of(composed(tmp_path))
     assert "S1: preset `paper`, at most 80 epochs." in text
+    assert "The epoch, the temperature, and C and gamma of an SVM were chosen on the validation speakers" in text
     assert "pilot" not in text
 
 

@@ -142,9 +142,10 @@ def kind_of_runs(scored: Scored) -> Iterator[str]:
         if corpora:
             yield f"The pre-trained weights were trained on {' and '.join(corpora)}."
     seeds = sorted({run.seed for line in lines for run in line.runs})
+    epoch = "epoch, the " * any(line.runs[0].config.training.schedule == "step" for line in lines)
     yield (
-        f"Seeds: {', '.join(map(str, seeds))}. The epoch, the temperature, and C and gamma of an SVM were chosen "
-        "on the validation speakers of each fold, never on its test speakers."
+        f"Seeds: {', '.join(map(str, seeds))}. The {epoch}temperature, and C and gamma of an SVM were chosen on the "
+        "validation speakers of each fold, never on its test speakers."
     )
 
 

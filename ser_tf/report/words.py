@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from ser_tf.config import PRESETS, Config
+from ser_tf.config import PRESETS, AugmentationConfig, Config
 from ser_tf.corpora.known import KNOWN_CORPORA
 from ser_tf.report.figures import Interval
 from ser_tf.statistics.scores import Estimate, Spread, points
@@ -56,7 +56,12 @@ def spread_cells(spread: Spread) -> list[str]:
 
 
 def preset_in_words(config: Config) -> str:
-    """The nearest preset and the differences from it, except seed and ghost clusters, set by run and strategy."""
+    """The nearest preset and the differences from it, except seed and ghost clusters, set by run and strategy.
+
+    Parameters of an augmentation that is off make no difference.
+    """
+    if not config.augmentation.is_on:
+        config = dataclasses.replace(config, augmentation=AugmentationConfig())
     ours = _flat(config)
     differences = {
         name: {key: value for key, value in ours.items() if value != theirs[key]}
