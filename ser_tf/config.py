@@ -257,6 +257,13 @@ class TrainingConfig:
             )
 
 
+ONLY_WITH_SCHEDULE = {
+    "step": ("learning_rate_factor", "learning_rate_epochs", "maximum_epochs", "patience_epochs"),
+    "cosine": ("steps", "steps_from_weights", "warm_up_steps"),
+}
+"""Training parameters that have no effect with the other schedule."""
+
+
 @dataclass(frozen=True)
 class PretrainingConfig:
     """Pre-training on speaker identity; `TrainingConfig` holds schedule, crops and seed."""

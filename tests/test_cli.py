@@ -541,6 +541,16 @@ BAD_INPUT = {
         ("predict", "run", "corpus"),
         ".webm, .mka, .mkv); there are none",
     ),
+    "a parameter of the other schedule": (
+        lambda: corpus_of(*RAVDESS),
+        ("finetune", "--corpus", "corpus", "--training.maximum-epochs", "3"),
+        "--training.maximum-epochs: has no effect with the schedule cosine; leave it out, or add",
+    ),
+    "a parameter of the schedule before": (
+        lambda: corpus_of(*RAVDESS),
+        ("pretrain", "--corpus", "corpus", "--training.schedule", "step", "--training.steps=3"),
+        "--training.steps: has no effect with the schedule step; leave it out, or add --training.schedule cosine",
+    ),
     "missing run": (
         lambda: None,
         ("predict", "--model", "run", "a.wav"),

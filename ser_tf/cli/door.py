@@ -21,7 +21,7 @@ from ser_tf.cli.recognise import Describe, Predict
 from ser_tf.cli.serving import Export, Push, Serve
 from ser_tf.cli.training import Evaluate, Finetune, Pretrain
 from ser_tf.cli.weights import ImportVggvox
-from ser_tf.config import Config, preset
+from ser_tf.config import ONLY_WITH_SCHEDULE, Config, preset
 from ser_tf.errors import UserError, printable
 
 DESCRIPTION = (
@@ -96,7 +96,23 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Pack, tyro.conf.subcommand("pack")]
         | Annotated[Describe, tyro.conf.subcommand("describe", default=Describe(config=config))]
     )
-    return tyro.cli(command, args=arguments, prog="ser-tf", description=DESCRIPTION)
+    parsed = tyro.cli(command, args=arguments, prog="ser-tf", description=DESCRIPTION)
+    varies = any(argument.startswith("training.schedule=") for argument in arguments)  # sweep --over
+    if isinstance(getattr(parsed, "config", None), Config) and not varies:
+        _refuse_without_effect(arguments, parsed.config.training.schedule)
+    return parsed
+
+
+def _refuse_without_effect(arguments: list[str], schedule: str) -> None:
+    """Refuse a given training parameter that the schedule of the preset does not use."""
+    for other, names in ONLY_WITH_SCHEDULE.items():
+        for name in names:
+            option = f"--training.{name.replace('_', '-')}"
+            if other != schedule and any(argument.partition("=")[0] == option for argument in arguments):
+                raise UserError(
+                    f"{option}: has no effect with the schedule {schedule}; leave it out, or add --training.schedule "
+                    f"{other}"
+                )
 
 
 def _respelled(arguments: list[str]) -> list[str]:
