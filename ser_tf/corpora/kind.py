@@ -1,5 +1,6 @@
 """What ser_tf knows of a published corpus: its file names, labels, licence and faults."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -56,3 +57,27 @@ class CorpusKind:
             return self.speaker_of(name)
         parsed = self.parse(name)
         return parsed[0] if parsed else None
+
+
+def parse_by(
+    corpus: str, pattern: re.Pattern[str], emotions: Mapping[str, str]
+) -> Callable[[str], tuple[str, str] | None]:
+    """`CorpusKind.parse` of a corpus whose names a pattern describes.
+
+    Args:
+        corpus: the corpus's name.
+        pattern: of a whole name, with groups `speaker` and `emotion`.
+        emotions: what the group `emotion` can match -> emotion.
+
+    Example:
+        >>> pattern = re.compile(r"(?P<speaker>anna|bert)_(?P<emotion>joy|sad)")
+        >>> parse = parse_by("studio", pattern, {"joy": "happy", "sad": "sad"})
+        >>> parse("anna_joy")
+        ('studio:anna', 'happy')
+    """
+
+    def parse(name: str) -> tuple[str, str] | None:
+        match = pattern.fullmatch(name)
+        return (f"{corpus}:{match['speaker']}", emotions[match["emotion"]]) if match else None
+
+    return parse

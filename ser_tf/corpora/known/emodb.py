@@ -5,7 +5,7 @@ A name is `03a01Fa`: speaker, text, emotion, take.
 
 import re
 
-from ser_tf.corpora.kind import CorpusFacts, CorpusKind
+from ser_tf.corpora.kind import CorpusFacts, CorpusKind, parse_by
 
 NAME = "emodb"
 
@@ -22,18 +22,6 @@ _MEN = ("03", "10", "11", "12", "15")
 _WOMEN = ("08", "09", "13", "14", "16")
 _NAME = re.compile(rf"(?P<speaker>{'|'.join((*_MEN, *_WOMEN))})[ab]\d\d(?P<emotion>[{''.join(_CODES)}])[a-z]", re.ASCII)
 
-
-def parse(name: str) -> tuple[str, str] | None:
-    """Speaker and emotion of an utterance; None if it is not one of EmoDB.
-
-    Example:
-        >>> parse("03a01Fa")
-        ('emodb:03', 'happy')
-    """
-    match = _NAME.fullmatch(name)
-    return (f"{NAME}:{match['speaker']}", _CODES[match["emotion"]]) if match else None
-
-
 CORPUS = CorpusKind(
     name=NAME,
     written="EmoDB",
@@ -44,7 +32,7 @@ CORPUS = CorpusKind(
         speech="10 actors, 5 women and 5 men, speak ten sentences in German with acted emotion",
     ),
     emotions=tuple(_CODES.values()),
-    parse=parse,
+    parse=parse_by(NAME, _NAME, _CODES),
     polarities={"bored": "neutral"},  # on no wheel of the paper: treated like neutral
     published_rate_hz=16_000,
     known_faults=("Copies in circulation are resampled to 22.05 kHz and cut to 2 s; the original is at 16 kHz.",),

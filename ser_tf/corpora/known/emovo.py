@@ -6,7 +6,7 @@ A name is `dis-f1-b1`: emotion, speaker (f women, m men), sentence.
 import re
 from itertools import product
 
-from ser_tf.corpora.kind import CorpusFacts, CorpusKind
+from ser_tf.corpora.kind import CorpusFacts, CorpusKind, parse_by
 
 NAME = "emovo"
 
@@ -25,17 +25,6 @@ _SEXES = {"f": "female", "m": "male"}
 _NAME = re.compile(rf"(?P<emotion>{'|'.join(_CODES)})-(?P<speaker>{'|'.join(_SPEAKERS)})-[a-z]\d", re.ASCII)
 
 
-def parse(name: str) -> tuple[str, str] | None:
-    """Speaker and emotion of an utterance; None if it is not one of EMOVO.
-
-    Example:
-        >>> parse("dis-f1-b1")
-        ('emovo:f1', 'disgust')
-    """
-    match = _NAME.fullmatch(name)
-    return (f"{NAME}:{match['speaker']}", _CODES[match["emotion"]]) if match else None
-
-
 def published_names() -> frozenset[str]:
     """Names of the 588 utterances: each actor speaks 14 sentences with each emotion."""
     return frozenset(map("-".join, product(_CODES, _SPEAKERS, _SENTENCES)))
@@ -51,7 +40,7 @@ CORPUS = CorpusKind(
         speech="6 actors, 3 women and 3 men, speak 14 sentences in Italian with acted emotion",
     ),
     emotions=tuple(_CODES.values()),
-    parse=parse,
+    parse=parse_by(NAME, _NAME, _CODES),
     published_names=published_names,
     published_rate_hz=48_000,
     known_faults=("All files but one are stereo.",),

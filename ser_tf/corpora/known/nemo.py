@@ -5,7 +5,7 @@ A name is `EB0_anger_1`: speaker, emotion, number.
 
 import re
 
-from ser_tf.corpora.kind import CorpusFacts, CorpusKind
+from ser_tf.corpora.kind import CorpusFacts, CorpusKind, parse_by
 
 NAME = "nemo"
 
@@ -20,18 +20,6 @@ _CODES = {
 }
 _NAME = re.compile(rf"(?P<speaker>[A-Z]{{2}}\d)_(?P<emotion>{'|'.join(_CODES)})_\d+", re.ASCII)
 
-
-def parse(name: str) -> tuple[str, str] | None:
-    """Speaker and emotion of an utterance; None if it is not one of nEMO.
-
-    Example:
-        >>> parse("EB0_anger_1")
-        ('nemo:EB0', 'angry')
-    """
-    match = _NAME.fullmatch(name)
-    return (f"{NAME}:{match['speaker']}", _CODES[match["emotion"]]) if match else None
-
-
 CORPUS = CorpusKind(
     name=NAME,
     written="nEMO",
@@ -42,6 +30,6 @@ CORPUS = CorpusKind(
         speech="9 actors speak sentences in Polish with acted emotion",
     ),
     emotions=tuple(dict.fromkeys(_CODES.values())),
-    parse=parse,
+    parse=parse_by(NAME, _NAME, _CODES),
     published_rate_hz=24_000,
 )

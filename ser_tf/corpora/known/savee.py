@@ -7,7 +7,7 @@ import re
 from itertools import product
 from pathlib import PurePath
 
-from ser_tf.corpora.kind import CorpusFacts, CorpusKind
+from ser_tf.corpora.kind import CorpusFacts, CorpusKind, parse_by
 
 NAME = "savee"
 
@@ -23,17 +23,6 @@ _CODES = {
 _SPEAKERS = ("DC", "JE", "JK", "KL")
 _TAKE = re.compile(rf"(?:{'|'.join(_CODES)})\d\d", re.ASCII)
 _NAME = re.compile(rf"(?P<speaker>{'|'.join(_SPEAKERS)})_(?P<emotion>{'|'.join(_CODES)})\d\d", re.ASCII)
-
-
-def parse(name: str) -> tuple[str, str] | None:
-    """Speaker and emotion of an utterance; None if it is not one of SAVEE.
-
-    Example:
-        >>> parse("DC_su04")
-        ('savee:DC', 'surprised')
-    """
-    match = _NAME.fullmatch(name)
-    return (f"{NAME}:{match['speaker']}", _CODES[match["emotion"]]) if match else None
 
 
 def name_of(path: PurePath) -> str:
@@ -66,7 +55,7 @@ CORPUS = CorpusKind(
         speech="4 men speak sentences in British English with acted emotion",
     ),
     emotions=tuple(_CODES.values()),
-    parse=parse,
+    parse=parse_by(NAME, _NAME, _CODES),
     name_of=name_of,
     published_names=published_names,
     published_rate_hz=44_100,

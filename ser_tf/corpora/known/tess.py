@@ -6,7 +6,7 @@ A name is `OAF_back_angry`: speaker, word, emotion.
 import re
 from pathlib import PurePath
 
-from ser_tf.corpora.kind import CorpusFacts, CorpusKind
+from ser_tf.corpora.kind import CorpusFacts, CorpusKind, parse_by
 
 NAME = "tess"
 
@@ -24,17 +24,6 @@ _AGES = {"OAF": 64, "YAF": 26}
 _NAME = re.compile(rf"(?P<speaker>{'|'.join(_AGES)})_[a-z]+_(?P<emotion>{'|'.join(_CODES)})", re.ASCII)
 
 
-def parse(name: str) -> tuple[str, str] | None:
-    """Speaker and emotion of an utterance; None if it is not one of TESS.
-
-    Example:
-        >>> parse("YAF_back_ps")
-        ('tess:YAF', 'surprised')
-    """
-    match = _NAME.fullmatch(name)
-    return (f"{NAME}:{match['speaker']}", _CODES[match["emotion"]]) if match else None
-
-
 def name_of(path: PurePath) -> str:
     """Name of an utterance; one file is published with a misspelt speaker."""
     return _RENAMED.get(path.stem, path.stem)
@@ -50,7 +39,7 @@ CORPUS = CorpusKind(
         speech="2 women of 26 and 64 years say 200 words in a carrier phrase in English with acted emotion",
     ),
     emotions=tuple(_CODES.values()),
-    parse=parse,
+    parse=parse_by(NAME, _NAME, _CODES),
     name_of=name_of,
     published_rate_hz=24_414,
     known_faults=(

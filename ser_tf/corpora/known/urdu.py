@@ -5,25 +5,13 @@ A name is `SM25_F34_S084`: speaker (SF women, SM men), file, emotion and number.
 
 import re
 
-from ser_tf.corpora.kind import CorpusFacts, CorpusKind
+from ser_tf.corpora.kind import CorpusFacts, CorpusKind, parse_by
 
 NAME = "urdu"
 
 _CODES = {"N": "neutral", "H": "happy", "S": "sad", "A": "angry"}
 _SEXES = {"SF": "female", "SM": "male"}
 _NAME = re.compile(rf"(?P<speaker>S[FM]\d+)_F\d+_(?P<emotion>[{''.join(_CODES)}])\d+", re.ASCII)
-
-
-def parse(name: str) -> tuple[str, str] | None:
-    """Speaker and emotion of an utterance; None if it is not one of URDU.
-
-    Example:
-        >>> parse("SM25_F34_S084")
-        ('urdu:SM25', 'sad')
-    """
-    match = _NAME.fullmatch(name)
-    return (f"{NAME}:{match['speaker']}", _CODES[match["emotion"]]) if match else None
-
 
 CORPUS = CorpusKind(
     name=NAME,
@@ -35,7 +23,7 @@ CORPUS = CorpusKind(
         speech="women and men speak spontaneously in Urdu in television talk shows",
     ),
     emotions=tuple(_CODES.values()),
-    parse=parse,
+    parse=parse_by(NAME, _NAME, _CODES),
     published_rate_hz=44_100,
     known_faults=(
         "The file names hold 29 speakers; the README says 38.",
