@@ -1,8 +1,6 @@
 """A grid over parameters, or an ablation: a training per point and fold, evaluated only on validation speakers."""
 
-import csv
 import dataclasses
-import io
 import json
 import re
 import time
@@ -23,7 +21,7 @@ from ser_tf.errors import UserError
 from ser_tf.experiments.cross_validation import time_to_go
 from ser_tf.pipeline import PreparedSpeech, prepare_speech
 from ser_tf.ray_cluster import ClusterTask, run_tasks
-from ser_tf.runs.files import write_json, write_text
+from ser_tf.runs.files import write_csv, write_json
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.provenance import environment
 from ser_tf.training.finetune import train_fold
@@ -259,16 +257,14 @@ class Sweep:
         write_json(path, about | {"made_with": environment()})
 
     def _write_table(self) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["fold", "seed", *self.grid, "best_validation_uar", "best_epoch", "per_epoch"])
+        rows: list[list[Any]] = [["fold", "seed", *self.grid, "best_validation_uar", "best_epoch", "per_epoch"]]
         for outcome in self.outcomes():
             uars = outcome.validation_uar
             values = [outcome.parameters[name] for name in self.grid]
             per_epoch = " ".join(f"{uar:.4f}" for uar in uars)
             best = f"{max(uars):.4f}"
-            writer.writerow([outcome.fold, outcome.seed, *values, best, 1 + uars.index(max(uars)), per_epoch])
-        write_text(self.folder / "sweep.csv", text.getvalue())
+            rows.append([outcome.fold, outcome.seed, *values, best, 1 + uars.index(max(uars)), per_epoch])
+        write_csv(self.folder / "sweep.csv", rows)
 
 
 def train_point(one: tuple[Sweep, int]) -> Path:

@@ -4,10 +4,8 @@ It trains as a fold does. A few speakers of each corpus are the validation side,
 is chosen on the held-out speakers, and they do not count as trained on.
 """
 
-import csv
 import dataclasses
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +21,7 @@ from ser_tf.corpora.joined import joined
 from ser_tf.metrics import score
 from ser_tf.pipeline import PreparedSpeech, SpeechFile, deal, prepare_speech
 from ser_tf.pretraining.trained_on import corpora_trained_on, excluded_speakers
-from ser_tf.runs.files import write_text
+from ser_tf.runs.files import write_csv
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.predictions import FIRST_COLUMNS
 from ser_tf.runs.weights import method_of, save_network
@@ -174,12 +172,10 @@ def _chosen(speakers: Sequence[str]) -> list[str]:
 
 
 def _write_predictions(run: RunFolder, task: EmotionTask, side: Side, probabilities: np.ndarray) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     emotions = task.corpus.emotions
-    writer.writerow([*FIRST_COLUMNS, *emotions])
+    rows: list[list[Any]] = [[*FIRST_COLUMNS, *emotions]]
     for item, row in zip(side.speech, probabilities, strict=True):
         who = item.utterance
         shares = (f"{share:.6f}" for share in row)
-        writer.writerow(["held out", who.name, who.speaker, who.emotion, emotions[int(row.argmax())], *shares])
-    write_text(run.predictions, text.getvalue())
+        rows.append(["held out", who.name, who.speaker, who.emotion, emotions[int(row.argmax())], *shares])
+    write_csv(run.predictions, rows)

@@ -4,10 +4,8 @@ Each batch is split over all accelerators of all hosts, and batch normalisation 
 batch (`ser_tf.pretraining.hosts`).
 """
 
-import csv
 import dataclasses
 import hashlib
-import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -40,7 +38,7 @@ from ser_tf.pretraining.shard_reader import (
 from ser_tf.pretraining.trained_on import corpora_trained_on, excluded_speakers
 from ser_tf.pretraining.trials import Trials, draw_trials, hold_out, read_trials, sexes_of
 from ser_tf.pretraining.verification import VerificationScores, verification
-from ser_tf.runs.files import write_text
+from ser_tf.runs.files import write_csv
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.weights import load_weights, method_of, save_network, save_weights
 from ser_tf.spelling import spelt_twice
@@ -446,12 +444,12 @@ class _EpochEnd(keras.callbacks.Callback):
 def _write_trials(
     run: RunFolder, sides: dict[str, Trials], scores: dict[str, np.ndarray], untrained: dict[str, np.ndarray]
 ) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["side", "same", "first", "second", "first_speaker", "second_speaker", "score", "untrained_score"])
+    rows: list[list[Any]] = [
+        ["side", "same", "first", "second", "first_speaker", "second_speaker", "score", "untrained_score"]
+    ]
     for side, trials in sides.items():
         for trial, *values in zip(trials.trials, scores[side], untrained[side], strict=True):
             pair = [trials.utterances[place] for place in trial[1:]]
             names, speakers = [each.name for each in pair], [each.speaker for each in pair]
-            writer.writerow([side, int(trial.same), *names, *speakers, *(f"{value:.6f}" for value in values)])
-    write_text(run.path / TRIALS, text.getvalue())
+            rows.append([side, int(trial.same), *names, *speakers, *(f"{value:.6f}" for value in values)])
+    write_csv(run.path / TRIALS, rows)

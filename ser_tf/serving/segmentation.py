@@ -3,9 +3,7 @@
 Times are seconds of the original recording.
 """
 
-import csv
 import dataclasses
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +15,7 @@ import numpy as np
 from ser_tf.audio.vad import voiced_samples
 from ser_tf.config import SAMPLE_RATE_HZ, VadConfig
 from ser_tf.errors import printable
-from ser_tf.runs.files import write_json, write_text
+from ser_tf.runs.files import write_csv, write_json
 
 if TYPE_CHECKING:  # the server cuts without TensorFlow
     from ser_tf.serving.abstention import Abstention
@@ -174,20 +172,18 @@ def write_timeline(timeline: Timeline, folder: Path) -> None:
         timeline: the emotions of the recording.
         folder: folder for both files.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     mark = ["abstained"] if timeline.abstention else []
-    writer.writerow(
+    rows: list[list[Any]] = [
         ["start_seconds", "end_seconds", "emotion", "probability", *mark, "speech_seconds", *timeline.emotions]
-    )
+    ]
     for segment in timeline.segments:
         named = segment.prediction
         shares = (f"{share:.6f}" for share in named.probabilities.values())
         if timeline.abstention:
             mark = [str(segment.abstained).lower()]
         times = (f"{segment.start_seconds:.2f}", f"{segment.end_seconds:.2f}")
-        writer.writerow([*times, named.emotion, f"{named.probability:.6f}", *mark, named.speech_seconds, *shares])
-    write_text(folder / "timeline.csv", text.getvalue())
+        rows.append([*times, named.emotion, f"{named.probability:.6f}", *mark, named.speech_seconds, *shares])
+    write_csv(folder / "timeline.csv", rows)
     write_json(folder / "timeline.json", {"file": printable(timeline.name), **timeline_json(timeline)})
 
 

@@ -2,8 +2,6 @@
 
 # ruff: noqa: D102 - the docstring of a callback class describes its methods.
 
-import csv
-import io
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ import tensorflow as tf
 
 from ser_tf.config import TrainingConfig
 from ser_tf.errors import UserError
-from ser_tf.runs.files import disk_error, write_text
+from ser_tf.runs.files import disk_error, write_csv
 from ser_tf.runs.folder import RunFolder
 from ser_tf.training.progress import Progress
 
@@ -125,13 +123,11 @@ def _steps(training: TrainingConfig, from_weights: bool) -> int:
 
 def write_log(run: RunFolder, progress: Progress) -> None:
     """Write all epochs to the run's CSV log, atomically."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     names = list(progress.epochs[0])
-    writer.writerow(["epoch", *names])
+    rows: list[list[Any]] = [["epoch", *names]]
     for index, epoch in enumerate(progress.epochs):
-        writer.writerow([index + 1, *("" if math.isnan(epoch[name]) else epoch[name] for name in names)])
-    write_text(run.log, text.getvalue())
+        rows.append([index + 1, *("" if math.isnan(epoch[name]) else epoch[name] for name in names)])
+    write_csv(run.log, rows)
 
 
 class Display(keras.callbacks.ProgbarLogger):

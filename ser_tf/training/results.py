@@ -1,8 +1,6 @@
 """The result files of a fold: predictions, confusion matrix, metrics."""
 
-import csv
 import dataclasses
-import io
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +11,7 @@ from ser_tf.corpora.corpus import Corpus
 from ser_tf.errors import printable
 from ser_tf.metrics import Scores, score
 from ser_tf.pipeline import PreparedSpeech
-from ser_tf.runs.files import write_text
+from ser_tf.runs.files import write_csv
 from ser_tf.runs.folder import RunFolder
 from ser_tf.runs.predictions import FIRST_COLUMNS
 from ser_tf.training.sides import Side
@@ -59,25 +57,21 @@ def write_results(
 def _write_predictions(
     run: RunFolder, corpus: Corpus, sides: Mapping[str, Side], probabilities: Mapping[str, np.ndarray]
 ) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     emotions = corpus.emotions
     root = corpus.root if corpus.root.is_dir() else corpus.root.parent
-    writer.writerow([*FIRST_COLUMNS, *emotions])
+    rows: list[list[Any]] = [[*FIRST_COLUMNS, *emotions]]
     for name, distributions in probabilities.items():
         for item, distribution in zip(sides[name].speech, distributions, strict=True):
             utterance = item.utterance
             file = printable(os.path.relpath(utterance.path, root))
             prediction = emotions[int(distribution.argmax())]
             shares = (f"{share:.6f}" for share in distribution)
-            writer.writerow([name, file, utterance.speaker, utterance.emotion, prediction, *shares])
-    write_text(run.predictions, text.getvalue())
+            rows.append([name, file, utterance.speaker, utterance.emotion, prediction, *shares])
+    write_csv(run.predictions, rows)
 
 
 def _write_confusion(run: RunFolder, scores: Scores, emotions: Sequence[str]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["truth", *emotions, *(f"{emotion} %" for emotion in emotions)])
+    rows: list[list[Any]] = [["truth", *emotions, *(f"{emotion} %" for emotion in emotions)]]
     for emotion, row in zip(emotions, scores.confusion, strict=True):
-        writer.writerow([emotion, *row, *(f"{100 * count / max(sum(row), 1):.1f}" for count in row)])
-    write_text(run.confusion, text.getvalue())
+        rows.append([emotion, *row, *(f"{100 * count / max(sum(row), 1):.1f}" for count in row)])
+    write_csv(run.confusion, rows)
