@@ -65,6 +65,11 @@ def import_extra(module: str, need: str, extra: str) -> Any:
         raise UserError(f"{need}; install the extra: pip install -e '.[{extra}]'") from error
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type if it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def require_backend() -> None:
     """Refuse an unsupported or missing Keras backend before Keras imports it.
 

@@ -8,7 +8,7 @@ import numpy as np
 from ser_tf.audio.checks import MAXIMUM_VALUES_PER_SECOND, check_is_audible
 from ser_tf.audio.decoding import open_content, open_sound
 from ser_tf.audio.vad import as_int16
-from ser_tf.audio.waveform import Mixdown
+from ser_tf.audio.waveform import mixed_down
 
 MAXIMUM_SECONDS = 6 * 3600
 """Longer recordings are refused: their samples alone would be 700 MB."""
@@ -38,7 +38,7 @@ def read_long_sound(file: BinaryIO, name: str, maximum_seconds: int = MAXIMUM_SE
         UserError: as `read_waveform`, but for the length.
     """
     with open_sound(file, name, maximum_seconds) as sound:
-        mixdown = Mixdown(sound.blocks, sound.rate_hz, name)
+        mixdown = mixed_down(sound.blocks, sound.rate_hz, name)
         samples = np.concatenate([np.empty(0, np.int16), *(as_int16(block) for block in mixdown)])
     check_is_audible(samples, name)
     return samples

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ser_tf.audio.containers import HEAD_BYTES, mend, refuse_other_kinds
 from ser_tf.audio.decoding import check_is_whole, open_recording
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, first_line
 
 _OPERATIONS = {
     ("WAV", "PCM_U8"): ("decode_wav", tf.uint8),
@@ -39,7 +39,7 @@ def require_tfio() -> None:
     except (ImportError, NotImplementedError, tf.errors.OpError) as error:
         raise UserError(
             "audio backend tfio: expected tensorflow-io with TensorFlow 2.16 or 2.17. "
-            f"Received: TensorFlow {tf.__version__} ({str(error).splitlines()[0]}); "
+            f"Received: TensorFlow {tf.__version__} ({first_line(error)}); "
             "install the extra with `pip install -e '.[tfio]'`, or choose the backend soundfile"
         ) from error
 

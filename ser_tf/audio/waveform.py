@@ -71,40 +71,39 @@ def to_waveform(samples: np.ndarray, rate_hz: int, name: str = "samples") -> np.
     if samples.size == 0:
         raise UserError(f"{name}: expected a sound. Received: no samples")
     check_recording_length(len(samples), rate_hz, name, channels=samples.size // len(samples))
-    return _join(Mixdown([samples], rate_hz, name), name)
+    return _join(mixed_down([samples], rate_hz, name), name)
 
 
-class Mixdown:
-    """The mean of a recording's channels at 16 kHz, block by block, float32.
+def mixed_down(blocks: Iterable[np.ndarray], rate_hz: int, name: str) -> Iterator[np.ndarray]:
+    """The mean of a recording's channels at 16 kHz, block by block.
 
     Args:
         blocks: [n] or [n, channels] each, samples of the types that `to_waveform` accepts.
         rate_hz: their rate.
         name: name of the recording in error messages.
 
+    Yields:
+        float32 [m], the next samples.
+
     Raises:
         UserError: samples of an unknown type, not finite, or not scaled; or, after the last block, channels that cancel
             each other.
     """
 
-    def __init__(self, blocks: Iterable[np.ndarray], rate_hz: int, name: str) -> None:
-        self._blocks, self._rate_hz, self._name = blocks, rate_hz, name
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        resampler = None
-        if self._rate_hz != SAMPLE_RATE_HZ:
-            resampler = soxr.ResampleStream(self._rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality=QUALITY)
-        channel_level = mean_level = 0.0
-        for block in self._blocks:
-            scaled = _full_scale_one(block, self._name)
-            several = scaled.ndim == 2 and scaled.shape[1] > 1
-            mono = scaled.mean(axis=1, dtype=np.float32) if several else scaled.reshape(-1)
-            channel_level = max(channel_level, float(np.abs(scaled).max()))
-            mean_level = max(mean_level, float(np.abs(mono).max()))
-            yield mono if resampler is None else resampler.resample_chunk(mono)
-        if resampler is not None:
-            yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
-        check_channels(mean_level, channel_level, self._name)
+    resampler = None
+    if rate_hz != SAMPLE_RATE_HZ:
+        resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality=QUALITY)
+    channel_level = mean_level = 0.0
+    for block in blocks:
+        scaled = _full_scale_one(block, name)
+        several = scaled.ndim == 2 and scaled.shape[1] > 1
+        mono = scaled.mean(axis=1, dtype=np.float32) if several else scaled.reshape(-1)
+        channel_level = max(channel_level, float(np.abs(scaled).max()))
+        mean_level = max(mean_level, float(np.abs(mono).max()))
+        yield mono if resampler is None else resampler.resample_chunk(mono)
+    if resampler is not None:
+        yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
+    check_channels(mean_level, channel_level, name)
 
 
 def _content(recording: object, name: str) -> bytes:
@@ -120,11 +119,11 @@ def _content(recording: object, name: str) -> bytes:
 
 def _read(file: BinaryIO, name: str) -> np.ndarray:
     with open_sound(file, name) as sound:
-        return _join(Mixdown(sound.blocks, sound.rate_hz, name), name)
+        return _join(mixed_down(sound.blocks, sound.rate_hz, name), name)
 
 
-def _join(mixdown: Mixdown, name: str) -> np.ndarray:
-    waveform = np.concatenate([np.empty(0, np.float32), *mixdown])
+def _join(parts: Iterable[np.ndarray], name: str) -> np.ndarray:
+    waveform = np.concatenate([np.empty(0, np.float32), *parts])
     check_is_audible(waveform, name)
     return np.clip(waveform, -1.0, 1.0)
 

@@ -137,8 +137,8 @@ class AuditReport:
 
     def _count_table(self) -> list[str]:
         """One row per speaker, one column per emotion; "7/8" is 7 of 8 published."""
-        there = {**self.counts, "all": _emotion_sums(self.counts)}
-        published = {**self.expected, "all": _emotion_sums(self.expected)}
+        there = {**self.counts, "all": sum(map(Counter, self.counts.values()), Counter())}
+        published = {**self.expected, "all": sum(map(Counter, self.expected.values()), Counter())}
         emotions = list(next(iter((self.expected or self.counts).values()), {}))
         rows = [["speaker", *emotions]]
         for speaker in (*sorted(self.counts.keys() | self.expected.keys(), key=_by_number), "all"):
@@ -424,13 +424,6 @@ def _identical_groups(used: list[Utterance], recordings: dict[Path, _Recording])
 def _describe(group: IdenticalGroup, excluded: set[str]) -> str:
     names = " = ".join(name + (" (left out)" if name in excluded else "") for name in group.names)
     return f"{names}: same {group.same}, {'CONTRADICTING' if group.contradicting else 'same'} labels"
-
-
-def _emotion_sums(counts: dict[str, dict[str, int]]) -> Counter[str]:
-    sums: Counter[str] = Counter()
-    for of_speaker in counts.values():
-        sums.update(of_speaker)
-    return sums
 
 
 def _by_number(speaker: str) -> tuple[int, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import keras
 import tensorflow as tf
 
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, first_line
 from ser_tf.pretraining.cluster import Place
 from ser_tf.pretraining.shard_reader import WHOLE, Share
 
@@ -69,7 +69,7 @@ class Hosts:
             return cls(tf.distribute.MultiWorkerMirroredStrategy(), place)
         except (tf.errors.OpError, RuntimeError, ValueError) as error:
             raise UserError(
-                f"TF_CONFIG: host {place.number} cannot join the others ({str(error).splitlines()[0]}); check their "
+                f"TF_CONFIG: host {place.number} cannot join the others ({first_line(error)}); check their "
                 "names and ports"
             ) from error
         finally:

@@ -6,7 +6,6 @@
 
 import csv
 import dataclasses
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +23,7 @@ from ser_tf.corpora.speakers import RECOGNISED, SpeakerLists
 from ser_tf.documents import misfit, parse_json, read_json
 from ser_tf.errors import UserError, import_extra
 from ser_tf.pretraining.shard_writer import read_page
+from ser_tf.runs.files import sha256_of
 
 DESCRIPTION = "preparation.json"
 MANIFEST = "manifest.parquet"
@@ -154,7 +154,7 @@ def write_manifest(
         flush()
         writer.add_key_value_metadata({_SIZES: json.dumps(sizes)})
     checksum = out / f"unfinished-{CHECKSUM}"
-    checksum.write_text(f"{_sha256(unfinished)}  {MANIFEST}\n")
+    checksum.write_text(f"{sha256_of(unfinished)}  {MANIFEST}\n")
     checksum.replace(out / CHECKSUM)
     unfinished.replace(out / MANIFEST)
     if sums["failed"]:
@@ -194,11 +194,6 @@ def _schema() -> Any:
     )
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _sizes(folder: Path) -> list[int]:
     """The size of each shard, from a manifest whose checksum, if there is one, and columns are right.
 
@@ -208,7 +203,7 @@ def _sizes(folder: Path) -> list[int]:
     import pyarrow.parquet
 
     path, checksum = folder / MANIFEST, folder / CHECKSUM
-    if checksum.is_file() and checksum.read_text() != f"{_sha256(path)}  {MANIFEST}\n":  # older manifests have none
+    if checksum.is_file() and checksum.read_text() != f"{sha256_of(path)}  {MANIFEST}\n":  # older manifests have none
         raise ValueError("another checksum")
     with pyarrow.parquet.ParquetFile(path) as file:
         found = {field.name: field.type for field in file.schema_arrow}

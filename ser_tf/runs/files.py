@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
@@ -36,6 +37,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     unfinished = path.with_name(f"unfinished-{path.name}")
     unfinished.write_bytes(content)
     unfinished.replace(path)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def disk_error(error: Exception, place: Path) -> OSError | None:

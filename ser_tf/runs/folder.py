@@ -1,6 +1,5 @@
 """The folder of a run: its identity, progress and results."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from ser_tf.config import Config
 from ser_tf.documents import misfit, read_bounded, read_json
 from ser_tf.errors import UserError
-from ser_tf.runs.files import write_json, write_text
+from ser_tf.runs.files import sha256_of, write_json, write_text
 from ser_tf.runs.lock import LOCK, alone_in
 from ser_tf.runs.provenance import environment
 
@@ -114,7 +113,7 @@ class RunFolder:
         """Write the checksums of a network and then `metrics.json`, and remove what only resuming needs."""
         if self.weights.is_file():
             there = [name for name in CHECKED if (self.path / name).is_file()]
-            write_text(self.checksums, "".join(f"{self._sha256(name)}  {name}\n" for name in there))
+            write_text(self.checksums, "".join(f"{sha256_of(self.path / name)}  {name}\n" for name in there))
         write_json(self.metrics, result)
         self._tidy()
 
@@ -192,15 +191,11 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise UserError(f"{self.checksums}: expected checksums of the run's files; restore the file") from error
         for expected, _, name in (line.partition("  ") for line in lines):
-            if name in CHECKED and (self.path / name).is_file() and self._sha256(name) != expected:
+            if name in CHECKED and (self.path / name).is_file() and sha256_of(self.path / name) != expected:
                 raise UserError(
                     f"{self.path / name}: differs from what the run wrote, by {self.checksums.name}; restore it, or "
                     f"remove {self.checksums.name} if you changed it on purpose"
                 )
-
-    def _sha256(self, name: str) -> str:
-        with (self.path / name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _refused(self) -> UserError:
         return UserError(f"{self.path}: expected a run folder or an empty one; choose another --run")

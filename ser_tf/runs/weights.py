@@ -16,7 +16,7 @@ import numpy as np
 
 from ser_tf.config import Config
 from ser_tf.documents import parse_json
-from ser_tf.errors import UserError
+from ser_tf.errors import UserError, first_line
 from ser_tf.runs.folder import misfit_of_start
 from ser_tf.spelling import voice
 
@@ -300,7 +300,7 @@ def _opened(path: Path, expected: str) -> Iterator[h5py.File]:
     except UserError:
         raise
     except Exception as error:  # HDF5 raises many kinds
-        raise UserError(f"{path}: expected {expected}. {_first_line(error)}") from error
+        raise UserError(f"{path}: expected {expected}. {first_line(error)}") from error
 
 
 @contextmanager
@@ -319,7 +319,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
             problem = _foreign(file, path.stat().st_size)
         except Exception as error:  # HDF5 has many words for damage
             raise UserError(
-                f"{path}: expected a file of weights in HDF5. Received: {_first_line(error)}; restore it or "
+                f"{path}: expected a file of weights in HDF5. Received: {first_line(error)}; restore it or "
                 "fetch it again"
             ) from error
         if problem:
@@ -394,7 +394,3 @@ def _shared(trained_on: Iterable[str], held_out: Iterable[str]) -> list[str]:
 
 def _by(shape: tuple[int, ...] | None) -> str:
     return "none" if shape is None else "x".join(map(str, shape)) or "one number"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

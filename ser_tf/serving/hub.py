@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ser_tf.errors import UserError, import_extra
+from ser_tf.errors import UserError, first_line, import_extra
 from ser_tf.runs.folder import RunFolder
 
 FILES = (
@@ -88,7 +88,7 @@ def _explained(place: str) -> Iterator[None]:
     try:
         yield
     except errors.HFValidationError as error:
-        raise UserError(f"{place}: expected OWNER/NAME of a model on the hub; {_first_line(error)}") from error
+        raise UserError(f"{place}: expected OWNER/NAME of a model on the hub; {first_line(error)}") from error
     except errors.LocalEntryNotFoundError as error:
         raise UserError(
             f"{place}: the hub cannot be reached, and this model was not fetched before; check the connection and "
@@ -101,10 +101,6 @@ def _explained(place: str) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         if error.response.status_code in (401, 403):
             raise UserError(f"{place}: the hub refuses; log in with a token that may write: hf auth login") from error
-        raise UserError(f"{place}: the hub failed; {_first_line(error)}; try again later") from error
+        raise UserError(f"{place}: the hub failed; {first_line(error)}; try again later") from error
     except Exception as error:  # of its HTTP client, which changes with its version
-        raise UserError(f"{place}: the hub cannot be reached; {_first_line(error)}; check the connection") from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"{place}: the hub cannot be reached; {first_line(error)}; check the connection") from error
