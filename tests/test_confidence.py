@@ -1,5 +1,4 @@
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -98,12 +97,6 @@ def test_the_curve_of_many_utterances_is_a_hundred_points_of_a_loop(table_of):
     for coverage, risk, threshold in zip(result.coverage, result.risk, result.threshold, strict=True):
         answered = confidence >= threshold
         assert (answered.mean(), 1 - hit[answered].mean()) == pytest.approx((coverage, risk))
-
-
-def test_both_can_be_written_as_json(table_of):
-    table = table_of({"S1": 0.3})
-    for result in (calibration(table, "S1"), risk_coverage(table, "S1")):
-        assert json.loads(json.dumps(asdict(result), allow_nan=False))
 
 
 def test_the_order_of_the_rows_does_not_matter(table_of):

@@ -1,6 +1,4 @@
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -419,11 +417,6 @@ def test_a_table_that_is_not_text_is_refused(tmp_path):
     table.write_bytes(b"path,speaker,emotion\n\xff\xfe\n")
     with pytest.raises(UserError, match=r"table in UTF-8\. Received: 'utf-8' codec .*; save it as UTF-8 \(in Excel"):
         open_corpus(table)
-
-
-def test_corpora_need_no_tensorflow():
-    code = "import sys, ser_tf.corpora.audit; sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras')))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_files_whose_names_are_not_of_the_corpus_are_counted_in_a_warning(tmp_path):

@@ -496,25 +496,10 @@ def test_batches_that_cannot_be_dealt_are_refused_before_training(task_of, small
         task_of("S3", config=changed(small, "training", batch_size=batch_size))
 
 
-@pytest.mark.parametrize(
-    ("strategy", "weights", "message"),
-    [
-        ("S2", False, "strategy S2 without pre-trained weights is S1"),
-        ("S1", True, "strategy S1 trains from random weights"),
-        ("S6", False, "strategy: expected one of S1, S2, S3, S4, S5. Received: S6"),
-    ],
-)
-def test_a_strategy_and_its_weights_must_agree(task_of, finetuned, strategy, weights, message):
-    with pytest.raises(UserError, match=message):
-        task_of(strategy, weights=finetuned("S3").weights if weights else None)
-
-
 @pytest.mark.parametrize("side", ["training", "validation"])
 def test_a_side_without_an_emotion_is_refused_before_training(tones, small, tmp_path, side):
     speakers = {"training": "3456", "validation": "2"}[side]
     missing = tuple(f"{speaker}-happy" for speaker in speakers)
-    folds = tmp_path / "folds.yaml"
-    folds.write_text("table: {own: {folds: {1: {test: 1, validation: 2}}}}")
     with pytest.raises(
         UserError, match=rf"fold 1: expected {side} speakers .* Received: table:.* without happy; choos"
     ):

@@ -84,11 +84,6 @@ def test_the_models_take_at_most_8_mb_of_the_wheel(wheel):
     assert 0 < sum(sizes) <= LARGEST_MODELS_BYTES
 
 
-def test_there_is_one_file_of_folds():
-    link = CHECKOUT / "ser_tf" / "corpora" / "folds.yaml"
-    assert link.resolve() == CHECKOUT / "folds.yaml"
-
-
 def test_the_wheel_works_outside_the_checkout(unpacked):
     code = """
 from pathlib import Path

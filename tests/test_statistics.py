@@ -1,4 +1,3 @@
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -230,8 +229,3 @@ def test_a_spread_by_hand():
     # Deviations -2, 0, 2 of the mean 0.5 in tenths: 8 / 2 = 4, so 0.2.
     assert Spread.of(np.array([0.3, 0.5, 0.7])) == Spread([0.3, 0.5, 0.7], 0.5, 0.3, 0.7, pytest.approx(0.2))
     assert Spread.of(np.array([0.5])) == Spread([0.5], 0.5, 0.5, 0.5, None)
-
-
-def test_the_result_can_be_written_as_json(table_of):
-    result = asdict(strategy_scores(table_of({"S1": 0.3}, seeds=2), "S1"))
-    assert json.loads(json.dumps(result, allow_nan=False)) == result

@@ -20,6 +20,7 @@ def test_a_summary_holds_everything_and_can_be_written_as_json(table_of):
     written = json.loads(json.dumps(asdict(summary), allow_nan=False))
     assert written["scheme_hash"] == table.scheme_hash
     assert (written["confidence_level"], written["generator_seed"]) == (0.95, 0)
+    assert written["strategies"]["S5"]["scores"] == asdict(summary.strategies["S5"].scores)
     assert written["strategies"]["S1"].keys() == {"scores", "calibration", "risk_coverage", "groups", "exclusions"}
     assert written["strategies"]["S1"]["groups"]["sex"]["male"]["speakers"] == 3
 
