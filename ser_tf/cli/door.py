@@ -98,8 +98,9 @@ def _parse(arguments: list[str]) -> Any:
     )
     parsed = tyro.cli(command, args=arguments, prog="ser-tf", description=DESCRIPTION)
     varies = any(argument.startswith("training.schedule=") for argument in arguments)  # sweep --over
-    if isinstance(getattr(parsed, "config", None), Config) and not varies:
-        _refuse_without_effect(arguments, parsed.config.training.schedule)
+    method = getattr(parsed, "config", None)
+    if isinstance(method, Config) and not varies:
+        _refuse_without_effect(arguments, method.training.schedule)
     return parsed
 
 
