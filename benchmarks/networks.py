@@ -9,9 +9,8 @@ import tensorflow as tf
 
 from ser_tf.classifier import fit_svm
 from ser_tf.config import Config
-from ser_tf.corpora.corpus import Corpus
+from ser_tf.corpora.corpus import EMOTIONS, Corpus
 from ser_tf.corpora.folds import load_scheme
-from ser_tf.corpora.synthetic import EMOTIONS
 from ser_tf.network.se_resnet import embedding_network
 from ser_tf.pipeline import training_dataset
 from ser_tf.runs.files import write_json, write_text

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ser_tf.corpora.corpus import Corpus, Utterance
+from ser_tf.corpora.corpus import EMOTIONS, Corpus, Utterance
 from ser_tf.corpora.opening import open_corpus
 from ser_tf.corpora.speakers import find_recordings
-from ser_tf.corpora.synthetic import EMOTIONS, RATES_HZ, render
+from ser_tf.corpora.synthetic import RATES_HZ, render
 
 SPEAKERS = 6
 TAKES = 8

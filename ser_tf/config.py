@@ -256,6 +256,14 @@ class TrainingConfig:
                 f"average_momentum={self.average_momentum}; choose training.schedule cosine"
             )
 
+    def steps_of(self, from_weights: bool) -> int:
+        """Steps of a training with `cosine` that starts from weights, or from random ones."""
+        return (self.steps_from_weights if from_weights else 0) or self.steps
+
+    def learning_rate_of(self, from_weights: bool) -> float:
+        """Learning rate of a training that starts from weights, or from random ones."""
+        return (self.learning_rate_from_weights if from_weights else 0) or self.learning_rate
+
 
 ONLY_WITH_SCHEDULE = {
     "step": ("learning_rate_factor", "learning_rate_epochs", "maximum_epochs", "patience_epochs"),

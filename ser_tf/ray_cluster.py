@@ -31,15 +31,6 @@ class ClusterTask(NamedTuple):
     finished: Callable[[], bool]
 
 
-def require_ray() -> None:
-    """Check that Ray is installed.
-
-    Raises:
-        UserError: it is not; the message names the extra.
-    """
-    import_extra("ray", "engine ray: needs Ray on every node", "ray")
-
-
 def run_tasks(
     function: Callable[[Any], Any],
     tasks: Iterator[ClusterTask],
@@ -64,7 +55,7 @@ def run_tasks(
     Raises:
         UserError: a task fails, was lost several times, or its result is not visible from this process.
     """
-    require_ray()
+    import_extra("ray", "engine ray: needs Ray on every node", "ray")
     import ray
 
     started_here = not ray.is_initialized()

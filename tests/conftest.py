@@ -180,6 +180,6 @@ def table_of() -> Callable[..., "PredictionTable"]:
                     "prediction": pd.Categorical.from_codes(shares.argmax(axis=1), emotions),
                 }
                 runs.append(pd.DataFrame(run | dict(zip(emotions, shares.T, strict=True))))
-        return PredictionTable("ravdess", "complete", "0" * 16, "1" * 16, "test", emotions, pd.concat(runs))
+        return PredictionTable("ravdess", "complete", "0" * 16, "1" * 16, emotions, pd.concat(runs))
 
     return table

@@ -41,7 +41,7 @@ def with_hits(hits: Mapping[str, Sequence[Sequence[int]]]) -> PredictionTable:
     ]
     labels = pd.CategoricalDtype(list(emotions))
     table = pd.DataFrame(rows).astype({"truth": labels, "prediction": labels})
-    return PredictionTable("ravdess", "complete", "0" * 16, "1" * 16, "test", emotions, table)
+    return PredictionTable("ravdess", "complete", "0" * 16, "1" * 16, emotions, table)
 
 
 def compared(hits: Mapping[str, Sequence[Sequence[int]]]) -> Comparison:

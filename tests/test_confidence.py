@@ -26,7 +26,7 @@ def with_confidences(confidences: list[float], hits: list[int]) -> PredictionTab
             "sad": confidences,
         }
     ).astype({"truth": labels, "prediction": labels})
-    return PredictionTable("ravdess", "complete", "0" * 16, "1" * 16, "test", emotions, rows)
+    return PredictionTable("ravdess", "complete", "0" * 16, "1" * 16, emotions, rows)
 
 
 def confidence_and_hit(table: PredictionTable) -> tuple[np.ndarray, np.ndarray]:

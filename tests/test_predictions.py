@@ -75,7 +75,7 @@ def refuses(message: str):
 def test_a_table_holds_the_test_side_of_every_run(run_of):
     folders = [run_of("a"), run_of("b", fold=2), run_of("c", config=seeded(7)), run_of("d", strategy="S1")]
     table = read_predictions(folders)
-    assert (table.corpus, table.scheme, table.side) == ("ravdess", "complete", "test")
+    assert (table.corpus, table.scheme) == ("ravdess", "complete")
     assert (table.scheme_hash, table.data_hash) == (IDENTITY["scheme_hash"], IDENTITY["data_hash"])
     assert table.emotions == ("neutral", "happy")
     assert table.strategies == ("S1", "S5")
@@ -88,11 +88,6 @@ def test_a_table_holds_the_test_side_of_every_run(run_of):
     assert table.rows.iloc[0].tolist() == [*first, "neutral", "neutral", 0.75, 0.25]
     assert table.rows["truth"].cat.codes.tolist() == [0, 1] * 4
     assert table.rows["prediction"].cat.codes.tolist() == [0, 0] * 4  # of two equals, the run's own prediction
-
-
-def test_the_validation_side_can_be_read(run_of):
-    table = read_predictions([run_of()], side="validation")
-    assert (table.side, table.rows["speaker"].tolist()) == ("validation", ["ravdess:03"])
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from ser_tf.corpora import synthetic
+from ser_tf.corpora.corpus import EMOTIONS
 from ser_tf.corpora.opening import open_corpus
-from ser_tf.corpora.synthetic import EMOTIONS, MANIFEST, parse, render, synthesise
+from ser_tf.corpora.synthetic import MANIFEST, parse, render, synthesise
 from ser_tf.errors import UserError
 
 SPEAKERS, TAKES = 8, 2

@@ -137,14 +137,14 @@ def load_scheme(name: str, corpus: Corpus, path: Path | None = None) -> Scheme:
 
 def known_speakers(corpus: Corpus) -> tuple[str, ...]:
     """Sorted speakers of the complete corpus; if its content is not known, those in the folder."""
-    published = {
-        parsed[0]
-        for kind in KNOWN_CORPORA
-        if kind.name == corpus.name
-        for parsed in map(kind.parse, kind.published_names())
-        if parsed
-    }
-    return tuple(sorted(published)) or corpus.speakers
+    return published_speakers(corpus.name) or corpus.speakers
+
+
+def published_speakers(corpus: str) -> tuple[str, ...]:
+    """Sorted speakers of a known corpus; empty if its content is not fixed."""
+    kinds = [kind for kind in KNOWN_CORPORA if kind.name == corpus]
+    parsed = (kind.parse(name) for kind in kinds for name in kind.published_names())
+    return tuple(sorted({of[0] for of in parsed if of}))
 
 
 def deal_folds(speakers: Sequence[str], folds: int) -> list[list[str]]:

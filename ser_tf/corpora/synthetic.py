@@ -21,12 +21,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from ser_tf.corpora.corpus import EMOTIONS
 from ser_tf.corpora.kind import CorpusFacts, CorpusKind
 from ser_tf.errors import UserError
 
 NAME = "synthetic"
-EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-"""Label order, as in RAVDESS."""
 MANIFEST = "synthetic.json"
 """File in the corpus's directory with the parameters of the synthesis."""
 VERSION = 1

@@ -1,15 +1,13 @@
 """Train on one corpus and test on another, with the emotions that both have."""
 
-import dataclasses
 import os
-from collections import Counter
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from ser_tf.config import Config
-from ser_tf.corpora.corpus import Corpus, check_variety
+from ser_tf.corpora.corpus import Corpus
 from ser_tf.corpora.folds import CROSS_CORPUS, Fold, Scheme
+from ser_tf.corpora.joined import with_emotions
 from ser_tf.errors import UserError
 from ser_tf.training.fold_task import FoldTask
 
@@ -59,7 +57,7 @@ def join(trained_on: Corpus, tested_on: Corpus, scheme: Scheme) -> tuple[Corpus,
             f"{tested_on.root}: expected at least two emotions of {trained_on.root}: {', '.join(trained_on.emotions)}. "
             f"Received: {', '.join(tested_on.emotions)}"
         )
-    sources, targets = (_restricted(corpus, shared) for corpus in (trained_on, tested_on))
+    sources, targets = with_emotions((trained_on, tested_on), shared)
     polarity = dict(zip(trained_on.emotions, trained_on.polarities, strict=True))
     corpus = Corpus(
         name=f"{trained_on.name}-to-{tested_on.name}",
@@ -92,18 +90,8 @@ def join(trained_on: Corpus, tested_on: Corpus, scheme: Scheme) -> tuple[Corpus,
         "trained_on": trained_on.name,
         "tested_on": tested_on.name,
         "left_out": {
-            "trained_on": _left_out(trained_on, shared),
-            "tested_on": _left_out(tested_on, shared),
+            "trained_on": sources.left_out,
+            "tested_on": targets.left_out,
         },
     }
     return corpus, joined, protocol
-
-
-def _restricted(corpus: Corpus, emotions: Collection[str]) -> Corpus:
-    kept = tuple(utterance for utterance in corpus.utterances if utterance.emotion in emotions)
-    return check_variety(dataclasses.replace(corpus, utterances=kept))
-
-
-def _left_out(corpus: Corpus, emotions: Collection[str]) -> dict[str, int]:
-    counts = Counter(utterance.emotion for utterance in corpus.utterances)
-    return {emotion: counts[emotion] for emotion in corpus.emotions if emotion not in emotions and counts[emotion]}

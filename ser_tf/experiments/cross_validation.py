@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from ser_tf.config import Config
+from ser_tf.config import Config, changed
 from ser_tf.corpora.corpus import Corpus
 from ser_tf.corpora.demographics import demographics_of
 from ser_tf.corpora.folds import Scheme
@@ -84,7 +84,7 @@ class CrossValidation:
         corpus, prepared = without_contradictions(self.corpus, prepare_speech(self.corpus.utterances, self.config))
         tasks = []
         for fold, seed, strategy in product(self.folds, self.seeds, self.strategies):
-            config = dataclasses.replace(self.config, training=dataclasses.replace(self.config.training, seed=seed))
+            config = changed(self.config, {"training.seed": seed})
             weights = self.weights
             if self.start_from is not None:
                 weights = self.run_folder(self.start_from, fold, seed).weights

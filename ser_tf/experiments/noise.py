@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_tf.audio import noise as audio
+from ser_tf.audio import noise as sounds
 from ser_tf.audio.vad import Speech, remove_silence, voiced
 from ser_tf.audio.waveform import read_waveform
 from ser_tf.config import Config
@@ -189,14 +189,14 @@ def heard_utterance(
     utterance = recording.utterance
     waveform = read_waveform(utterance.path)
     is_speech = np.ones(len(waveform), bool) if recording.kept_whole else voiced(waveform, config.vad)
-    noisy_half = audio.half(is_speech, audio.generator_of(seed, utterance.name, "half"))
+    noisy_half = sounds.half(is_speech, sounds.generator_of(seed, utterance.name, "half"))
     noises = {name: _noise(name, recording, len(waveform), talkers, seed) for name in NOISES}
     for condition in CONDITIONS:
         mixture, clipped, noisy = waveform, 0, None
         where = noisy_half if condition.portion == "half" else slice(0, len(waveform))
         if condition.snr_db is not None:
-            noise = audio.scaled(noises[condition.noise], waveform, is_speech, condition.snr_db)
-            mixture = audio.mixed(waveform, noise, where)
+            noise = sounds.scaled(noises[condition.noise], waveform, is_speech, condition.snr_db)
+            mixture = sounds.mixed(waveform, noise, where)
             clipped = int(np.sum(np.abs(waveform[where] + noise[where]) > 1))
         speech = remove_silence(mixture, config.vad, str(utterance.path))
         if condition.portion == "half":
@@ -231,11 +231,11 @@ def draw_talkers(
 def _noise(
     name: str, recording: SpeechFile, samples: int, talkers: Mapping[str, Sequence[SpeechFile]], seed: int
 ) -> np.ndarray:
-    generator = audio.generator_of(seed, recording.utterance.name, name)
+    generator = sounds.generator_of(seed, recording.utterance.name, name)
     if name != "babble":
-        return {"white": audio.white, "pink": audio.pink}[name](samples, generator)
+        return {"white": sounds.white, "pink": sounds.pink}[name](samples, generator)
     drawn = draw_talkers(recording.utterance, talkers, samples, generator)
-    return audio.babble([np.concatenate([item.waveform for item in items]) for items in drawn], samples, generator)
+    return sounds.babble([np.concatenate([item.waveform for item in items]) for items in drawn], samples, generator)
 
 
 def _kept(mixture: np.ndarray, speech: Speech, where: slice, config: Config) -> slice:

@@ -30,6 +30,7 @@ from ser_tf.experiments.splits import RANDOM_SPLIT, SPEAKER_INDEPENDENT, Split, 
 from ser_tf.pipeline import PreparedSpeech, SpeechFile, prepare_speech
 from ser_tf.ray_cluster import ClusterTask, run_tasks
 from ser_tf.runs.folder import WRITTEN, RunFolder
+from ser_tf.statistics.scores import score_confusions
 from ser_tf.training.results import write_results
 from ser_tf.training.sides import without_contradictions
 
@@ -292,16 +293,9 @@ def _by_vote(features: PerSide, labels: PerSide, emotions: tuple[str, ...]) -> t
     truth = {side: np.eye(len(emotions))[labels[side]] for side in PREDICTED}
     handicapped = {side: features[side] * (1 - TIE_HANDICAP * truth[side]) for side in PREDICTED}
     shared = truth["test"].T @ features["test"]
-    uar, wa = _rates(shared)
+    wa, uar, *_ = score_confusions(shared).tolist()
     about = {"ties_shared": {"wa": wa, "uar": uar, "confusion": shared.tolist()}}
     return {side: rows / rows.sum(axis=1, keepdims=True) for side, rows in handicapped.items()}, about
-
-
-def _rates(confusion: np.ndarray) -> tuple[float, float]:
-    """UAR and WA of counts or shares [C, C], a row per true emotion."""
-    totals = confusion.sum(axis=1)
-    recalls = confusion.diagonal()[totals > 0] / totals[totals > 0]
-    return float(recalls.mean()), float(confusion.trace() / totals.sum())
 
 
 def _table(results: Results, scheme: str, *, pooled: bool) -> str:
@@ -309,8 +303,8 @@ def _table(results: Results, scheme: str, *, pooled: bool) -> str:
     rows = []
     for (name, protocol), tests in results.items():
         row: dict[str, Any] = {"method": name, "folds": len(tests)}
-        together = _rates(np.sum([test["confusion"] for test in tests], axis=0))
-        for metric, of_all in zip(("uar", "wa"), together, strict=True):
+        wa, uar, *_ = score_confusions(np.sum([test["confusion"] for test in tests], axis=0))
+        for metric, of_all in (("uar", uar), ("wa", wa)):
             over_folds = 100 * pd.Series([test[metric] for test in tests])
             row |= {f"{metric.upper()} {kind}": over_folds.agg(kind) for kind in ("mean", "min", "max", "std")}
             if pooled:

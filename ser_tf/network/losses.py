@@ -16,7 +16,7 @@ from ser_tf.config import LossConfig, PretrainingConfig, TrainingConfig
 from ser_tf.errors import UserError
 from ser_tf.network.mining import Tensor, Term, check_mining, mined_hinge, squared_distances
 
-POLARITIES = ("negative", "positive", "neutral")
+POLARITY_WORDS = ("negative", "positive", "neutral")
 NEUTRAL_CHOICES: tuple[str, ...] = get_args(get_type_hints(LossConfig)["neutral"])
 
 
@@ -155,9 +155,10 @@ def class_relations(polarities: Sequence[str], neutral: str = LossConfig.neutral
         UserError: no classes, or an unknown polarity or choice for neutral.
     """
     names = np.array(polarities)
-    if names.ndim != 1 or not names.size or not np.isin(names, POLARITIES).all():
+    if names.ndim != 1 or not names.size or not np.isin(names, POLARITY_WORDS).all():
         raise UserError(
-            f"polarities: expected one of {', '.join(POLARITIES)} for every class. Received: polarities={polarities!r}"
+            f"polarities: expected one of {', '.join(POLARITY_WORDS)} for every class. "
+            f"Received: polarities={polarities!r}"
         )
     if neutral not in NEUTRAL_CHOICES:
         raise UserError(f"neutral: expected one of {', '.join(NEUTRAL_CHOICES)}. Received: neutral={neutral!r}")

@@ -23,7 +23,7 @@ from ser_tf.corpora.speakers import RECOGNISED, SpeakerLists
 from ser_tf.documents import misfit, parse_json, read_json
 from ser_tf.errors import UserError, import_extra
 from ser_tf.pretraining.shard_writer import read_page
-from ser_tf.runs.files import sha256_of
+from ser_tf.runs.files import sha256_of, write_text
 
 DESCRIPTION = "preparation.json"
 MANIFEST = "manifest.parquet"
@@ -153,9 +153,7 @@ def write_manifest(
                 flush()
         flush()
         writer.add_key_value_metadata({_SIZES: json.dumps(sizes)})
-    checksum = out / f"unfinished-{CHECKSUM}"
-    checksum.write_text(f"{sha256_of(unfinished)}  {MANIFEST}\n")
-    checksum.replace(out / CHECKSUM)
+    write_text(out / CHECKSUM, f"{sha256_of(unfinished)}  {MANIFEST}\n")
     unfinished.replace(out / MANIFEST)
     if sums["failed"]:
         unfinished_failed.replace(out / FAILED)
@@ -304,19 +302,19 @@ class Shards:
         for columns in self._columns(*ShardUtterance._fields):
             yield from map(ShardUtterance._make, zip(*columns, strict=True))
 
-    def sample_hashes(self, without_speakers: Iterable[str] = ()) -> np.ndarray:
+    def sample_hashes(self, speakers: Iterable[str] | None = None) -> np.ndarray:
         """Sample hashes of the recordings, uint64 [N], for the provenance of weights trained on them.
 
         Args:
-            without_speakers: speakers whose recordings are left out.
+            speakers: only their recordings; None for all.
         """
-        absent = set(without_speakers)
+        wanted = set(self.counts if speakers is None else speakers)
         return np.array(
             [
                 sample_hash
-                for speakers, hashes in self._columns("speaker", "sample_hash")
-                for speaker, sample_hash in zip(speakers, hashes, strict=True)
-                if speaker not in absent
+                for names, hashes in self._columns("speaker", "sample_hash")
+                for name, sample_hash in zip(names, hashes, strict=True)
+                if name in wanted
             ],
             np.uint64,
         )

@@ -1,7 +1,6 @@
 """A corpus of speakers -> a folder of shards, on one machine or on a cluster."""
 
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from ser_tf.pretraining.plan import Plan
 from ser_tf.pretraining.ray_engine import run_on_ray
 from ser_tf.pretraining.shard_writer import UNFINISHED, ShardTask
 from ser_tf.pretraining.workers import run_on_cores
+from ser_tf.runs.files import write_json
 from ser_tf.runs.lock import LOCK, alone_in
 
 
@@ -203,9 +203,7 @@ def _opened(out: Path, description: dict[str, Any], config: Config) -> Iterator[
         ):
             raise UserError(f"{out}: expected an empty folder, or one that ser-tf prepare began; choose another --out")
         out.mkdir(parents=True, exist_ok=True)
-        unfinished = out / f"{UNFINISHED}{DESCRIPTION}"
-        unfinished.write_text(json.dumps(description, indent=2) + "\n")
-        unfinished.replace(path)
+        write_json(path, description)
     before = read_description(out)
     refuse_other_configuration(before, config, out)
     for key, what in (("root", "a different corpus"), ("shards", "different recordings, in another number of shards")):

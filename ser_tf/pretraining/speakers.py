@@ -148,7 +148,7 @@ class PretrainTask:
 
     def recordings(self, speakers: Iterable[str]) -> np.ndarray:
         """Sample hashes of all recordings of these speakers."""
-        return self.shards.sample_hashes(without_speakers=self.shards.counts.keys() - set(speakers))
+        return self.shards.sample_hashes(speakers)
 
     @property
     def heard(self) -> np.ndarray:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from ser_tf.config import Config
+from ser_tf.config import Config, changed
 from ser_tf.corpora.corpus import Corpus, Utterance
-from ser_tf.corpora.folds import CROSS_CORPUS, RANDOM_SPLIT, Scheme, load_scheme
+from ser_tf.corpora.folds import CROSS_CORPUS, RANDOM_SPLIT, Scheme, load_scheme, published_speakers
 from ser_tf.corpora.known import KNOWN_CORPORA
 from ser_tf.documents import read_json
 from ser_tf.errors import UserError, shortened
@@ -84,8 +84,7 @@ class ReportedRun:
     @property
     def line_key(self) -> tuple[str, Config, str]:
         """Equal in all runs of a line: strategy, configuration without seed, start."""
-        training = dataclasses.replace(self.config.training, seed=0)
-        return self.strategy, dataclasses.replace(self.config, training=training), self.start
+        return self.strategy, changed(self.config, {"training.seed": 0}), self.start
 
     @cached_property
     def log(self) -> pd.DataFrame:
@@ -227,15 +226,8 @@ def scheme_of(corpus: str, scheme: str, speakers: Sequence[str] = ()) -> Scheme 
         scheme: name of its folds.
         speakers: needed if the content of the corpus is not fixed.
     """
-    published = [
-        (name, parsed[0])
-        for kind in KNOWN_CORPORA
-        if kind.name == corpus
-        for name in kind.published_names()
-        if (parsed := kind.parse(name))
-    ]
-    pairs = published or [(name, name) for name in speakers]
-    utterances = tuple(Utterance(name, Path(name), speaker, "") for name, speaker in pairs)
+    names = published_speakers(corpus) or speakers
+    utterances = tuple(Utterance(name, Path(name), name, "") for name in names)
     try:
         return load_scheme(scheme, Corpus(corpus, Path(), utterances, (), (), ()))
     except UserError:

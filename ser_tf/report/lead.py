@@ -152,11 +152,7 @@ def kind_of_runs(scored: Scored) -> Iterator[str]:
 def _length(training: TrainingConfig, from_weights: bool) -> str:
     if training.schedule == "step":
         return f"at most {training.maximum_epochs} epochs"
-    return f"{_steps(training, from_weights)} steps"
-
-
-def _steps(training: TrainingConfig, from_weights: bool) -> int:
-    return (training.steps_from_weights if from_weights else 0) or training.steps
+    return f"{training.steps_of(from_weights)} steps"
 
 
 def _is_shorter(training: TrainingConfig, recipe: TrainingConfig) -> bool:
@@ -164,4 +160,4 @@ def _is_shorter(training: TrainingConfig, recipe: TrainingConfig) -> bool:
         return True
     if recipe.schedule == "step":
         return training.maximum_epochs < recipe.maximum_epochs
-    return any(_steps(training, from_weights) < _steps(recipe, from_weights) for from_weights in (False, True))
+    return any(training.steps_of(from_weights) < recipe.steps_of(from_weights) for from_weights in (False, True))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ser_tf.config import Config
+from ser_tf.config import Config, changed
 from ser_tf.corpora.facts import facts_of
 from ser_tf.documents import misfit, read_json
 from ser_tf.errors import UserError
@@ -148,7 +148,7 @@ def _require_same_training(run: RunFolder, fold: RunFolder) -> None:
         ("strategy", own["strategy"], other["strategy"]),
         ("start", start_in_words(own["weights"]), start_in_words(other["weights"])),
         ("weights to start from", *((start["weights"] or {}).get("sha256") for start in (own, other))),
-        ("configuration", *(_without_seed(Config.load(folder.config)) for folder in (run, fold))),
+        ("configuration", *(changed(Config.load(folder.config), {"training.seed": 0}) for folder in (run, fold))),
         ("emotions", *(_emotions_of(folder) for folder in (run, fold))),
     ):
         if mine != theirs:
@@ -167,10 +167,6 @@ def _require_all_folds(folds: Sequence[Path], table: PredictionTable) -> None:
             f"folds: expected the runs of all {count} folds of scheme {table.scheme}. Received: "
             f"{', '.join(map(str, found))}; train the others too: ser-tf evaluate"
         )
-
-
-def _without_seed(config: Config) -> Config:
-    return dataclasses.replace(config, training=dataclasses.replace(config.training, seed=0))
 
 
 def _emotions_of(run: RunFolder) -> str:

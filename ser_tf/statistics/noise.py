@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ser_tf.errors import UserError
-from ser_tf.statistics.noise_folder import CONDITIONS, DESCRIPTORS, NOISE, PORTIONS, Condition, NoiseFolder
+from ser_tf.statistics.noise_folder import CONDITION_COLUMNS, CONDITIONS, DESCRIPTORS, PORTIONS, Condition, NoiseFolder
 from ser_tf.statistics.scores import (
     FEW_SPEAKERS,
     SEEDS_FOR_A_CLAIM,
@@ -290,7 +290,7 @@ def _typed(folder: NoiseFolder) -> pd.DataFrame:
         for place, one in enumerate(CONDITIONS)
     }
     try:
-        keys = zip(*(rows[column] for column in NOISE), strict=True)
+        keys = zip(*(rows[column] for column in CONDITION_COLUMNS), strict=True)
         numbers = {name: pd.to_numeric(rows[name]) for name in (*COUNTS, *SHARES)}
         whole = {name: rows[name].astype(int) for name in ("fold", "seed")}
         return rows.assign(condition=[places[key] for key in keys], **numbers, **whole)

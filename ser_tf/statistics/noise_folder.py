@@ -18,9 +18,9 @@ PORTIONS = ("whole", "half")
 SNR_DB = (20, 10, 5, 0)
 DESCRIPTORS = ("1", "2", "3+")
 """Classes by number of descriptors; with one descriptor, ghosts change nothing."""
-NOISE = ["noise", "portion", "snr_db"]
+CONDITION_COLUMNS = ["noise", "portion", "snr_db"]
 COLUMNS = [
-    *("strategy", "fold", "seed", "speaker", "emotion", *NOISE, "descriptors"),
+    *("strategy", "fold", "seed", "speaker", "emotion", *CONDITION_COLUMNS, "descriptors"),
     *("utterances", "correct", "clean_correct"),
     *("ghost_share", "both_halves", "ghost_share_noisy", "ghost_share_clean"),
 ]

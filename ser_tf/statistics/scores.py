@@ -152,7 +152,7 @@ def score_confusions(confusions: np.ndarray) -> np.ndarray:
     """WA, UAR, macro-F1 and the recall of each emotion; UAR and F1 are means over the emotions in the truth.
 
     Args:
-        confusions: counts [..., C, C], a row per true emotion.
+        confusions: counts or shares [..., C, C], a row per true emotion.
 
     Returns:
         float [..., 3 + C]; the recall of an emotion is NaN if the truth lacks it.

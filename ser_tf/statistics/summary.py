@@ -60,7 +60,7 @@ def summarise(table: PredictionTable, demographics: Demographics) -> Summary:
         scheme=table.scheme,
         scheme_hash=table.scheme_hash,
         data_hash=table.data_hash,
-        side=table.side,
+        side="test",
         emotions=list(table.emotions),
         confidence_level=CONFIDENCE_LEVEL,
         resamples=RESAMPLES,

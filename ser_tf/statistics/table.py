@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ser_tf.config import Config
+from ser_tf.config import Config, changed
 from ser_tf.corpora.kind import CorpusKind
 from ser_tf.corpora.known import KNOWN_CORPORA
 from ser_tf.errors import UserError
@@ -29,7 +29,6 @@ class PredictionTable:
     scheme: str
     scheme_hash: str
     data_hash: str
-    side: str
     """"test" or "validation"."""
     emotions: tuple[str, ...]
     """Label order."""
@@ -116,12 +115,11 @@ class _Run:
     rows: pd.DataFrame
 
 
-def read_predictions(folders: Sequence[Path], side: Literal["test", "validation"] = "test") -> PredictionTable:
-    """Read the predictions of finished runs.
+def read_predictions(folders: Sequence[Path]) -> PredictionTable:
+    """Read the predictions of finished runs on their test speakers.
 
     Args:
         folders: run folders of any strategies, seeds and folds.
-        side: of the folds.
 
     Raises:
         UserError: a folder holds no finished run, its predictions are damaged, or the runs do not belong together:
@@ -129,7 +127,7 @@ def read_predictions(folders: Sequence[Path], side: Literal["test", "validation"
     """
     if not folders:
         raise UserError("runs: expected at least one run folder; give those that ser-tf evaluate wrote")
-    runs = [_read_run(RunFolder(Path(folder)), side) for folder in folders]
+    runs = [_read_run(RunFolder(Path(folder))) for folder in folders]
     first = runs[0]
     places: dict[tuple[str, int, int], _Run] = {}
     methods: dict[str, _Run] = {}
@@ -154,13 +152,12 @@ def read_predictions(folders: Sequence[Path], side: Literal["test", "validation"
             )
     return PredictionTable(
         **{what: getattr(first, what) for what in SHARED},
-        side=side,
         rows=pd.concat([run.rows for run in runs], ignore_index=True),
         starts={run.strategy: run.start for run in runs if run.start},
     )
 
 
-def _read_run(folder: RunFolder, side: str) -> _Run:
+def _read_run(folder: RunFolder) -> _Run:
     folder.require_finished()
     identity = folder.read_identity()
     missing = [key for key in ("strategy", "fold", "weights", *SHARED[:-1]) if key not in identity]
@@ -168,9 +165,8 @@ def _read_run(folder: RunFolder, side: str) -> _Run:
         raise UserError(f"{folder.identity}: expected {', '.join(missing)}; train this run again")
     config = Config.load(folder.config)
     seed = config.training.seed
-    same_seed = dataclasses.replace(config, training=dataclasses.replace(config.training, seed=0))
     start = start_in_words(identity["weights"]) if identity["strategy"] in STRATEGIES else ""
-    emotions, rows = read_side(folder.predictions, side)
+    emotions, rows = read_side(folder.predictions, "test")
     rows.insert(0, "strategy", identity["strategy"])
     rows.insert(1, "seed", seed)
     rows.insert(2, "fold", identity["fold"])
@@ -180,7 +176,7 @@ def _read_run(folder: RunFolder, side: str) -> _Run:
         seed=seed,
         emotions=emotions,
         start=start,
-        method=(same_seed, start),
+        method=(changed(config, {"training.seed": 0}), start),
         rows=rows,
         **{key: identity[key] for key in ("strategy", "fold", *SHARED[:-1])},
     )

@@ -63,7 +63,7 @@ class Schedule:
         """Maximum number."""
         if self.training.schedule == "step":
             return self.training.maximum_epochs
-        return math.ceil(_steps(self.training, self.from_weights) / self.batches)
+        return math.ceil(self.training.steps_of(self.from_weights) / self.batches)
 
     def is_scored(self, epoch: int) -> bool:
         """Whether epoch `epoch`, from 0, is scored: every epoch with `step`, ten in all with `cosine`."""
@@ -88,16 +88,16 @@ class Schedule:
         training = self.training
         if training.schedule == "cosine":
             return []
-        first = _learning_rate(training, self.from_weights)
+        first = training.learning_rate_of(self.from_weights)
         factor, epochs = training.learning_rate_factor, training.learning_rate_epochs
         return [keras.callbacks.LearningRateScheduler(lambda epoch: first * factor ** (epoch // epochs))]
 
 
 def optimizer_of(training: TrainingConfig, *, from_weights: bool) -> keras.optimizers.Optimizer:
     """Adam, or AdamW if there is weight decay; with `cosine`, its learning rate is a schedule."""
-    rate: Any = _learning_rate(training, from_weights)
+    rate: Any = training.learning_rate_of(from_weights)
     if training.schedule == "cosine":
-        steps = _steps(training, from_weights)
+        steps = training.steps_of(from_weights)
         warm_up = min(training.warm_up_steps, steps - 1)
         rate = keras.optimizers.schedules.CosineDecay(
             0.0 if warm_up else rate,
@@ -111,14 +111,6 @@ def optimizer_of(training: TrainingConfig, *, from_weights: bool) -> keras.optim
     optimizer = keras.optimizers.AdamW(rate, weight_decay=training.weight_decay, **average)
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     return optimizer
-
-
-def _learning_rate(training: TrainingConfig, from_weights: bool) -> float:
-    return (training.learning_rate_from_weights if from_weights else 0) or training.learning_rate
-
-
-def _steps(training: TrainingConfig, from_weights: bool) -> int:
-    return (training.steps_from_weights if from_weights else 0) or training.steps
 
 
 def write_log(run: RunFolder, progress: Progress) -> None:
