@@ -378,7 +378,7 @@ def test_two_devices_learn_and_verify_as_one_does(shards, schedule, tmp_path):
 def test_a_damaged_list_of_hosts_is_refused(text, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(UserError, match="TF_CONFIG: expected such as"):
-        Place.told()
+        Place.from_environment()
 
 
 @pytest.mark.parametrize("text", [None, "{}", '{"cluster": {"chief": ["a:1"]}, "task": {"type": "chief", "index": 0}}'])
@@ -386,7 +386,7 @@ def test_a_host_may_be_alone(text, monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if text is not None:
         monkeypatch.setenv("TF_CONFIG", text)
-    assert Place.told() == (0, 1)
+    assert Place.from_environment() == (0, 1)
 
 
 def test_several_hosts_train_with_tensorflow_alone(monkeypatch):
@@ -411,7 +411,7 @@ import keras, numpy as np, tensorflow as tf
 from ser_tf.errors import UserError
 from ser_tf.pretraining.cluster import Place
 from ser_tf.pretraining.hosts import Hosts
-hosts = Hosts.join(Place.told(), print)
+hosts = Hosts.join(Place.from_environment(), print)
 from ser_tf.network import se_resnet
 se_resnet.STAGES = (se_resnet.STAGES[0]._replace(blocks=1),)
 from ser_tf.config import Config, PretrainingConfig

@@ -68,8 +68,8 @@ def card_lines(card: Mapping[str, Any]) -> Iterator[str]:
 def _scores_in_words(scores: Mapping[str, Any]) -> str:
     folds = f", {len(scores['folds'])} folds" if len(scores["folds"]) > 1 else ""
     named = {"UAR": scores["uar"], "accuracy": scores["wa"]}
-    told = ", ".join(f"{name} {_estimate_in_words(estimate)}" for name, estimate in named.items())
-    return f"{scores['corpus']}: {told}; {scores['utterances']} utterances, {scores['speakers']} speakers{folds}"
+    figures = ", ".join(f"{name} {_estimate_in_words(estimate)}" for name, estimate in named.items())
+    return f"{scores['corpus']}: {figures}; {scores['utterances']} utterances, {scores['speakers']} speakers{folds}"
 
 
 def _estimate_in_words(estimate: Mapping[str, float | None]) -> str:

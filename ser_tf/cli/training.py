@@ -153,7 +153,7 @@ class Pretrain:
         from ser_tf.pretraining.prepare import shards_of
 
         beside = run.path.parent / "shards"
-        place = Place.told()
+        place = Place.from_environment()
         if place.hosts > 1:
             folders = list(self.corpus)  # shards only: the hosts must not prepare one corpus at once
         else:

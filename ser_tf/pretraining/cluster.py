@@ -21,7 +21,7 @@ class Place(NamedTuple):
     hosts: int = 1
 
     @classmethod
-    def told(cls) -> "Place":
+    def from_environment(cls) -> "Place":
         """The place that `TF_CONFIG` gives; a single host if it is not set or names one.
 
         Raises:

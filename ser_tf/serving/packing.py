@@ -44,7 +44,7 @@ def pack(run: Path, folds: Sequence[Path], name: str, folder: Path) -> PackedMod
         folder: for the files.
 
     Raises:
-        UserError: a run is not finished or damaged; the folds are not all, or trained in another way or on another
+        UserError: a run is not finished or damaged; folds are missing, or they differ from the run in training or
             corpus; tf2onnx is missing; or Keras does not run on TensorFlow.
     """
     if not name.isidentifier():

@@ -2,9 +2,9 @@
 
 const LONGEST_SECONDS = 600;
 
-// Begins to record. `canvas` shows the level, `told` gets the seconds so far, and `full` is called after ten minutes.
+// Begins to record. `canvas` shows the level, `onSeconds` gets the seconds so far; `onFull` is called after ten minutes.
 // Returns an object whose end() gives the file, or null where nothing was heard.
-export async function beginRecording(canvas, told, full) {
+export async function beginRecording(canvas, onSeconds, onFull) {
   const unaltered = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, ...unaltered } });
   const context = new AudioContext();
@@ -19,8 +19,8 @@ export async function beginRecording(canvas, told, full) {
       size += data.length;
       levels.push(data.reduce((level, sample) => Math.max(level, Math.abs(sample)), 0));
       draw(canvas, levels);
-      told(size / context.sampleRate);
-      if (size > LONGEST_SECONDS * context.sampleRate) full();
+      onSeconds(size / context.sampleRate);
+      if (size > LONGEST_SECONDS * context.sampleRate) onFull();
     };
     context.createMediaStreamSource(stream).connect(recorder);
     await context.resume();

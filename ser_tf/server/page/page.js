@@ -112,8 +112,8 @@ class Card {
     this.move(0);
     if (this.isLong) {
       const counts = emotions.map((emotion) => this.utterances.filter((one) => one.emotion === emotion).length);
-      const told = emotions.filter((_, place) => counts[place]).map((emotion) => `${emotion} ${counts[emotions.indexOf(emotion)]}`);
-      say(`${this.name}: ${this.utterances.length} utterances. ${told.join(", ")}.`);
+      const counted = emotions.filter((_, place) => counts[place]).map((emotion) => `${emotion} ${counts[emotions.indexOf(emotion)]}`);
+      say(`${this.name}: ${this.utterances.length} utterances. ${counted.join(", ")}.`);
     } else {
       say(`${this.name}: ${nameOf(answer)}, ${percent(answer.probability)}.`);
     }
