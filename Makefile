@@ -24,7 +24,8 @@ MODEL ?= crema_d
 MODEL_STRATEGY ?= S1
 MODEL_FOLDS ?= runs/$(MODEL)/folds
 MODEL_RUN ?= runs/$(MODEL)/final
-MODEL_TRAINING = --preset $(PRESET) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(OPTIONS)
+MODEL_PRESET ?= results/crema_d-complete/S1-fold1-seed0/config.yaml
+MODEL_TRAINING = --preset $(MODEL_PRESET) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(OPTIONS)
 
 DEMO = runs/demo
 DEMO_RUN = $(DEMO)/$(if $(CORPUS),run-own,run)

@@ -13,7 +13,6 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import numpy as np
 
 from benchmarks.measuring import Ratio, Row, in_new_process, take_turns
 from benchmarks.training import MATMUL_OPERATIONS, MATRIX_SIZE
-from ser_tf.config import PRESETS, AugmentationConfig, Config, NetworkConfig
+from ser_tf.config import PRESETS, Config, NetworkConfig
 from ser_tf.corpora.corpus import Corpus
 from ser_tf.errors import UserError
 
@@ -30,15 +29,6 @@ PROJECT = Path(__file__).parents[1]
 UNTIMED_STEPS, TIMED_STEPS = 10, 25
 """Steps of a block. The pipeline reads ahead; the untimed steps let its buffers settle."""
 BLOCKS = 4
-AUGMENTATION = AugmentationConfig(
-    time_stretch=0.22,
-    frequency_warp=0.15,
-    equaliser_tilt=0.5,
-    equaliser_ripple=0.3,
-    noise_probability=0.5,
-    time_masks=2,
-    frequency_masks=2,
-)
 
 
 def measure(corpus: Corpus, scratch: Path) -> Iterator[Row]:
@@ -119,7 +109,7 @@ def _matmul_seconds() -> float:
 def _fed_live(corpus: Corpus) -> list[Row]:
     from benchmarks.networks import ready_to_train
 
-    _, network, batches = ready_to_train(corpus, replace(PRESETS["compact"], augmentation=AUGMENTATION), strategy="S1")
+    _, network, batches = ready_to_train(corpus, PRESETS["compact"], strategy="S1")
     live, in_memory = iter(batches), itertools.cycle(list(batches.take(8)))
 
     def block(source: Iterator[Any]) -> float:

@@ -342,6 +342,9 @@ PRESETS: dict[str, Config] = {
     "paper": Config(),
     "compact": Config(
         spectrogram=SpectrogramConfig(compression="log"),
+        augmentation=AugmentationConfig(
+            time_stretch=0.22, frequency_warp=0.15, equaliser_tilt=0.5, equaliser_ripple=0.3
+        ),
         network=NetworkConfig(width=0.25, channel_multiple=16, stem_stride=2, final_pool_time_stride=1),
         training=TrainingConfig(
             schedule="cosine",

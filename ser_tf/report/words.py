@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from ser_tf.config import PRESETS, AugmentationConfig, Config
+from ser_tf.config import PRESETS, Config
 from ser_tf.corpora.known import KNOWN_CORPORA
 from ser_tf.report.figures import Interval
 from ser_tf.statistics.scores import Estimate, Spread, points
@@ -60,16 +60,20 @@ def preset_in_words(config: Config) -> str:
 
     Parameters of an augmentation that is off make no difference.
     """
-    if not config.augmentation.is_on:
-        config = dataclasses.replace(config, augmentation=AugmentationConfig())
-    ours = _flat(config)
-    differences = {
-        name: {key: value for key, value in ours.items() if value != theirs[key]}
-        for name, theirs in ((name, _flat(preset)) for name, preset in PRESETS.items())
-    }
+    differences = {name: _differences(config, preset) for name, preset in PRESETS.items()}
     nearest = min(differences, key=lambda name: len(differences[name]))
-    changes = ", ".join(f"{key} {value}" for key, value in differences[nearest].items())
-    return nearest + (f"; {changes}" if changes else "")
+    return "; ".join([nearest, *filter(None, [", ".join(differences[nearest])])])
+
+
+def _differences(config: Config, preset: Config) -> list[str]:
+    ours, theirs = _flat(config), _flat(preset)
+    off = not config.augmentation.is_on
+    changes = [
+        f"{key} {value}"
+        for key, value in ours.items()
+        if value != theirs[key] and not (off and key.startswith("augmentation."))
+    ]
+    return ["no augmentation"] * (off and preset.augmentation.is_on) + changes
 
 
 def _flat(config: Config) -> dict[str, Any]:
