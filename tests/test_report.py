@@ -312,7 +312,7 @@ def test_a_configuration_is_described_by_its_preset(changes, words):
     assert preset_in_words(replace(COMPACT, training=replace(COMPACT.training, **changes))) == words
 
 
-def test_an_augmentation_that_is_off_makes_no_difference():
+def test_the_details_of_an_augmentation_that_is_off_make_no_difference():
     off = AugmentationConfig(noise_snr_db=(15.0, 50.0), time_mask_frames=25)
     assert preset_in_words(replace(PRESETS["tiny"], augmentation=off)) == "tiny"
     assert preset_in_words(replace(COMPACT, augmentation=off)) == "compact; no augmentation"

@@ -62,7 +62,8 @@ def preset_in_words(config: Config) -> str:
     """
     differences = {name: _differences(config, preset) for name, preset in PRESETS.items()}
     nearest = min(differences, key=lambda name: len(differences[name]))
-    return "; ".join([nearest, *filter(None, [", ".join(differences[nearest])])])
+    changes = ", ".join(differences[nearest])
+    return f"{nearest}; {changes}" if changes else nearest
 
 
 def _differences(config: Config, preset: Config) -> list[str]:

@@ -29,7 +29,6 @@ class PredictionTable:
     scheme: str
     scheme_hash: str
     data_hash: str
-    """"test" or "validation"."""
     emotions: tuple[str, ...]
     """Label order."""
     rows: pd.DataFrame
